@@ -1,0 +1,46 @@
+//! The sans-IO core of the Guard telemetry agent.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+mod agent;
+mod batch;
+mod config;
+mod encode;
+mod ids;
+mod io;
+mod model;
+mod record;
+mod request;
+mod stats;
+mod store;
+mod text;
+mod time;
+pub mod wire;
+
+#[cfg(feature = "std")]
+pub mod shell;
+
+pub use agent::Agent;
+pub use batch::Batch;
+pub use config::{
+    AgentConfig, AgentConfigBuilder, ConfigError, ConfigProblem, DrainOrder, IpPrivacy, OverflowPolicy,
+    Secret,
+};
+pub use encode::{EncodeError, Encoder};
+pub use ids::{BatchId, FlushId, RequestId, Seq, StoreOpId, StreamId};
+pub use io::{AgentEvent, ErrorStage, Input, Output, Reason};
+pub use model::{
+    AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, SecurityEvent, SecurityMetric,
+    StatusLevel, Tags, Timestamp, TimestampError, event_type,
+};
+pub use record::{DropReason, Kind, Record};
+pub use request::{Endpoint, Payload, Request, Response, RulesDocument, TransportError, TransportErrorKind};
+pub use stats::{
+    BreakerState, ByKind, DeadLetter, DropCounts, Health, HealthReason, Ledger, Pressure, Report, Stats,
+};
+pub use store::{StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOp, StoreRequest};
+pub use time::{Instant, Now};

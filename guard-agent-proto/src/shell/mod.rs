@@ -1,0 +1,5 @@
+//! What the runtime crates share: for authors of runtimes, **not covered by semver**.
+
+mod transport;
+
+pub use transport::{BoxFuture, Transport};

@@ -1,0 +1,2 @@
+//! The Guard agent for tokio services.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The world around the agent, for its tests: a real collector, and a simulated one.
+#![forbid(unsafe_code)]
