@@ -18,21 +18,6 @@ pub struct Request {
     pub timeout: Duration,
 }
 
-impl Request {
-    /// Where it goes.
-    #[must_use]
-    pub fn endpoint(&self) -> Endpoint {
-        match &self.payload {
-            Payload::Batch(batch) => match batch.kind() {
-                crate::Kind::Event => Endpoint::Events,
-                crate::Kind::Metric => Endpoint::Metrics,
-            },
-            Payload::Status(_) => Endpoint::Status,
-            Payload::Rules { .. } => Endpoint::Rules,
-        }
-    }
-}
-
 /// What a request carries. [`wire`](crate::wire) turns it into an HTTP request.
 #[derive(Clone, Debug)]
 pub enum Payload {
@@ -45,6 +30,21 @@ pub enum Payload {
         /// Value for `If-None-Match`, exactly as the server spelled it.
         etag: Option<Arc<str>>,
     },
+}
+
+impl Payload {
+    /// Where it goes.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        match self {
+            Self::Batch(batch) => match batch.kind() {
+                crate::Kind::Event => Endpoint::Events,
+                crate::Kind::Metric => Endpoint::Metrics,
+            },
+            Self::Status(_) => Endpoint::Status,
+            Self::Rules { .. } => Endpoint::Rules,
+        }
+    }
 }
 
 /// The four endpoints of the platform (encrypted metrics share a path with encrypted events).

@@ -2,4 +2,4 @@
 
 mod transport;
 
-pub use transport::{BoxFuture, Transport};
+pub use transport::{Attempt, BoxFuture, Transport};

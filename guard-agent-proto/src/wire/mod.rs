@@ -7,11 +7,11 @@ pub(crate) use response::{Verdict, judge, parse_retry_after};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::{AgentConfig, ConfigError, Request, Secret};
+use crate::{AgentConfig, ConfigError, Payload, Secret};
 
-/// Turns [`Request`]s into HTTP requests: paths, headers, envelope, encryption, compression, signature.
+/// Turns [`Payload`]s into HTTP requests: paths, headers, envelope, encryption, compression, signature.
 ///
-/// Pure and deterministic: the same request gives the same bytes.
+/// Pure and deterministic: the same payload gives the same bytes.
 #[derive(Clone, Debug)]
 pub struct Wire {}
 
@@ -57,9 +57,9 @@ impl Wire {
         Ok(())
     }
 
-    /// The HTTP request. `gzip` compresses where the configuration asks for it.
+    /// The HTTP request that delivers `payload`. `gzip` compresses where the configuration asks for it.
     #[must_use]
-    pub fn encode(&self, _request: &Request, _gzip: fn(&[u8]) -> Vec<u8>) -> HttpRequest {
+    pub fn encode(&self, _payload: &Payload, _gzip: fn(&[u8]) -> Vec<u8>) -> HttpRequest {
         HttpRequest { method: "POST", url: String::new(), headers: Vec::new(), body: Vec::new() }
     }
 }
