@@ -1,0 +1,102 @@
+# Entry points. `make test` is what continuous integration runs.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := check
+
+CARGO ?= cargo
+SECONDS ?= 30
+FILTER ?=
+FUZZ_TARGETS := core redact responses
+CLIPPY := $(CARGO) clippy --locked --all-targets
+DENY_WARNINGS := -- -D warnings
+
+.PHONY: check test tools fmt clippy doc unit alone no-std demo bench oracle fuzz fuzz-build coverage mutants deny
+
+## The inner loop: format, lints, unit and property tests of the core.
+check: tools fmt
+	$(CLIPPY) --workspace $(DENY_WARNINGS)
+	$(CARGO) test --locked -p guard-agent-proto --features std
+
+## Everything that must hold before a change lands.
+test: tools fmt clippy doc unit alone no-std
+
+tools:
+	@command -v cc >/dev/null || { echo "A C compiler is missing: sudo apt-get install -y gcc libc6-dev" >&2; exit 1; }
+	@$(CARGO) fmt --version >/dev/null || { echo "rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
+	@$(CARGO) clippy --version >/dev/null || { echo "clippy is missing: rustup component add clippy" >&2; exit 1; }
+
+fmt:
+	$(CARGO) fmt --all --check
+
+# `--workspace` unifies features, which hides what a crate forgot to ask for; so each one is also built alone.
+clippy:
+	$(CLIPPY) --workspace --all-features $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-proto $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-proto --features std $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-tokio $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-smol $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-blocking $(DENY_WARNINGS)
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
+
+unit:
+	$(CARGO) test --locked --workspace --all-features
+
+alone:
+	$(CARGO) test --locked -p guard-agent-proto
+	$(CARGO) test --locked -p guard-agent-tokio
+
+no-std:
+	tests/no-std/run
+
+## A service, an attack, an outage and the accounting, on loopback.
+demo:
+	$(CARGO) build --locked --quiet -p guard-agent-tests --bin demo
+	target/debug/demo
+
+## Our own figures beside the peer's; `FILTER=name` runs some.
+bench:
+	@test -x tests/bench/run || { echo "make bench: tests/bench/run is not part of this checkout" >&2; exit 1; }
+	FILTER="$(FILTER)" tests/bench/run
+
+## Our requests, read by the reference agent.
+oracle:
+	@test -x tests/oracle/run || { echo "make oracle: tests/oracle/run is not part of this checkout" >&2; exit 1; }
+	tests/oracle/run
+
+fuzz-build:
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
+		echo "make fuzz: the nightly toolchain is missing; install it with: rustup toolchain install nightly" >&2; exit 1; }
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+		echo "make fuzz: cargo-fuzz is missing; install it with: cargo install --locked cargo-fuzz" >&2; exit 1; }
+	$(CARGO) +nightly fuzz build
+
+## Every fuzz target, `SECONDS` each.
+fuzz: fuzz-build
+	for target in $(FUZZ_TARGETS); do \
+		echo "fuzz $$target for $(SECONDS) s"; \
+		$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=65536 -print_final_stats=1; \
+	done
+
+## Line coverage of the workspace's tests.
+coverage:
+	@$(CARGO) llvm-cov --version >/dev/null 2>&1 || { \
+		echo "make coverage: cargo-llvm-cov is missing; install it with: cargo install --locked cargo-llvm-cov" >&2; exit 1; }
+	@test -n "$${LLVM_COV:-}" -a -n "$${LLVM_PROFDATA:-}" || rustup component list --installed | grep -q llvm-tools || { \
+		echo "make coverage: set LLVM_COV and LLVM_PROFDATA to LLVM's tools of rustc's version, or: rustup component add llvm-tools" >&2; exit 1; }
+	$(CARGO) llvm-cov --locked --workspace --all-features
+
+## Mutation testing of one file: `make mutants FILE=guard-agent-proto/src/backoff.rs`.
+mutants:
+	@test -n "$(FILE)" || { echo "make mutants: say which file, for example FILE=guard-agent-proto/src/backoff.rs" >&2; exit 1; }
+	@$(CARGO) mutants --version >/dev/null 2>&1 || { \
+		echo "make mutants: cargo-mutants is missing; install it with: cargo install --locked cargo-mutants" >&2; exit 1; }
+	$(CARGO) mutants --file "$(FILE)" --package guard-agent-proto --all-features --jobs 2
+
+## Licences, sources and duplicates of the dependencies.
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+		echo "make deny: cargo-deny is missing; install it with: cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny --locked check licenses bans sources
