@@ -1,11 +1,14 @@
 mod event;
+pub mod event_type;
+mod members;
 mod metric;
 mod rules;
 mod status;
 mod timestamp;
 
-pub use event::{InvalidRecord, IpAddress, Metadata, SecurityEvent, event_type};
-pub use metric::{MetricType, SecurityMetric, Tags};
+pub use event::{InvalidRecord, IpAddress, SecurityEvent};
+pub use members::{Metadata, Tags};
+pub use metric::{MetricType, SecurityMetric};
 pub use rules::DynamicRules;
 pub use status::{AgentStatus, StatusLevel};
 pub use timestamp::{Timestamp, TimestampError};
