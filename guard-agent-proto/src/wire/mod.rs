@@ -1,28 +1,66 @@
-//! The bytes on the wire (contract 1 to 4): requests, and what answers mean.
+//! The bytes on the wire: requests, and what answers mean.
 
+mod body;
+mod encrypt;
 mod response;
+mod retry_after;
+mod rules;
+mod sign;
 
-pub(crate) use response::{Verdict, judge, parse_retry_after};
+pub(crate) use response::{ItemRef, Verdict, judge};
+pub(crate) use retry_after::parse_retry_after;
+pub(crate) use rules::{RulesAnswer, parse_rules};
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use alloc::{format, vec};
+use core::fmt;
 
-use crate::{AgentConfig, ConfigError, Payload, Secret};
+use self::body::Frame;
+use self::encrypt::Cipher;
+use self::sign::Signer;
+use crate::{AgentConfig, Batch, ConfigError, ConfigProblem, Kind, Payload, Secret};
+
+const USER_AGENT: &str = concat!("guard-agent-rust/", env!("CARGO_PKG_VERSION"));
+const SECRET: &str = "[secret]";
+const MIN_API_KEY_LEN: usize = 10;
 
 /// Turns [`Payload`]s into HTTP requests: paths, headers, envelope, encryption, compression, signature.
 ///
 /// Pure and deterministic: the same payload gives the same bytes.
+///
+/// ```
+/// use guard_agent_proto::{AgentConfig, Payload, wire::Wire};
+///
+/// # fn main() -> Result<(), guard_agent_proto::ConfigError> {
+/// let config = AgentConfig::builder("an-api-key").build()?;
+/// let wire = Wire::new(&config, "install-1")?;
+/// let request = wire.encode(&Payload::Rules { etag: None }, |body| body.to_vec());
+/// assert_eq!(request.url, "https://api.guard-core.com/api/v1/rules");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-pub struct Wire {}
+pub struct Wire {
+    endpoint: String,
+    install_id: Secret,
+    project_id: Option<Secret>,
+    api_key: Secret,
+    signer: Option<Signer>,
+    cipher: Option<Cipher>,
+    /// Smallest body that is compressed; `None` compresses nothing.
+    compress_from: Option<usize>,
+    frame: Frame,
+}
 
 /// An HTTP request, ready to be sent to the configured endpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpRequest {
     /// `POST` or `GET`.
     pub method: &'static str,
     /// Base URL and path.
     pub url: String,
-    /// Names in lower case, in a fixed order.
+    /// Names in lower case, in a fixed order. Values are printable ASCII.
     pub headers: Vec<(&'static str, Secret)>,
     /// The body as sent; empty for `GET`.
     pub body: Vec<u8>,
@@ -32,9 +70,9 @@ pub struct HttpRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// Key of the platform's API.
+    /// Key of the platform's API: at least 10 printable ASCII characters.
     pub api_key: Secret,
-    /// Secret of the signature.
+    /// Secret of the signature; `None` or an empty one turns signing off.
     pub payload_signing_secret: Option<Secret>,
 }
 
@@ -43,29 +81,165 @@ impl Wire {
     ///
     /// # Errors
     ///
-    /// A key or an id that cannot be used.
-    pub fn new(_config: &AgentConfig, _install_id: &str) -> Result<Self, ConfigError> {
-        Ok(Self {})
+    /// Names every one of `api_key`, `project_id` and `install_id` that no header can carry, and a
+    /// `project_encryption_key` that is not the URL-safe base64 of 32 bytes. There is no fallback to
+    /// plaintext.
+    pub fn new(config: &AgentConfig, install_id: &str) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let project_id = config.project_id.as_deref().filter(|id| !id.is_empty());
+        problems.extend(api_key_problem(&config.api_key));
+        problems.extend(project_id.and_then(|id| header_problem("project_id", id)));
+        problems.extend(header_problem("install_id", install_id));
+        let cipher = Cipher::from_config(config).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+        Ok(Self {
+            endpoint: config.endpoint.clone(),
+            install_id: Secret::new(install_id),
+            project_id: project_id.map(Secret::new),
+            api_key: config.api_key.clone(),
+            signer: Signer::new(config.payload_signing_secret.as_ref()),
+            cipher,
+            compress_from: config.compression_enabled.then_some(config.compression_threshold),
+            frame: Frame::new(config),
+        })
     }
 
     /// Uses these credentials from the next request on.
     ///
     /// # Errors
     ///
-    /// A key that cannot be used; the old ones stay.
-    pub fn set_credentials(&mut self, _credentials: Credentials) -> Result<(), ConfigError> {
+    /// An API key that is too short or that no header can carry; the old credentials stay.
+    pub fn set_credentials(&mut self, credentials: Credentials) -> Result<(), ConfigError> {
+        if let Some(problem) = api_key_problem(&credentials.api_key) {
+            return Err(ConfigError { problems: vec![problem] });
+        }
+        self.signer = Signer::new(credentials.payload_signing_secret.as_ref());
+        self.api_key = credentials.api_key;
         Ok(())
     }
 
     /// The HTTP request that delivers `payload`. `gzip` compresses where the configuration asks for it.
     #[must_use]
-    pub fn encode(&self, _payload: &Payload, _gzip: fn(&[u8]) -> Vec<u8>) -> HttpRequest {
-        HttpRequest { method: "POST", url: String::new(), headers: Vec::new(), body: Vec::new() }
+    pub fn encode(&self, payload: &Payload, gzip: fn(&[u8]) -> Vec<u8>) -> HttpRequest {
+        match payload {
+            Payload::Batch(batch) => {
+                let (path, body) = self.batch(batch);
+                self.post(path, body, gzip)
+            }
+            Payload::Status(status) => self.post("/api/v1/status", body::json(&**status), gzip),
+            Payload::Rules { etag } => {
+                let mut request = self.request("GET", "/api/v1/rules");
+                // A tag comes from outside: one that no header can carry makes the request unconditional.
+                if let Some(etag) = etag.as_deref().filter(|etag| is_header_value(etag)) {
+                    request.headers.push(("if-none-match", Secret::new(etag)));
+                }
+                request
+            }
+        }
+    }
+
+    fn batch(&self, batch: &Batch) -> (&'static str, Vec<u8>) {
+        match (&self.cipher, batch.kind()) {
+            (Some(cipher), Kind::Event | Kind::Metric) => {
+                ("/api/v1/events/encrypted", self.frame.encrypted(batch, cipher))
+            }
+            (None, Kind::Event) => ("/api/v1/events", self.frame.plain(batch)),
+            (None, Kind::Metric) => ("/api/v1/metrics", self.frame.plain(batch)),
+        }
+    }
+
+    fn post(&self, path: &str, body: Vec<u8>, gzip: fn(&[u8]) -> Vec<u8>) -> HttpRequest {
+        let mut request = self.request("POST", path);
+        // The platform verifies after decompressing.
+        if let Some(signer) = &self.signer {
+            request.headers.push(("x-payload-signature", signer.sign(&body)));
+        }
+        if self.compress_from.is_some_and(|threshold| body.len() >= threshold) {
+            request.headers.push(("content-encoding", Secret::new("gzip")));
+            request.body = gzip(&body);
+        } else {
+            request.body = body;
+        }
+        request
+    }
+
+    fn request(&self, method: &'static str, path: &str) -> HttpRequest {
+        let mut headers = vec![
+            ("user-agent", Secret::new(USER_AGENT)),
+            ("accept", Secret::new("*/*")),
+            ("content-type", Secret::new("application/json")),
+            ("x-api-key", self.api_key.clone()),
+            ("x-agent-install-id", self.install_id.clone()),
+        ];
+        headers.extend(self.project_id.clone().map(|id| ("x-project-id", id)));
+        HttpRequest { method, url: format!("{}{path}", self.endpoint), headers, body: Vec::new() }
     }
 }
 
-/// Bytes that the records of one batch may take together, separators included, so that the body stays
-/// within `batch_max_bytes` (the encrypted one too).
-pub(crate) fn record_budget(config: &AgentConfig) -> usize {
-    config.batch_max_bytes
+impl fmt::Debug for HttpRequest {
+    /// The length of the body only: it may hold personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("url", &self.url)
+            .field("headers", &self.headers)
+            .field("body_len", &self.body.len())
+            .finish()
+    }
 }
+
+impl Credentials {
+    /// These credentials, without a signature.
+    #[must_use]
+    pub const fn new(api_key: Secret) -> Self {
+        Self { api_key, payload_signing_secret: None }
+    }
+
+    /// Signs with that secret.
+    #[must_use]
+    pub fn with_signing_secret(mut self, secret: Secret) -> Self {
+        self.payload_signing_secret = Some(secret);
+        self
+    }
+}
+
+/// Bytes that the records of one batch may take together, separating commas included, so that the
+/// uncompressed body stays within `batch_max_bytes` whatever the ids, the base64 envelope too.
+pub(crate) fn record_budget(config: &AgentConfig) -> usize {
+    let frame = Frame::new(config);
+    if Cipher::is_configured(config) {
+        frame.encrypted_budget(config.batch_max_bytes)
+    } else {
+        frame.plain_budget(config.batch_max_bytes)
+    }
+}
+
+fn api_key_problem(key: &Secret) -> Option<ConfigProblem> {
+    let usable = key.expose().len() >= MIN_API_KEY_LEN && is_header_value(key.expose());
+    (!usable).then(|| ConfigProblem {
+        field: "api_key",
+        value: String::from(SECRET),
+        bound: format!("at least {MIN_API_KEY_LEN} printable ASCII characters without space around them"),
+    })
+}
+
+fn header_problem(field: &'static str, value: &str) -> Option<ConfigProblem> {
+    (!is_header_value(value)).then(|| ConfigProblem {
+        field,
+        value: format!("{value:?}"),
+        bound: String::from("printable ASCII without space around it"),
+    })
+}
+
+/// Whether every HTTP client sends this as a header value, unchanged.
+fn is_header_value(text: &str) -> bool {
+    !text.is_empty() && text.trim() == text && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+#[cfg(test)]
+mod tests;
