@@ -1,14 +1,103 @@
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use crate::batch::Entry;
+use crate::batcher::permille;
+use crate::breaker::Breaker;
+use crate::flush::{Flush, Flushes};
+use crate::health::Decided;
+use crate::journal::Journal;
+use crate::lane::{Dead, Lane, Settled};
+use crate::pacer::{Class, Pacer};
+use crate::rng::Rng;
+use crate::rules::{Rules, Update};
+use crate::soonest::Soonest;
+use crate::status::StatusPush;
+use crate::wire::{self, Verdict};
 use crate::{
-    AgentConfig, AgentStatus, ConfigError, DeadLetter, Health, Input, Instant, Now, Output, Pressure, Reason,
-    RulesDocument, Stats,
+    AgentConfig, AgentEvent, AgentStatus, BreakerState, ByKind, ConfigError, DeadLetter, DrainOrder,
+    DropReason, Endpoint, ErrorStage, Health, HealthReason, Input, Instant, Kind, Ledger, Now, Output,
+    OverflowPolicy, Payload, Pressure, Reason, Record, Request, RequestId, Response, RulesDocument, Seq,
+    Stats, StatusLevel, StoreAnswer, StoreEntry, StoreError, StoreOpId, TransportError, TransportErrorKind,
 };
 
 /// The agent: one state machine made of small ones, which this file only wires.
+///
+/// See the [crate] page for how to drive it.
 #[derive(Debug)]
-pub struct Agent {}
+pub struct Agent {
+    config: AgentConfig,
+    started: Instant,
+    now: Now,
+    rng: Rng,
+    streams: ByKind<Stream>,
+    next_seq: Seq,
+    next_request: u64,
+    in_flight: BTreeMap<RequestId, Flight>,
+    pacer: Pacer,
+    breaker: Breaker,
+    rules: Rules,
+    status: StatusPush,
+    journal: Option<Journal>,
+    flushes: Flushes,
+    shutdown: Option<Flush>,
+    closed: bool,
+    decided: Decided,
+    dead_letters: VecDeque<DeadLetter>,
+    /// Failures that were told and have not ended yet.
+    episodes: BTreeSet<(ErrorStage, Endpoint)>,
+    /// Drops since they were last told, and when that was.
+    untold: BTreeMap<DropReason, (u64, Option<Instant>)>,
+    last_health: Health,
+    counters: Stats,
+    outputs: VecDeque<Output>,
+}
+
+/// One kind of records: its lanes, what they share, and the accounting.
+#[derive(Debug)]
+struct Stream {
+    live: Lane,
+    backlog: Lane,
+    /// The platform asked this endpoint's clients to wait until then.
+    retry_after: Option<Instant>,
+    /// Whose turn it is when both lanes want the same slot.
+    backlog_next: bool,
+    ledger: Ledger,
+}
+
+/// A request that is out.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    sender: Sender,
+    /// When a runtime that still has not answered is taken to have lost it.
+    deadline: Instant,
+}
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Lane(Kind, Path),
+    Rules,
+    Status,
+}
+
+/// New records, or those that wait behind an outage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    Live,
+    Backlog,
+}
+
+/// How much longer than its time limit a request may take to be answered by the runtime.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// Time limit of the last status push.
+const LAST_STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Drops of one reason are told at most that often.
+const TELL_DROPS_EVERY: Duration = Duration::from_secs(60);
 
 impl Agent {
     /// An agent that has not sent anything yet. `journal` says whether the runtime answers
@@ -16,62 +105,857 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// Every problem of the configuration that only shows here, such as a bad encryption key.
-    pub fn new(
-        _config: &AgentConfig,
-        _journal: bool,
-        _seed: [u8; 32],
-        _now: Now,
-    ) -> Result<Self, ConfigError> {
-        Ok(Self {})
+    /// Every problem of the configuration, should it not have been checked yet.
+    pub fn new(config: &AgentConfig, journal: bool, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
+        let mut rng = Rng::new(seed);
+        let stream = |kind| Stream {
+            live: Lane::new(kind, config),
+            backlog: Lane::new(kind, config),
+            retry_after: None,
+            backlog_next: false,
+            ledger: Ledger::default(),
+        };
+        Ok(Self {
+            started: now.instant,
+            now,
+            streams: ByKind { events: stream(Kind::Event), metrics: stream(Kind::Metric) },
+            next_seq: Seq::from_u64(1),
+            next_request: 1,
+            in_flight: BTreeMap::new(),
+            pacer: Pacer::new(config),
+            breaker: Breaker::new(config),
+            rules: Rules::new(config, now.instant),
+            status: StatusPush::new(config, now.instant),
+            journal: journal.then(|| Journal::new(&mut rng)),
+            flushes: Flushes::default(),
+            shutdown: None,
+            closed: false,
+            decided: Decided::new(now.instant),
+            dead_letters: VecDeque::new(),
+            episodes: BTreeSet::new(),
+            untold: BTreeMap::new(),
+            last_health: Health::default(),
+            counters: Stats::default(),
+            outputs: VecDeque::new(),
+            rng,
+            config: config.clone(),
+        })
     }
 
     /// Takes in what happened at `now`.
-    pub fn handle_input(&mut self, _now: Now, _input: Input) {}
+    ///
+    /// Call [`Agent::poll_output`] until it answers [`Output::Idle`] before the next input. A clock that
+    /// stands still or went back is read as standing still.
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        self.now = Now { instant: self.now.instant.max(now.instant), wall: now.wall };
+        match input {
+            Input::Timeout => {}
+            Input::Records(records) => self.on_records(records),
+            Input::Lost { kind, reason, count } => {
+                self.streams[kind].ledger.accepted += count;
+                self.count_drops(kind, reason, count);
+            }
+            Input::Invalid { kind, count } => self.streams[kind].ledger.invalid += count,
+            Input::Response { id, result } => self.on_response(id, result),
+            Input::StoreReply { id, result } => self.on_store_reply(id, result),
+            Input::Flush { id, deadline } => {
+                self.hurry();
+                let flush = Flush::new(id, self.next_seq, deadline, &self.ledgers());
+                self.flushes.push(flush);
+            }
+            Input::RefreshRules => self.rules.refresh(self.now.instant),
+            Input::CredentialsChanged => {
+                self.hurry();
+                self.rules.refresh(self.now.instant);
+            }
+            Input::Shutdown { deadline } => self.on_shutdown(deadline),
+        }
+        self.tell_health();
+    }
 
     /// What to do next; call until it answers [`Output::Idle`].
     pub fn poll_output(&mut self) -> Output {
-        Output::Idle { deadline: Instant::FAR_FUTURE, reason: Reason::Nothing }
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return output;
+            }
+            if self.closed {
+                return Output::Idle { deadline: Instant::FAR_FUTURE, reason: Reason::Nothing };
+            }
+            let next = self.advance();
+            if self.outputs.is_empty() {
+                return Output::Idle { deadline: next.at, reason: next.reason };
+            }
+        }
     }
 
     /// The statistics as of the last input.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        Stats {
+            records: self.ledgers(),
+            memory_bytes: Kind::ALL.map(|kind| self.streams[kind].cost() as u64).iter().sum(),
+            breaker: self.breaker.state(),
+            health: self.health(),
+            ..self.counters.clone()
+        }
     }
 
     /// The health as of the last input.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health::default()
+        let mut level = StatusLevel::Healthy;
+        let mut reasons = Vec::new();
+        if self.breaker.state() != BreakerState::Closed {
+            reasons.push(HealthReason::BreakerOpen);
+        }
+        let nearly_full = permille(self.config.high_watermark_ratio);
+        if Kind::ALL.iter().any(|kind| self.fill_permille(*kind) >= nearly_full) {
+            reasons.push(HealthReason::BufferNearlyFull);
+        }
+        if let Some(permille) = self.decided.failing_permille() {
+            reasons.push(HealthReason::HighFailureRate { permille });
+        }
+        if self.pacer.is_slowed() {
+            reasons.push(HealthReason::Slowed);
+        }
+        for kind in Kind::ALL {
+            let endpoint = endpoint(kind);
+            let Stream { live, backlog, .. } = &self.streams[kind];
+            let Some(hold) = live.held().or_else(|| backlog.held()) else { continue };
+            let status = hold.status;
+            if hold.everything || matches!(status, 401 | 403 | 404) {
+                level = StatusLevel::Failed;
+            }
+            reasons.push(if hold.everything {
+                HealthReason::RefusesEverything { endpoint, status }
+            } else {
+                HealthReason::Held { endpoint, status }
+            });
+        }
+        if self.rules.is_failing() {
+            reasons.push(HealthReason::RulesFailing);
+        }
+        if self.journal.as_ref().is_some_and(Journal::is_down) {
+            reasons.push(HealthReason::JournalDown);
+        }
+        if !reasons.is_empty() {
+            level = level.max(StatusLevel::Degraded);
+        }
+        Health { level, reasons }
     }
 
     /// The status as it would be pushed.
     #[must_use]
     pub fn status(&self) -> AgentStatus {
-        unreachable!()
+        let health = self.health();
+        let ledgers = self.ledgers();
+        let dropped = ledgers.events.dropped;
+        AgentStatus {
+            timestamp: self.now.wall,
+            status: health.level,
+            uptime: self.now.instant.since(self.started).as_secs_f64(),
+            events_sent: ledgers.events.delivered,
+            events_failed: dropped.total() - dropped[DropReason::Filtered],
+            buffer_size: ledgers.events.pending + ledgers.metrics.pending,
+            last_flush: self.counters.last_flush,
+            errors: health.reasons.iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// Fill level and pace as of the last input.
     #[must_use]
     pub fn pressure(&self) -> Pressure {
-        Pressure::default()
+        let fill = Kind::ALL.map(|kind| self.fill_permille(kind)).into_iter().max().unwrap_or(0);
+        Pressure {
+            fill_permille: u16::try_from(fill).unwrap_or(u16::MAX),
+            slowed: self.pacer.is_slowed(),
+            breaker: self.breaker.state(),
+        }
     }
 
     /// The rules in force.
     #[must_use]
-    pub fn rules(&self) -> Option<&Arc<RulesDocument>> {
-        None
+    pub const fn rules(&self) -> Option<&Arc<RulesDocument>> {
+        self.rules.current()
     }
 
-    /// Takes the dead letters out, oldest first.
+    /// Takes the dead letters out, oldest first: the last ones that were refused or too large, at most
+    /// `dead_letter_capacity`.
     pub fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
-        Vec::new()
+        core::mem::take(&mut self.dead_letters).into()
     }
 
     /// Whether [`Output::Closed`] was given out.
     #[must_use]
-    pub fn is_closed(&self) -> bool {
-        false
+    pub const fn is_closed(&self) -> bool {
+        self.closed
     }
+
+    // Inputs.
+
+    fn on_records(&mut self, records: Vec<Record>) {
+        for record in records {
+            let kind = record.kind();
+            self.streams[kind].ledger.accepted += 1;
+            if self.closed {
+                self.count_drops(kind, DropReason::Closed, 1);
+                continue;
+            }
+            if record.is_attack() {
+                self.pacer.on_attack(self.now.instant);
+            }
+            if let Some(journal) = &mut self.journal {
+                journal.on_accepted(kind, record.json().len(), self.now.instant);
+            }
+            let entry = Entry::new(self.take_seq(), self.now.instant, false, record);
+            self.streams[kind].live.push(entry);
+            self.make_room(kind);
+        }
+    }
+
+    fn on_response(&mut self, id: RequestId, result: Result<Response, TransportError>) {
+        let Some(Flight { sender, .. }) = self.in_flight.remove(&id) else {
+            self.counters.stray_replies += 1;
+            return;
+        };
+        match sender {
+            Sender::Lane(kind, path) => self.on_batch_answered(id, kind, path, result),
+            Sender::Rules => self.on_rules_answered(id, result),
+            Sender::Status => self.on_status_answered(id, result),
+        }
+    }
+
+    fn on_batch_answered(
+        &mut self,
+        id: RequestId,
+        kind: Kind,
+        path: Path,
+        result: Result<Response, TransportError>,
+    ) {
+        let (verdict, status) = self.read_answer(id, endpoint(kind), result);
+        let retry_after = match &verdict {
+            Verdict::SlowDown { retry_after } | Verdict::Failed { retry_after } => *retry_after,
+            Verdict::Delivered { invalid_timestamps } => {
+                self.counters.invalid_timestamps += invalid_timestamps;
+                None
+            }
+            Verdict::Partly { .. }
+            | Verdict::Unsure { .. }
+            | Verdict::TooLarge
+            | Verdict::Refused { .. }
+            | Verdict::Hold { .. } => None,
+        };
+        let trouble = trouble(&verdict, status);
+        let alive = matches!(verdict, Verdict::Delivered { .. });
+        let mut settled =
+            self.streams[kind].lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
+        let stream = &mut self.streams[kind];
+        if alive {
+            stream.retry_after = None;
+            stream.lane_mut(path.other()).on_endpoint_alive(&mut settled);
+        }
+        if let Some(wait) = retry_after {
+            // A little later each, so that a fleet does not come back in step.
+            let wait = wait + self.rng.duration(Duration::ZERO, wait / 10);
+            stream.retry_after = Some(self.now.instant + wait);
+            stream.lane_mut(path).clear_backoff();
+        }
+        if self.breaker.state() != BreakerState::Closed {
+            stream.lane_mut(path).clear_backoff();
+        }
+        let lane = stream.lane(path);
+        let lasting = lane.is_exhausted() || lane.held().is_some();
+        if alive {
+            self.counters.last_flush = Some(self.now.wall);
+        } else if let (true, Some(message)) = (lasting, trouble) {
+            self.tell(flush_stage(kind), endpoint(kind), message);
+        }
+        self.settle(kind, settled);
+    }
+
+    fn on_rules_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
+        let update = match result {
+            Ok(response) => {
+                let answer = wire::parse_rules(&response, self.now.wall);
+                let (ok, failed) = match &answer {
+                    wire::RulesAnswer::Rules(_) | wire::RulesAnswer::NotModified => (true, false),
+                    wire::RulesAnswer::Failed { .. } => (false, true),
+                    wire::RulesAnswer::NotRules { .. }
+                    | wire::RulesAnswer::Invalid { .. }
+                    | wire::RulesAnswer::SlowDown { .. }
+                    | wire::RulesAnswer::Hold { .. } => (false, false),
+                };
+                self.on_answered(id, Endpoint::Rules, response.status, ok, failed);
+                self.rules.on_answer(answer, response.etag, self.now, &mut self.rng)
+            }
+            Err(error) => {
+                self.on_unanswered(id, Endpoint::Rules, &error);
+                self.rules.on_no_answer(self.now.instant, &mut self.rng);
+                Update::Failed { message: error.to_string() }
+            }
+        };
+        match update {
+            Update::Unchanged => {}
+            Update::Taken { changed } => {
+                self.counters.rules_fetched += 1;
+                if changed {
+                    self.outputs.push_back(Output::Event(AgentEvent::Rules(self.rules.current().cloned())));
+                }
+            }
+            Update::Failed { message } => {
+                self.counters.rules_failed += 1;
+                self.tell(ErrorStage::Rules, Endpoint::Rules, message);
+            }
+        }
+    }
+
+    fn on_status_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
+        self.status.on_answer();
+        let (verdict, status) = self.read_answer(id, Endpoint::Status, result);
+        if let Some(message) = trouble(&verdict, status) {
+            self.counters.status_failed += 1;
+            self.tell(ErrorStage::Status, Endpoint::Status, message);
+        }
+    }
+
+    /// What an answer to a POST means, with its effects on breaker and pace.
+    fn read_answer(
+        &mut self,
+        id: RequestId,
+        endpoint: Endpoint,
+        result: Result<Response, TransportError>,
+    ) -> (Verdict, u16) {
+        match result {
+            Ok(response) => {
+                let verdict = wire::judge(&response, self.now.wall);
+                let ok = matches!(verdict, Verdict::Delivered { .. } | Verdict::Partly { .. });
+                let failed = matches!(verdict, Verdict::Failed { .. });
+                self.on_answered(id, endpoint, response.status, ok, failed);
+                (verdict, response.status)
+            }
+            Err(error) => {
+                self.on_unanswered(id, endpoint, &error);
+                (Verdict::Failed { retry_after: None }, 0)
+            }
+        }
+    }
+
+    fn on_answered(&mut self, id: RequestId, endpoint: Endpoint, status: u16, ok: bool, failed: bool) {
+        if failed {
+            self.breaker.on_failure(self.now.instant, id, &mut self.rng);
+        } else {
+            self.breaker.on_alive(ok);
+        }
+        if matches!(status, 429 | 503) {
+            self.pacer.slow_down();
+        }
+        if ok {
+            self.pacer.speed_up();
+            self.episodes.retain(|(_, failing)| *failing != endpoint);
+        } else if status != 304 {
+            self.counters.requests_failed += 1;
+            if failed {
+                let message = format!("the {endpoint} endpoint answered {status}");
+                self.tell(ErrorStage::TransportSend, endpoint, message);
+            }
+        }
+    }
+
+    fn on_unanswered(&mut self, id: RequestId, endpoint: Endpoint, error: &TransportError) {
+        self.counters.requests_failed += 1;
+        self.breaker.on_failure(self.now.instant, id, &mut self.rng);
+        self.tell(
+            ErrorStage::TransportSend,
+            endpoint,
+            format!("request to the {endpoint} endpoint: {error}"),
+        );
+    }
+
+    fn on_store_reply(&mut self, id: StoreOpId, result: Result<StoreAnswer, StoreError>) {
+        let now = self.now.instant;
+        let news = self.journal.as_mut().and_then(|journal| journal.on_reply(id, result, now, &mut self.rng));
+        let Some(news) = news else {
+            self.counters.stray_replies += 1;
+            return;
+        };
+        self.counters.corrupt_entries += news.corrupt;
+        match news.error {
+            Some(error) => self.tell(ErrorStage::Journal, Endpoint::Events, error.message.into_owned()),
+            None => self.episodes.retain(|(stage, _)| *stage != ErrorStage::Journal),
+        }
+        for (stream, StoreEntry { seq: there, kind, attack, json }) in news.recovered {
+            let seq = self.take_seq();
+            if let Some(journal) = &mut self.journal {
+                journal.on_recovered(seq, stream, there);
+            }
+            let entry = Entry::new(seq, now, true, Record::new(kind, attack, json));
+            self.streams[kind].ledger.recovered += 1;
+            self.streams[kind].backlog.push(entry);
+        }
+    }
+
+    fn on_shutdown(&mut self, deadline: Instant) {
+        if self.closed {
+            return;
+        }
+        match &mut self.shutdown {
+            Some(shutdown) => shutdown.deadline = shutdown.deadline.min(deadline),
+            None => {
+                self.hurry();
+                self.shutdown = Some(Flush::shutdown(deadline, &self.ledgers()));
+            }
+        }
+    }
+
+    /// Ends our own waiting, but not what the platform asked for.
+    fn hurry(&mut self) {
+        for kind in Kind::ALL {
+            self.streams[kind].live.hurry();
+            self.streams[kind].backlog.hurry();
+        }
+        self.breaker.hurry(self.now.instant);
+    }
+
+    // What is due now.
+
+    /// Does what is due; answers what comes next if that produced no output.
+    fn advance(&mut self) -> Soonest {
+        let mut next = Soonest::NEVER;
+        self.lose_overdue(&mut next);
+        self.expire_records(&mut next);
+        self.spill();
+        self.expire_rules(&mut next);
+        self.end_flushes(&mut next);
+        self.send(&mut next);
+        self.log(&mut next);
+        self.close(&mut next);
+        self.tell_health();
+        next
+    }
+
+    /// A runtime that forgot to answer must not stop a lane for ever.
+    fn lose_overdue(&mut self, next: &mut Soonest) {
+        let now = self.now.instant;
+        let overdue: Vec<_> =
+            self.in_flight.iter().filter(|(_, flight)| flight.deadline <= now).map(|(id, _)| *id).collect();
+        for id in overdue {
+            let error =
+                TransportError::new(TransportErrorKind::Timeout, "the runtime did not answer in time");
+            self.on_response(id, Err(error));
+        }
+        for flight in self.in_flight.values() {
+            next.consider(Some((flight.deadline, Reason::RequestTimeout)));
+        }
+    }
+
+    fn expire_records(&mut self, next: &mut Soonest) {
+        let Some(age) = self.config.max_record_age else { return };
+        let limit = Instant::ZERO + self.now.instant.since(Instant::ZERO + age);
+        for kind in Kind::ALL {
+            for path in Path::ALL {
+                let lane = self.streams[kind].lane_mut(path);
+                let expired: Vec<_> = core::iter::from_fn(|| lane.expire(limit)).collect();
+                let oldest = lane.oldest();
+                for entry in expired {
+                    self.give_up(kind, &entry, DropReason::Expired);
+                }
+                next.consider(oldest.map(|oldest| (oldest + age + Duration::from_micros(1), Reason::Expiry)));
+            }
+        }
+    }
+
+    /// What no longer fits the next live batch waits apart, so that new events do not wait behind it.
+    fn spill(&mut self) {
+        match self.config.drain {
+            DrainOrder::LiveFirst => {
+                for kind in Kind::ALL {
+                    let Stream { live, backlog, .. } = &mut self.streams[kind];
+                    live.spill_into(backlog);
+                }
+            }
+            DrainOrder::Fifo => {}
+        }
+    }
+
+    fn expire_rules(&mut self, next: &mut Soonest) {
+        if self.rules.expire(self.now.wall) {
+            self.outputs.push_back(Output::Event(AgentEvent::Rules(None)));
+        }
+        next.consider(self.rules.expires_at(self.now));
+    }
+
+    fn end_flushes(&mut self, next: &mut Soonest) {
+        let streams = &self.streams;
+        let ledgers = self.ledgers();
+        let ended = self.flushes.end(self.now.instant, &ledgers, |kind, mark, with_parked| {
+            Path::ALL.map(|path| streams[kind].lane(path).count_before(mark, with_parked) as u64).iter().sum()
+        });
+        self.outputs.extend(ended.into_iter().map(Output::Event));
+        next.consider(self.flushes.deadline());
+    }
+
+    /// Sends everything that may leave now.
+    fn send(&mut self, next: &mut Soonest) {
+        loop {
+            let mut sent = false;
+            let mut waiting = Soonest::NEVER;
+            for sender in self.senders() {
+                match self.allowed_at(sender) {
+                    Some((at, _, class)) if at <= self.now.instant => {
+                        self.depart(sender, class);
+                        sent = true;
+                        break;
+                    }
+                    other => waiting.consider(other.map(|(at, reason, _)| (at, reason))),
+                }
+            }
+            if !sent {
+                next.consider(Some((waiting.at, waiting.reason)));
+                return;
+            }
+        }
+    }
+
+    /// Everybody who sends, in order of preference.
+    fn senders(&self) -> [Sender; 6] {
+        let [events, metrics] = Kind::ALL.map(|kind| {
+            let paths = if self.streams[kind].backlog_next { [Path::Backlog, Path::Live] } else { Path::ALL };
+            paths.map(|path| Sender::Lane(kind, path))
+        });
+        [events[0], events[1], Sender::Rules, Sender::Status, metrics[0], metrics[1]]
+    }
+
+    /// When that sender may send, what it waits for until then, and what it is paced as.
+    fn allowed_at(&self, sender: Sender) -> Option<(Instant, Reason, Class)> {
+        let now = self.now.instant;
+        let (ready, class) = match sender {
+            Sender::Lane(kind, path) => {
+                let stream = &self.streams[kind];
+                let behind = self.config.drain == DrainOrder::Fifo && path == Path::Live;
+                if behind && stream.backlog.sendable() > 0
+                    || self.lanes_in_flight() >= self.config.max_concurrent_flushes
+                {
+                    return None;
+                }
+                let urgent =
+                    self.shutdown.as_ref().map_or_else(|| self.flushes.mark(), |shutdown| shutdown.mark);
+                let mut ready = stream.lane(path).ready_at(urgent)?;
+                if let Some(at) = stream.retry_after {
+                    ready = ready.max((at, Reason::RetryAfter));
+                }
+                (ready, self.class(kind, path, urgent))
+            }
+            Sender::Rules if self.shutdown.is_none() => (self.rules.due_at()?, Class::Rules),
+            Sender::Status => (self.status.due_at()?, Class::Status),
+            Sender::Rules => return None,
+        };
+        let probe = self.breaker.allowed_at();
+        if probe == Instant::FAR_FUTURE {
+            return None;
+        }
+        let (at, reason) = ready.max((probe, Reason::BreakerProbe)).max(self.pacer.allowed_at(class, now));
+        Some((at, reason, class))
+    }
+
+    /// A flush may use requests that the pace would keep for later.
+    fn class(&self, kind: Kind, path: Path, urgent: Seq) -> Class {
+        let paced = match kind {
+            Kind::Event => Class::Events,
+            Kind::Metric => Class::Metrics,
+        };
+        let now = self.now.instant;
+        let hurried = self.streams[kind].lane(path).count_before(urgent, false) > 0
+            && self.pacer.allowed_at(Class::Urgent, now) < self.pacer.allowed_at(paced, now);
+        if hurried { Class::Urgent } else { paced }
+    }
+
+    fn depart(&mut self, sender: Sender, class: Class) {
+        let now = self.now.instant;
+        let id = RequestId::from_u64(self.next_request);
+        let mut timeout = self.config.timeout;
+        let payload = match sender {
+            Sender::Lane(kind, path) => {
+                let stream = &mut self.streams[kind];
+                stream.backlog_next = path == Path::Live;
+                let Some(batch) = stream.lane_mut(path).depart(id, self.now, &mut self.rng) else { return };
+                Payload::Batch(batch)
+            }
+            Sender::Rules => Payload::Rules { etag: self.rules.depart(id, now) },
+            Sender::Status => {
+                self.status.depart(id, now);
+                if self.shutdown.is_some() {
+                    timeout = timeout.min(LAST_STATUS_TIMEOUT);
+                }
+                Payload::Status(Arc::new(self.status()))
+            }
+        };
+        self.next_request += 1;
+        self.breaker.on_sent(id);
+        self.pacer.on_sent(class, now);
+        self.counters.requests_sent += 1;
+        self.in_flight.insert(id, Flight { sender, deadline: now + timeout + ANSWER_GRACE });
+        self.outputs.push_back(Output::Send(Request { id, payload, timeout }));
+    }
+
+    fn log(&mut self, next: &mut Soonest) {
+        let Some(journal) = &mut self.journal else { return };
+        let streams = &self.streams;
+        // A recovered page must not push out what is already here.
+        let room = Kind::ALL.iter().all(|kind| streams[*kind].len() < self.config.buffer_size / 2);
+        let request = journal.poll(self.now.instant, room && self.shutdown.is_none(), |from, bytes| {
+            unwritten(streams, from, bytes)
+        });
+        next.consider(journal.due_at(room && self.shutdown.is_none()));
+        self.outputs.extend(request.map(Output::Store));
+    }
+
+    /// Ends the shutdown when nothing more can be done for it.
+    fn close(&mut self, next: &mut Soonest) {
+        let Some(shutdown) = &self.shutdown else { return };
+        let deadline = shutdown.deadline;
+        if self.now.instant < deadline {
+            next.consider(Some((deadline, Reason::ShutdownDeadline)));
+            if self.lanes_in_flight() > 0 || self.may_still_send(deadline) {
+                return;
+            }
+            self.status.want_last();
+            match self.allowed_at(Sender::Status) {
+                Some((at, _, class)) if at <= self.now.instant => self.depart(Sender::Status, class),
+                Some(_) => self.status.skip_last(),
+                None if self.breaker.state() != BreakerState::Closed => self.status.skip_last(),
+                None => {}
+            }
+            let logged =
+                self.journal.as_ref().is_none_or(|journal| journal.is_settled() || journal.is_down());
+            if !self.status.is_done() || !logged {
+                return;
+            }
+        }
+        let ledgers = self.ledgers();
+        let Some(shutdown) = self.shutdown.take() else { return };
+        let reports = self.flushes.end_all(&ledgers);
+        self.outputs.extend(reports.into_iter().map(Output::Event));
+        let pending = ByKind { events: ledgers.events.pending, metrics: ledgers.metrics.pending };
+        self.outputs.push_back(Output::Closed(shutdown.report(pending, &ledgers)));
+        self.closed = true;
+    }
+
+    /// Whether some record may still get an attempt before `deadline`.
+    fn may_still_send(&self, deadline: Instant) -> bool {
+        let struck_out = |lane: &Lane| {
+            lane.is_exhausted() || self.breaker.state() != BreakerState::Closed && lane.strikes() > 0
+        };
+        Kind::ALL.iter().any(|kind| {
+            Path::ALL.iter().any(|path| {
+                !struck_out(self.streams[*kind].lane(*path))
+                    && self.allowed_at(Sender::Lane(*kind, *path)).is_some_and(|(at, ..)| at < deadline)
+            })
+        })
+    }
+
+    // Accounting.
+
+    /// Books what left a lane.
+    fn settle(&mut self, kind: Kind, settled: Settled) {
+        let Settled { delivered, dead } = settled;
+        if delivered.iter().any(Entry::is_attack) {
+            self.rules.on_attack_delivered(self.now.instant);
+        }
+        self.streams[kind].ledger.delivered += delivered.len() as u64;
+        self.decided.on_delivered(delivered.len() as u64, self.now.instant);
+        if let Some(journal) = &mut self.journal {
+            for entry in &delivered {
+                journal.on_settled(kind, entry.seq());
+            }
+        }
+        for Dead { entry, reason, status, message } in dead {
+            self.give_up(kind, &entry, reason);
+            self.dead_letters.push_back(DeadLetter {
+                record: entry.into_record(kind),
+                reason,
+                status,
+                message,
+            });
+            if self.dead_letters.len() > self.config.dead_letter_capacity {
+                self.dead_letters.pop_front();
+            }
+        }
+    }
+
+    fn make_room(&mut self, kind: Kind) {
+        while self.streams[kind].len() > self.config.buffer_size
+            || self.streams[kind].cost() > self.config.buffer_bytes
+        {
+            let Stream { live, backlog, .. } = &mut self.streams[kind];
+            let evicted = match self.config.buffer_overflow_policy {
+                OverflowPolicy::Drop => backlog.evict().or_else(|| live.evict()),
+                OverflowPolicy::Raise | OverflowPolicy::Block => live.evict_newest(),
+            };
+            let Some(entry) = evicted else { return };
+            self.give_up(kind, &entry, DropReason::Overflow);
+        }
+    }
+
+    /// A record that left its lane is lost.
+    fn give_up(&mut self, kind: Kind, entry: &Entry, reason: DropReason) {
+        self.count_drops(kind, reason, 1);
+        if let Some(journal) = &mut self.journal {
+            journal.on_settled(kind, entry.seq());
+        }
+    }
+
+    fn count_drops(&mut self, kind: Kind, reason: DropReason, count: u64) {
+        self.streams[kind].ledger.dropped[reason] += count;
+        if reason == DropReason::Filtered || count == 0 {
+            return;
+        }
+        self.decided.on_dropped(count, self.now.instant);
+        let (untold, told_at) = self.untold.entry(reason).or_default();
+        *untold += count;
+        if told_at.is_none_or(|at| self.now.instant.since(at) >= TELL_DROPS_EVERY) {
+            let message = format!("{untold} records given up: {}", reason.as_str());
+            (*untold, *told_at) = (0, Some(self.now.instant));
+            self.outputs.push_back(Output::Event(AgentEvent::Error { stage: ErrorStage::Drop, message }));
+        }
+    }
+
+    fn ledgers(&self) -> ByKind<Ledger> {
+        let [events, metrics] = Kind::ALL.map(|kind| {
+            let stream = &self.streams[kind];
+            let pending = stream.len() as u64;
+            let persisted = self.journal.as_ref().map_or(0, |journal| pending - journal.volatile()[kind]);
+            Ledger { pending, persisted, ..stream.ledger }
+        });
+        ByKind { events, metrics }
+    }
+
+    // News.
+
+    /// Tells of a failure, once until it ends.
+    fn tell(&mut self, stage: ErrorStage, endpoint: Endpoint, message: String) {
+        if self.episodes.insert((stage, endpoint)) {
+            self.outputs.push_back(Output::Event(AgentEvent::Error { stage, message }));
+        }
+    }
+
+    fn tell_health(&mut self) {
+        let health = self.health();
+        if health != self.last_health {
+            self.last_health = health.clone();
+            self.outputs.push_back(Output::Event(AgentEvent::Health(health)));
+        }
+    }
+
+    fn take_seq(&mut self) -> Seq {
+        let seq = self.next_seq;
+        self.next_seq = Seq::from_u64(seq.as_u64() + 1);
+        seq
+    }
+
+    fn lanes_in_flight(&self) -> usize {
+        let lanes = Kind::ALL.iter().flat_map(|kind| Path::ALL.map(|path| self.streams[*kind].lane(path)));
+        lanes.filter(|lane| lane.in_flight()).count()
+    }
+
+    /// How full memory is with records of that kind, by number or bytes, whichever is higher.
+    fn fill_permille(&self, kind: Kind) -> usize {
+        let stream = &self.streams[kind];
+        let by_number = stream.len() * 1_000 / self.config.buffer_size.max(1);
+        let by_bytes = stream.cost() * 1_000 / self.config.buffer_bytes.max(1);
+        by_number.max(by_bytes)
+    }
+}
+
+impl Stream {
+    fn lane(&self, path: Path) -> &Lane {
+        match path {
+            Path::Live => &self.live,
+            Path::Backlog => &self.backlog,
+        }
+    }
+
+    fn lane_mut(&mut self, path: Path) -> &mut Lane {
+        match path {
+            Path::Live => &mut self.live,
+            Path::Backlog => &mut self.backlog,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.live.len() + self.backlog.len()
+    }
+
+    fn cost(&self) -> usize {
+        self.live.cost() + self.backlog.cost()
+    }
+}
+
+impl Path {
+    const ALL: [Self; 2] = [Self::Live, Self::Backlog];
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Live => Self::Backlog,
+            Self::Backlog => Self::Live,
+        }
+    }
+}
+
+const fn endpoint(kind: Kind) -> Endpoint {
+    match kind {
+        Kind::Event => Endpoint::Events,
+        Kind::Metric => Endpoint::Metrics,
+    }
+}
+
+const fn flush_stage(kind: Kind) -> ErrorStage {
+    match kind {
+        Kind::Event => ErrorStage::FlushEvents,
+        Kind::Metric => ErrorStage::FlushMetrics,
+    }
+}
+
+/// What to tell of an answer that is no success.
+fn trouble(verdict: &Verdict, status: u16) -> Option<String> {
+    match verdict {
+        Verdict::Delivered { .. } => None,
+        Verdict::Partly { message, .. } | Verdict::Unsure { message } => {
+            Some(format!("answered {status} and reports errors: {message}"))
+        }
+        Verdict::TooLarge => Some(format!("answered {status}: too large")),
+        Verdict::Refused { message } | Verdict::Hold { message } => {
+            Some(format!("answered {status}: {message}"))
+        }
+        Verdict::SlowDown { .. } => Some(format!("answered {status}: asks to slow down")),
+        Verdict::Failed { .. } => Some(match status {
+            0 => String::from("no answer"),
+            _ => format!("answered {status}"),
+        }),
+    }
+}
+
+/// Pending records that came after `from` and are in no store, ascending, about `bytes` of them.
+fn unwritten(streams: &ByKind<Stream>, from: Seq, bytes: usize) -> Vec<StoreEntry> {
+    let mut entries: Vec<(Kind, &Entry)> = Vec::new();
+    for kind in Kind::ALL {
+        for path in Path::ALL {
+            let pending = streams[kind].lane(path).from(from).filter(|entry| !entry.is_recovered());
+            entries.extend(pending.map(|entry| (kind, entry)));
+        }
+    }
+    entries.sort_unstable_by_key(|(_, entry)| entry.seq());
+    let mut taken = 0;
+    let fitting = entries.into_iter().take_while(|(_, entry)| {
+        let fits = taken < bytes;
+        taken += entry.json.len();
+        fits
+    });
+    let written = |(kind, entry): (Kind, &Entry)| StoreEntry {
+        seq: entry.seq(),
+        kind,
+        attack: entry.is_attack(),
+        json: entry.json.clone(),
+    };
+    fitting.map(written).collect()
 }

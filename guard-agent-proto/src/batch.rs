@@ -1,6 +1,8 @@
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
-use crate::{BatchId, Kind, Record, Seq, Timestamp};
+use crate::{BatchId, Instant, Kind, Record, Seq, Timestamp};
 
 /// A sealed batch: it never changes, so that every retry sends the same bytes under the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,14 +12,6 @@ pub struct Batch {
     pub(crate) created_at: Timestamp,
     pub(crate) nonce: [u8; 12],
     pub(crate) entries: Vec<Entry>,
-}
-
-/// A record with what the core knows about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) seq: Seq,
-    pub(crate) accepted_at: crate::Instant,
-    pub(crate) record: Record,
 }
 
 impl Batch {
@@ -59,12 +53,71 @@ impl Batch {
 
     /// Its records as encoded JSON, in order.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.entries.iter().map(|entry| entry.record.json())
+        self.entries.iter().map(|entry| &*entry.json)
     }
 
     /// Sum of the encoded lengths of its records, in bytes.
     #[must_use]
     pub fn json_len(&self) -> usize {
         self.records().map(<[u8]>::len).sum()
+    }
+
+    /// Whether it holds an attack-class event.
+    #[must_use]
+    pub fn is_attack(&self) -> bool {
+        self.entries.iter().any(Entry::is_attack)
+    }
+}
+
+/// A record that waits: its bytes and, packed because every waiting record pays for it, where it
+/// stands.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Sequence number and two flags.
+    tag: u64,
+    pub(crate) accepted_at: Instant,
+    pub(crate) json: Box<[u8]>,
+}
+
+impl Entry {
+    /// Memory of an entry beside its JSON, in bytes: itself and the allocator's share.
+    pub(crate) const OVERHEAD: usize = size_of::<Self>() + 16;
+
+    const ATTACK: u64 = 1;
+    const RECOVERED: u64 = 2;
+
+    pub(crate) fn new(seq: Seq, accepted_at: Instant, recovered: bool, record: Record) -> Self {
+        let attack = if record.is_attack() { Self::ATTACK } else { 0 };
+        let recovered = if recovered { Self::RECOVERED } else { 0 };
+        Self { tag: seq.as_u64() << 2 | attack | recovered, accepted_at, json: record.into_json() }
+    }
+
+    pub(crate) const fn seq(&self) -> Seq {
+        Seq::from_u64(self.tag >> 2)
+    }
+
+    pub(crate) const fn is_attack(&self) -> bool {
+        self.tag & Self::ATTACK != 0
+    }
+
+    /// Whether it came out of an adopted journal.
+    pub(crate) const fn is_recovered(&self) -> bool {
+        self.tag & Self::RECOVERED != 0
+    }
+
+    /// What it costs in memory, in bytes.
+    pub(crate) const fn cost(&self) -> usize {
+        self.json.len() + Self::OVERHEAD
+    }
+
+    pub(crate) fn into_record(self, kind: Kind) -> Record {
+        Record::new(kind, self.is_attack(), self.json)
+    }
+}
+
+impl fmt::Debug for Entry {
+    /// Sizes only: a record may hold personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entry({}, {} bytes)", self.seq(), self.json.len())
     }
 }

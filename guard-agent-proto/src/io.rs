@@ -118,8 +118,8 @@ pub enum Reason {
     Journal,
     /// A record gets too old.
     Expiry,
-    /// Attack mode ends and the pace quickens again.
-    AttackEnds,
+    /// A request is taken for lost.
+    RequestTimeout,
     /// A flush gives up.
     FlushDeadline,
     /// The shutdown gives up.

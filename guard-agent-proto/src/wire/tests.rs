@@ -32,10 +32,8 @@ fn batch(kind: Kind, records: &[&str]) -> Batch {
 }
 
 fn batch_of(kind: Kind, records: impl Iterator<Item = Vec<u8>>) -> Batch {
-    let entry = |json: Vec<u8>| Entry {
-        seq: Seq::from_u64(0),
-        accepted_at: Instant::ZERO,
-        record: Record::new(kind, false, json.into_boxed_slice()),
+    let entry = |json: Vec<u8>| {
+        Entry::new(Seq::from_u64(0), Instant::ZERO, false, Record::new(kind, false, json.into_boxed_slice()))
     };
     Batch {
         id: BatchId::new(1_795_342_404_872, 0xd2e6_21ed),

@@ -1,0 +1,187 @@
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use crate::batch::Entry;
+use crate::buffer::Buffer;
+use crate::rng::Rng;
+use crate::{AgentConfig, Batch, BatchId, Instant, Kind, Reason, Seq, Timestamp};
+
+/// Decides when waiting records become a batch, and seals it.
+#[derive(Clone, Debug)]
+pub(crate) struct Batcher {
+    kind: Kind,
+    /// Longest wait of the oldest record.
+    patience: (Duration, Reason),
+    most: usize,
+    /// Fill level from which metrics do not wait.
+    watermark: usize,
+    /// Bytes of records a batch may hold, as configured.
+    ceiling: usize,
+    /// The same, as the platform taught us by refusing larger ones.
+    budget: usize,
+    /// Batches delivered since the budget last changed.
+    delivered: u32,
+}
+
+/// Deliveries after which a budget lowered by the platform doubles again.
+const PROBATION: u32 = 100;
+
+impl Batcher {
+    pub(crate) fn new(kind: Kind, config: &AgentConfig) -> Self {
+        let ceiling = crate::wire::record_budget(config);
+        Self {
+            kind,
+            patience: match kind {
+                Kind::Event => (config.event_linger, Reason::Linger),
+                Kind::Metric => (config.flush_interval, Reason::FlushInterval),
+            },
+            most: config.batch_max_records,
+            watermark: watermark(config),
+            ceiling,
+            budget: ceiling,
+            delivered: 0,
+        }
+    }
+
+    /// When the waiting records make a batch; `None` without records. Records before `urgent` do not
+    /// wait for others.
+    pub(crate) fn ready_at(&self, queue: &Buffer, urgent: Seq) -> Option<(Instant, Reason)> {
+        let oldest = queue.oldest()?;
+        let (patience, reason) = self.patience;
+        if self.is_full(queue) || queue.count_before(urgent) > 0 {
+            return Some((oldest, reason));
+        }
+        Some((oldest + patience, reason))
+    }
+
+    /// Whether one batch cannot hold all that waits.
+    pub(crate) fn overflows(&self, queue: &Buffer) -> bool {
+        queue.len() > self.most || queue.json_bytes() + queue.len() > self.budget
+    }
+
+    /// Seals the oldest records; `queue` must not be empty.
+    pub(crate) fn seal(&self, queue: &mut Buffer, wall: Timestamp, rng: &mut Rng) -> Arc<Batch> {
+        self.batch(queue.take(self.most, self.budget), wall, rng)
+    }
+
+    /// A batch of these records, under an id of its own.
+    pub(crate) fn batch(
+        &self,
+        entries: alloc::vec::Vec<Entry>,
+        wall: Timestamp,
+        rng: &mut Rng,
+    ) -> Arc<Batch> {
+        let millis = u64::try_from(wall.as_unix_micros() / 1_000).unwrap_or(0);
+        Arc::new(Batch {
+            id: BatchId::new(millis, rng.next_u32()),
+            kind: self.kind,
+            created_at: wall,
+            nonce: rng.nonce(),
+            entries,
+        })
+    }
+
+    /// The platform found a batch of `json_len` bytes too large: make no more of that size.
+    pub(crate) fn on_too_large(&mut self, json_len: usize) {
+        self.budget = self.budget.min(json_len / 2).max(1);
+        self.delivered = 0;
+    }
+
+    /// The platform took a batch.
+    pub(crate) fn on_delivered(&mut self) {
+        self.delivered = self.delivered.saturating_add(1);
+        if self.budget < self.ceiling && self.delivered >= PROBATION {
+            self.budget = (self.budget * 2).min(self.ceiling);
+            self.delivered = 0;
+        }
+    }
+
+    fn is_full(&self, queue: &Buffer) -> bool {
+        let full = queue.len() >= self.most || queue.json_bytes() + queue.len() >= self.budget;
+        full || self.kind == Kind::Metric && queue.len() >= self.watermark
+    }
+}
+
+/// Records of a kind in memory from which the agent is nearly full.
+pub(crate) fn watermark(config: &AgentConfig) -> usize {
+    let permille = permille(config.high_watermark_ratio);
+    (config.buffer_size.saturating_mul(permille) / 1_000).max(1)
+}
+
+/// A ratio in whole permille: the core does no float arithmetic beyond this.
+pub(crate) fn permille(ratio: f64) -> usize {
+    // A cast from float saturates, so that no configuration can do harm here.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    {
+        (ratio * 1_000.0) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::Record;
+
+    fn queue(count: u64, len: usize) -> Buffer {
+        let mut queue = Buffer::default();
+        for seq in 0..count {
+            let record = Record::new(Kind::Event, false, vec![b'x'; len].into());
+            queue.push(Entry::new(Seq::from_u64(seq), Instant::from_micros(1_000 + seq), false, record));
+        }
+        queue
+    }
+
+    fn batcher(kind: Kind) -> Batcher {
+        let mut config = AgentConfig::builder("0123456789").build().unwrap();
+        config.batch_max_records = 100;
+        config.buffer_size = 100;
+        Batcher::new(kind, &config)
+    }
+
+    #[test]
+    fn ready_when_lingered_full_or_urgent() {
+        let none = Seq::from_u64(0);
+        let base = Instant::from_micros(1_000);
+        let linger = base + Duration::from_millis(50);
+        let interval = base + Duration::from_secs(30);
+        for (kind, count, urgent, ready) in [
+            (Kind::Event, 0, none, None),
+            (Kind::Event, 1, none, Some((linger, Reason::Linger))),
+            (Kind::Event, 100, none, Some((base, Reason::Linger))),
+            (Kind::Event, 1, Seq::from_u64(1), Some((base, Reason::Linger))),
+            (Kind::Metric, 1, none, Some((interval, Reason::FlushInterval))),
+            (Kind::Metric, 79, none, Some((interval, Reason::FlushInterval))),
+            (Kind::Metric, 80, none, Some((base, Reason::FlushInterval))),
+        ] {
+            assert_eq!(batcher(kind).ready_at(&queue(count, 10), urgent), ready, "{kind} {count}");
+        }
+    }
+
+    #[test]
+    fn ids_differ_and_carry_the_time() {
+        let mut rng = Rng::new([1; 32]);
+        let wall = Timestamp::from_unix_micros(1_795_342_404_872_123);
+        let batcher = batcher(Kind::Event);
+        let mut queue = queue(200, 10);
+        let first = batcher.seal(&mut queue, wall, &mut rng);
+        let second = batcher.seal(&mut queue, wall, &mut rng);
+        assert_eq!((first.len(), second.len()), (100, 100));
+        assert!(first.id() != second.id() && first.nonce() != second.nonce());
+        assert!(alloc::format!("{}", first.id()).starts_with("1795342404872-"));
+    }
+
+    #[test]
+    fn a_size_that_was_refused_is_remembered_and_probed_later() {
+        let mut batcher = batcher(Kind::Event);
+        batcher.on_too_large(1_000);
+        assert_eq!(batcher.budget, 500);
+        for _ in 0..PROBATION - 1 {
+            batcher.on_delivered();
+        }
+        assert_eq!(batcher.budget, 500);
+        batcher.on_delivered();
+        assert_eq!(batcher.budget, 1_000);
+    }
+}

@@ -1,0 +1,316 @@
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::rng::Rng;
+use crate::{
+    ByKind, Instant, Kind, Reason, Seq, StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOp,
+    StoreOpId, StoreRequest, StreamId,
+};
+
+/// Write-ahead log of what waits: append, wait for the acknowledgement, remove once settled.
+///
+/// One operation is outstanding at a time, so that the store sees them in order. Records of earlier
+/// runs are adopted and read when there is room for them. A store that fails never stops delivery:
+/// records stay in memory, and what is still undelivered is appended when the store is back.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    stream: StreamId,
+    next_op: u64,
+    outstanding: Option<(StoreOpId, Outstanding)>,
+    /// Everything before this was acknowledged.
+    acknowledged: Seq,
+    /// Everything before this may be in the store, acknowledged or not.
+    attempted: Seq,
+    /// Records accepted since the last append was made up: how many bytes, and since when.
+    waiting: Option<(usize, Instant)>,
+    /// No append starts before that (group commit).
+    next_append: Instant,
+    /// Settled records that are still in the store, by stream.
+    removable: BTreeMap<StreamId, Vec<Seq>>,
+    /// Where recovered records are in the store.
+    recovered: BTreeMap<Seq, (StreamId, Seq)>,
+    recovery: Recovery,
+    gate: Option<Instant>,
+    backoff: Backoff,
+    /// Pending records that no store holds for certain.
+    volatile: ByKind<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum Outstanding {
+    Append {
+        /// What follows the last record of the append.
+        end: Seq,
+        /// Records of it that are still pending.
+        pending: ByKind<u64>,
+    },
+    Remove {
+        stream: StreamId,
+        seqs: Vec<Seq>,
+    },
+    List,
+    Adopt(StreamId),
+    Read {
+        stream: StreamId,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum Recovery {
+    List,
+    Streams { orphans: VecDeque<StreamId>, reading: Option<(StreamId, Option<Seq>)> },
+}
+
+/// What a reply brought.
+#[derive(Debug, Default)]
+pub(crate) struct JournalNews {
+    /// Recovered records, in order.
+    pub(crate) recovered: Vec<(StreamId, StoreEntry)>,
+    /// Entries that could not be understood.
+    pub(crate) corrupt: u64,
+    /// Why the operation failed.
+    pub(crate) error: Option<StoreError>,
+}
+
+/// The next append starts at least that long after the last one...
+const GROUP_COMMIT: Duration = Duration::from_millis(50);
+/// ... unless that many bytes wait.
+const GROUP_BYTES: usize = 64 << 10;
+/// Most bytes in one append.
+const APPEND_BYTES: usize = 256 << 10;
+/// Most entries in one read or removal.
+const PAGE: usize = 512;
+
+impl Journal {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        Self {
+            stream: StreamId::from_u64(rng.next_u64()),
+            next_op: 0,
+            outstanding: None,
+            acknowledged: Seq::from_u64(0),
+            attempted: Seq::from_u64(0),
+            waiting: None,
+            next_append: Instant::ZERO,
+            removable: BTreeMap::new(),
+            recovered: BTreeMap::new(),
+            recovery: Recovery::List,
+            gate: None,
+            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
+            volatile: ByKind::default(),
+        }
+    }
+
+    /// A record was accepted.
+    pub(crate) fn on_accepted(&mut self, kind: Kind, bytes: usize, now: Instant) {
+        self.volatile[kind] += 1;
+        let (waiting, since) = self.waiting.unwrap_or((0, now));
+        self.waiting = Some((waiting + bytes, since));
+    }
+
+    /// A record came out of an adopted stream and got a place of its own here.
+    pub(crate) fn on_recovered(&mut self, seq: Seq, stream: StreamId, there: Seq) {
+        self.recovered.insert(seq, (stream, there));
+    }
+
+    /// A record was delivered or given up.
+    pub(crate) fn on_settled(&mut self, kind: Kind, seq: Seq) {
+        if let Some((stream, there)) = self.recovered.remove(&seq) {
+            self.removable.entry(stream).or_default().push(there);
+            return;
+        }
+        if seq < self.attempted {
+            self.removable.entry(self.stream).or_default().push(seq);
+        }
+        if seq >= self.acknowledged {
+            self.volatile[kind] -= 1;
+            if let Some((_, Outstanding::Append { end, pending })) = &mut self.outstanding
+                && seq < *end
+            {
+                pending[kind] -= 1;
+            }
+        }
+    }
+
+    /// When the next operation is due; `None` while one is outstanding or there is nothing to do.
+    pub(crate) fn due_at(&self, room: bool) -> Option<(Instant, Reason)> {
+        if self.outstanding.is_some() {
+            return None;
+        }
+        let append = self.waiting.map(
+            |(bytes, since)| {
+                if bytes >= GROUP_BYTES { since } else { self.next_append.max(since) }
+            },
+        );
+        let remove = (!self.removable.is_empty()).then_some(self.next_append);
+        let recover = (room && !self.recovery.is_done()).then_some(Instant::ZERO);
+        let due = append.into_iter().chain(remove).chain(recover).min()?;
+        Some((self.gate.map_or(due, |gate| gate.max(due)), Reason::Journal))
+    }
+
+    /// The next operation. `unwritten(from, bytes)` answers the pending records from that place on, in
+    /// ascending order, about that many bytes of them.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        room: bool,
+        unwritten: impl FnOnce(Seq, usize) -> Vec<StoreEntry>,
+    ) -> Option<StoreRequest> {
+        if self.due_at(room)?.0 > now {
+            return None;
+        }
+        self.gate = None;
+        if self.waiting.is_some() {
+            let entries = unwritten(self.acknowledged, APPEND_BYTES);
+            if let Some(last) = entries.last() {
+                return Some(self.append(last.seq, entries, now));
+            }
+            self.waiting = None;
+        }
+        if let Some(mut removable) = self.removable.first_entry() {
+            let stream = *removable.key();
+            let seqs = removable.get_mut();
+            seqs.sort_unstable();
+            let rest = seqs.split_off(seqs.len().min(PAGE));
+            let seqs = core::mem::replace(seqs, rest);
+            if removable.get().is_empty() {
+                removable.remove();
+            }
+            self.next_append = self.next_append.max(now + GROUP_COMMIT);
+            return Some(self.start(
+                StoreOp::Remove { stream, seqs: seqs.clone() },
+                Outstanding::Remove { stream, seqs },
+            ));
+        }
+        if !room {
+            return None;
+        }
+        match &mut self.recovery {
+            Recovery::List => Some(self.start(StoreOp::ListOrphans, Outstanding::List)),
+            Recovery::Streams { reading: Some((stream, after)), .. } => {
+                let (stream, after) = (*stream, *after);
+                Some(self.start(StoreOp::Read { stream, after, limit: PAGE }, Outstanding::Read { stream }))
+            }
+            Recovery::Streams { orphans, reading: None } => {
+                let stream = orphans.pop_front()?;
+                Some(self.start(StoreOp::Adopt { stream }, Outstanding::Adopt(stream)))
+            }
+        }
+    }
+
+    /// An operation ended. `None` if it is not the outstanding one.
+    pub(crate) fn on_reply(
+        &mut self,
+        id: StoreOpId,
+        result: Result<StoreAnswer, StoreError>,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Option<JournalNews> {
+        let (_, done) = self.outstanding.take_if(|(outstanding, _)| *outstanding == id)?;
+        let mut news = JournalNews::default();
+        match result {
+            Ok(answer) => {
+                self.backoff.reset();
+                self.on_done(done, answer, &mut news);
+            }
+            Err(error) => {
+                self.on_error(done, error.kind);
+                self.gate = Some(now + self.backoff.next(rng));
+                news.error = Some(error);
+            }
+        }
+        Some(news)
+    }
+
+    /// Pending records that no store holds for certain.
+    pub(crate) const fn volatile(&self) -> ByKind<u64> {
+        self.volatile
+    }
+
+    /// Whether the last operation failed.
+    pub(crate) const fn is_down(&self) -> bool {
+        self.backoff.attempts() > 0
+    }
+
+    /// Whether the store still has something to do for what is settled or pending.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outstanding.is_none() && self.waiting.is_none() && self.removable.is_empty()
+    }
+
+    fn append(&mut self, last: Seq, entries: Vec<StoreEntry>, now: Instant) -> StoreRequest {
+        let end = Seq::from_u64(last.as_u64() + 1);
+        let mut pending = ByKind::default();
+        for entry in &entries {
+            pending[entry.kind] += 1;
+        }
+        self.attempted = self.attempted.max(end);
+        self.next_append = now + GROUP_COMMIT;
+        self.start(StoreOp::Append { stream: self.stream, entries }, Outstanding::Append { end, pending })
+    }
+
+    fn start(&mut self, op: StoreOp, outstanding: Outstanding) -> StoreRequest {
+        let id = StoreOpId::from_u64(self.next_op);
+        self.next_op += 1;
+        self.outstanding = Some((id, outstanding));
+        StoreRequest { id, op }
+    }
+
+    fn on_done(&mut self, done: Outstanding, answer: StoreAnswer, news: &mut JournalNews) {
+        match (done, answer) {
+            (Outstanding::Append { end, pending }, _) => {
+                self.acknowledged = end;
+                for kind in Kind::ALL {
+                    self.volatile[kind] -= pending[kind];
+                }
+            }
+            (Outstanding::List, StoreAnswer::Orphans(orphans)) => {
+                let ours = self.stream;
+                let orphans = orphans.into_iter().filter(|stream| *stream != ours).collect();
+                self.recovery = Recovery::Streams { orphans, reading: None };
+            }
+            (Outstanding::Adopt(stream), _) => self.reading(Some((stream, None))),
+            (Outstanding::Read { stream }, StoreAnswer::Entries { entries, last, skipped }) => {
+                news.corrupt = skipped;
+                self.reading(last.map(|last| (stream, Some(last))));
+                news.recovered = entries.into_iter().map(|entry| (stream, entry)).collect();
+            }
+            (Outstanding::Read { .. }, StoreAnswer::Done | StoreAnswer::Orphans(_)) => self.reading(None),
+            (Outstanding::List, StoreAnswer::Done | StoreAnswer::Entries { .. }) => {
+                self.recovery = Recovery::Streams { orphans: VecDeque::new(), reading: None };
+            }
+            (Outstanding::Remove { .. }, _) => {}
+        }
+    }
+
+    fn on_error(&mut self, failed: Outstanding, kind: StoreErrorKind) {
+        match failed {
+            // What is still pending is appended again: `acknowledged` did not move.
+            Outstanding::Append { .. } => self.waiting = Some((0, Instant::ZERO)),
+            Outstanding::Remove { stream, seqs } => self.removable.entry(stream).or_default().extend(seqs),
+            Outstanding::Adopt(stream) => {
+                if let (Recovery::Streams { orphans, .. }, StoreErrorKind::Unavailable) =
+                    (&mut self.recovery, kind)
+                {
+                    orphans.push_back(stream);
+                }
+            }
+            Outstanding::Read { .. } | Outstanding::List => {}
+        }
+    }
+
+    fn reading(&mut self, next: Option<(StreamId, Option<Seq>)>) {
+        if let Recovery::Streams { reading, .. } = &mut self.recovery {
+            *reading = next;
+        }
+    }
+}
+
+impl Recovery {
+    fn is_done(&self) -> bool {
+        match self {
+            Self::List => false,
+            Self::Streams { orphans, reading } => orphans.is_empty() && reading.is_none(),
+        }
+    }
+}

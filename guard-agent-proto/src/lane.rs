@@ -1,0 +1,432 @@
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::batch::Entry;
+use crate::batcher::Batcher;
+use crate::buffer::Buffer;
+use crate::rng::Rng;
+use crate::wire::{ItemRef, Verdict};
+use crate::{AgentConfig, Batch, DropReason, Instant, Kind, Now, Reason, RequestId, Seq};
+
+/// Records of one kind on their way out, in order: waiting, sealed, in flight, or set aside.
+///
+/// A batch that fails stays in front and is tried again as it is. What the platform says decides what
+/// happens to it: see [`Lane::on_verdict`].
+#[derive(Clone, Debug)]
+pub(crate) struct Lane {
+    batcher: Batcher,
+    queue: Buffer,
+    /// Batches that go before anything in `queue`.
+    sealed: VecDeque<Work>,
+    in_flight: Option<(RequestId, Work)>,
+    /// Records that were refused alone: poison, if anything else gets through.
+    parked: Vec<Entry>,
+    /// Parked records that make us think that the endpoint refuses everything.
+    park_limit: usize,
+    /// Nothing leaves before that.
+    gate: Option<(Instant, Reason)>,
+    quick: Backoff,
+    slow: Backoff,
+    retry_attempts: u32,
+    /// Endings that were no success since the last one, or since the lane was hurried.
+    strikes: u32,
+    hold: Option<Hold>,
+    refusal: (u16, String),
+    len: usize,
+    cost: usize,
+}
+
+/// A sealed batch and how often its outcome was unclear.
+#[derive(Clone, Debug)]
+struct Work {
+    batch: Arc<Batch>,
+    tries: u32,
+}
+
+/// Why a lane only tries now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    /// Status code of the refusal.
+    pub(crate) status: u16,
+    /// Every record was refused, one by one.
+    pub(crate) everything: bool,
+}
+
+/// Records that left a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) delivered: Vec<Entry>,
+    pub(crate) dead: Vec<Dead>,
+}
+
+/// A record that was given up.
+#[derive(Debug)]
+pub(crate) struct Dead {
+    pub(crate) entry: Entry,
+    pub(crate) reason: DropReason,
+    pub(crate) status: u16,
+    pub(crate) message: String,
+}
+
+/// Parked records before a first success that let us suspect the endpoint.
+const PARK_LIMIT: usize = 16;
+/// The suspicion needs ever more of them when it repeats, so that no run of poison blocks a lane for ever.
+const PARK_LIMIT_MAX: usize = 4_096;
+const QUICK_CAP: Duration = Duration::from_secs(60);
+const SLOW_BASE: Duration = Duration::from_secs(10);
+const SLOW_CAP: Duration = Duration::from_secs(300);
+/// A slow retry is never quicker than this.
+const SLOW_FLOOR: Duration = Duration::from_secs(5);
+
+impl Lane {
+    pub(crate) fn new(kind: Kind, config: &AgentConfig) -> Self {
+        Self {
+            batcher: Batcher::new(kind, config),
+            queue: Buffer::default(),
+            sealed: VecDeque::new(),
+            in_flight: None,
+            parked: Vec::new(),
+            park_limit: PARK_LIMIT,
+            gate: None,
+            quick: Backoff::new(config.backoff_factor, QUICK_CAP),
+            slow: Backoff::new(SLOW_BASE, SLOW_CAP),
+            retry_attempts: config.retry_attempts,
+            strikes: 0,
+            hold: None,
+            refusal: (0, String::new()),
+            len: 0,
+            cost: 0,
+        }
+    }
+
+    /// Adds the newest record.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        self.len += 1;
+        self.cost += entry.cost();
+        self.queue.push(entry);
+    }
+
+    /// Moves all unsealed records into `backlog` when another batch is ahead of them and one more cannot
+    /// hold them all.
+    pub(crate) fn spill_into(&mut self, backlog: &mut Self) {
+        if self.batcher.overflows(&self.queue) && (self.in_flight.is_some() || !self.sealed.is_empty()) {
+            let moved = self.queue.len();
+            let cost = self.queue.json_bytes() + moved * Entry::OVERHEAD;
+            self.len -= moved;
+            self.cost -= cost;
+            backlog.len += moved;
+            backlog.cost += cost;
+            backlog.queue.merge(&mut self.queue);
+        }
+    }
+
+    /// Gives up the oldest record that is not sealed.
+    pub(crate) fn evict(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop()?;
+        self.forget(&entry);
+        Some(entry)
+    }
+
+    /// Gives up the newest record that is not sealed.
+    pub(crate) fn evict_newest(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop_newest()?;
+        self.forget(&entry);
+        Some(entry)
+    }
+
+    /// Gives up the oldest unsealed record if it was accepted before `limit`.
+    pub(crate) fn expire(&mut self, limit: Instant) -> Option<Entry> {
+        if self.queue.oldest()? < limit { self.evict() } else { None }
+    }
+
+    /// When the oldest unsealed record was accepted.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.queue.oldest()
+    }
+
+    /// When the next batch may leave as far as this lane is concerned, and what it waits for. `None`
+    /// while one is in flight or when there is nothing to send.
+    pub(crate) fn ready_at(&self, urgent: Seq) -> Option<(Instant, Reason)> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let ready = match self.sealed.front() {
+            Some(work) => (work.batch.entries.first()?.accepted_at, Reason::Backoff),
+            None => self.batcher.ready_at(&self.queue, urgent)?,
+        };
+        Some(self.gate.map_or(ready, |gate| gate.max(ready)))
+    }
+
+    /// Takes the next batch out; only when [`Lane::ready_at`] says so.
+    pub(crate) fn depart(&mut self, id: RequestId, now: Now, rng: &mut Rng) -> Option<Arc<Batch>> {
+        let work = match self.sealed.pop_front() {
+            Some(work) => work,
+            None if self.queue.is_empty() => return None,
+            None => Work { batch: self.batcher.seal(&mut self.queue, now.wall, rng), tries: 0 },
+        };
+        let batch = Arc::clone(&work.batch);
+        self.in_flight = Some((id, work));
+        Some(batch)
+    }
+
+    /// Reads the answer to the request in flight. What it says about the batch and about the lane's
+    /// next attempt is decided here, in one place:
+    ///
+    /// | verdict | batch | next attempt |
+    /// | --- | --- | --- |
+    /// | delivered | leaves; parked records are poison | at once |
+    /// | partly | what the answer names is tried again, then bisected | backoff |
+    /// | unsure | tried again, then bisected | backoff |
+    /// | too large | split; a single record is given up | at once |
+    /// | refused | bisected; a single record is parked | at once |
+    /// | slow down, failed | stays | backoff, unless breaker or `Retry-After` decide |
+    /// | hold | stays | slow |
+    pub(crate) fn on_verdict(&mut self, verdict: Verdict, status: u16, now: Now, rng: &mut Rng) -> Settled {
+        let mut settled = Settled::default();
+        let Some((_, work)) = self.in_flight.take() else {
+            return settled;
+        };
+        self.strikes = self.strikes.saturating_add(1);
+        match verdict {
+            Verdict::Delivered { .. } => {
+                settled.delivered = Arc::unwrap_or_clone(work.batch).entries;
+                self.on_success(&mut settled);
+            }
+            Verdict::Partly { failed, message } => {
+                self.refusal = (status, message);
+                self.on_partly(work, &failed, now, rng, &mut settled);
+            }
+            Verdict::Unsure { message } => {
+                self.refusal = (status, message);
+                self.on_unsure(work, now, rng);
+            }
+            Verdict::TooLarge => {
+                self.batcher.on_too_large(work.batch.json_len());
+                if work.batch.len() > 1 {
+                    self.split(work, now, rng);
+                } else {
+                    settled.dead.extend(Arc::unwrap_or_clone(work.batch).entries.into_iter().map(|entry| {
+                        Dead {
+                            entry,
+                            reason: DropReason::TooLarge,
+                            status,
+                            message: String::from("the platform finds this record alone too large"),
+                        }
+                    }));
+                }
+            }
+            Verdict::Refused { message } => {
+                self.refusal = (status, message);
+                self.on_refused(work, now, rng);
+            }
+            Verdict::SlowDown { .. } | Verdict::Failed { .. } => {
+                self.retry(work, now, rng);
+            }
+            Verdict::Hold { .. } => {
+                self.sealed.push_front(work);
+                self.hold(Hold { status, everything: false }, now, rng);
+            }
+        }
+        for entry in settled.delivered.iter().chain(settled.dead.iter().map(|dead| &dead.entry)) {
+            self.len -= 1;
+            self.cost -= entry.cost();
+        }
+        settled
+    }
+
+    /// Somebody else decides when the next attempt is due: the breaker or a `Retry-After`.
+    pub(crate) fn clear_backoff(&mut self) {
+        if matches!(self.gate, Some((_, Reason::Backoff))) {
+            self.gate = None;
+        }
+    }
+
+    /// The application wants it now, or the credentials changed: our own waiting ends.
+    pub(crate) fn hurry(&mut self) {
+        self.gate = None;
+        self.strikes = 0;
+    }
+
+    /// Another lane of this endpoint got through: what we parked is poison.
+    pub(crate) fn on_endpoint_alive(&mut self, settled: &mut Settled) {
+        let before = settled.dead.len();
+        self.bury(settled);
+        for dead in &settled.dead[before..] {
+            self.len -= 1;
+            self.cost -= dead.entry.cost();
+        }
+    }
+
+    /// Whether it failed as often as a quick schedule allows since it was hurried.
+    pub(crate) const fn is_exhausted(&self) -> bool {
+        self.strikes > self.retry_attempts
+    }
+
+    pub(crate) const fn strikes(&self) -> u32 {
+        self.strikes
+    }
+
+    pub(crate) const fn held(&self) -> Option<Hold> {
+        self.hold
+    }
+
+    pub(crate) const fn in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Records here, wherever they stand.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Records that can be sent at all.
+    pub(crate) fn sendable(&self) -> usize {
+        self.len - self.parked.len()
+    }
+
+    /// Memory of the records here, in bytes.
+    pub(crate) const fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// How many records came before `mark`; parked ones only if asked for.
+    pub(crate) fn count_before(&self, mark: Seq, with_parked: bool) -> usize {
+        let parked = if with_parked { &*self.parked } else { &[] };
+        let batches = self.batches().flat_map(|batch| &batch.entries);
+        self.queue.count_before(mark) + batches.chain(parked).filter(|entry| entry.seq() < mark).count()
+    }
+
+    /// The records from `mark` on, in no particular order.
+    pub(crate) fn from(&self, mark: Seq) -> impl Iterator<Item = &Entry> {
+        let sealed = self.batches().flat_map(|batch| &batch.entries).chain(&self.parked);
+        sealed.filter(move |entry| entry.seq() >= mark).chain(self.queue.from(mark))
+    }
+
+    fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.in_flight.iter().map(|(_, work)| work).chain(&self.sealed).map(|work| &*work.batch)
+    }
+
+    fn on_success(&mut self, settled: &mut Settled) {
+        self.batcher.on_delivered();
+        self.quick.reset();
+        self.slow.reset();
+        self.gate = None;
+        self.strikes = 0;
+        self.hold = None;
+        self.bury(settled);
+    }
+
+    /// Others got through, so what was refused alone is poison.
+    fn bury(&mut self, settled: &mut Settled) {
+        self.park_limit = PARK_LIMIT;
+        let (status, message) = &self.refusal;
+        settled.dead.extend(self.parked.drain(..).map(|entry| Dead {
+            entry,
+            reason: DropReason::DeadLetter,
+            status: *status,
+            message: message.clone(),
+        }));
+    }
+
+    fn on_partly(&mut self, work: Work, failed: &[ItemRef], now: Now, rng: &mut Rng, settled: &mut Settled) {
+        let named = named(&work.batch, failed);
+        let count = named.iter().filter(|named| **named).count();
+        if count == 0 || count == named.len() {
+            return self.on_unsure(work, now, rng);
+        }
+        let tries = work.tries;
+        let (mut rest, mut delivered) = (Vec::new(), Vec::new());
+        for (entry, failed) in Arc::unwrap_or_clone(work.batch).entries.into_iter().zip(named) {
+            if failed { rest.push(entry) } else { delivered.push(entry) }
+        }
+        settled.delivered = delivered;
+        self.on_success(settled);
+        let batch = self.batcher.batch(rest, now.wall, rng);
+        self.on_unsure(Work { batch, tries }, now, rng);
+    }
+
+    fn on_unsure(&mut self, mut work: Work, now: Now, rng: &mut Rng) {
+        work.tries += 1;
+        if work.tries <= self.retry_attempts {
+            self.retry(work, now, rng);
+        } else {
+            self.on_refused(work, now, rng);
+        }
+    }
+
+    fn on_refused(&mut self, work: Work, now: Now, rng: &mut Rng) {
+        if work.batch.len() > 1 {
+            return self.split(work, now, rng);
+        }
+        self.parked.extend(Arc::unwrap_or_clone(work.batch).entries);
+        if self.parked.len() >= self.park_limit {
+            self.park_limit = (self.park_limit * 2).min(PARK_LIMIT_MAX);
+            self.unpark();
+            self.hold(Hold { status: self.refusal.0, everything: true }, now, rng);
+        }
+    }
+
+    /// Puts parked and sealed records back in front of the queue.
+    fn unpark(&mut self) {
+        let mut entries = core::mem::take(&mut self.parked);
+        for work in self.sealed.drain(..) {
+            entries.extend(Arc::unwrap_or_clone(work.batch).entries);
+        }
+        entries.sort_by_key(Entry::seq);
+        self.queue.push_front(entries);
+    }
+
+    fn split(&mut self, work: Work, now: Now, rng: &mut Rng) {
+        let tries = work.tries;
+        let mut left = Arc::unwrap_or_clone(work.batch).entries;
+        let right = left.split_off(left.len() / 2);
+        for half in [right, left] {
+            self.sealed.push_front(Work { batch: self.batcher.batch(half, now.wall, rng), tries });
+        }
+    }
+
+    fn retry(&mut self, work: Work, now: Now, rng: &mut Rng) {
+        self.sealed.push_front(work);
+        self.gate = Some((now.instant + self.quick.next(rng), Reason::Backoff));
+    }
+
+    fn hold(&mut self, hold: Hold, now: Now, rng: &mut Rng) {
+        self.hold = Some(hold);
+        self.strikes = u32::MAX;
+        self.gate = Some((now.instant + SLOW_FLOOR + self.slow.next(rng), Reason::Held));
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        self.len -= 1;
+        self.cost -= entry.cost();
+    }
+}
+
+/// Which records of the batch an answer names, by place or by idempotency key.
+fn named(batch: &Batch, items: &[ItemRef]) -> Vec<bool> {
+    let mut named = alloc::vec![false; batch.len()];
+    for item in items {
+        match item {
+            ItemRef::Index(index) => {
+                if let Some(named) = named.get_mut(*index) {
+                    *named = true;
+                }
+            }
+            ItemRef::Key(key) => {
+                for (named, json) in named.iter_mut().zip(batch.records()) {
+                    *named |= idempotency_key(json) == Some(key.as_bytes());
+                }
+            }
+        }
+    }
+    named
+}
+
+/// The key of an encoded event: its first member, as the encoder writes it.
+fn idempotency_key(json: &[u8]) -> Option<&[u8]> {
+    json.strip_prefix(br#"{"idempotency_key":""#)?.split(|byte| *byte == b'"').next()
+}

@@ -1,0 +1,202 @@
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use heapless::Deque;
+
+use crate::backoff::Backoff;
+use crate::rng::Rng;
+use crate::wire::RulesAnswer;
+use crate::{AgentConfig, DynamicRules, Instant, Now, Reason, RequestId, RulesDocument, Timestamp};
+
+/// The rules in force, and when to ask for news of them.
+///
+/// The last good document stays in force whatever goes wrong, until its `expires_at`.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    /// Only with a project is there anything to ask for.
+    enabled: bool,
+    interval: Duration,
+    current: Option<Arc<RulesDocument>>,
+    /// The next regular poll.
+    due: Instant,
+    /// Quick polls after an attack, soonest first.
+    quick: Deque<Instant, { QUICK_POLLS.len() }>,
+    in_flight: Option<RequestId>,
+    /// After a failure nothing is asked before that.
+    gate: Option<(Instant, Reason)>,
+    backoff: Backoff,
+    failures: u32,
+}
+
+/// When rules are polled after an attack-class event was delivered.
+const QUICK_POLLS: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(1_000),
+    Duration::from_millis(2_500),
+    Duration::from_secs(6),
+    Duration::from_secs(15),
+];
+/// A `ttl` makes polls no more frequent than this.
+const MIN_TTL: Duration = Duration::from_secs(30);
+/// Failures in a row from which the agent calls itself degraded.
+const FAILING: u32 = 3;
+
+/// What an answer changed.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Update {
+    /// Nothing.
+    Unchanged,
+    /// A document took effect (or repeated the one in force: `changed` is false).
+    Taken { changed: bool },
+    /// The poll failed.
+    Failed { message: String },
+}
+
+impl Rules {
+    pub(crate) fn new(config: &AgentConfig, now: Instant) -> Self {
+        Self {
+            enabled: config.project_id.is_some(),
+            interval: config.dynamic_rule_interval,
+            current: None,
+            due: now,
+            quick: Deque::new(),
+            in_flight: None,
+            gate: None,
+            backoff: Backoff::new(config.backoff_factor, Duration::from_secs(60)),
+            failures: 0,
+        }
+    }
+
+    /// When the next poll is due; `None` while one is out.
+    pub(crate) fn due_at(&self) -> Option<(Instant, Reason)> {
+        if !self.enabled || self.in_flight.is_some() {
+            return None;
+        }
+        let due = (self.quick.front().copied().unwrap_or(self.due).min(self.due), Reason::RulesPoll);
+        Some(self.gate.map_or(due, |gate| gate.max(due)))
+    }
+
+    /// A poll leaves; answers the entity tag it is conditional on.
+    pub(crate) fn depart(&mut self, id: RequestId, now: Instant) -> Option<Arc<str>> {
+        self.in_flight = Some(id);
+        while self.quick.front().is_some_and(|at| *at <= now) {
+            self.quick.pop_front();
+        }
+        self.due = self.due.max(now + self.interval);
+        self.current.as_ref()?.etag.clone()
+    }
+
+    /// Reads the answer to the poll.
+    pub(crate) fn on_answer(
+        &mut self,
+        answer: RulesAnswer,
+        etag: Option<String>,
+        now: Now,
+        rng: &mut Rng,
+    ) -> Update {
+        self.in_flight = None;
+        let (retry_after, message) = match answer {
+            RulesAnswer::Rules(rules) if expired(&rules, now.wall) => {
+                (None, String::from("the rules had expired when they came; the last good ones stay"))
+            }
+            RulesAnswer::Rules(rules) => {
+                self.on_success(now, &rules);
+                let changed = self.current.as_ref().is_none_or(|current| !same(&current.rules, &rules));
+                self.current = Some(Arc::new(RulesDocument { rules: *rules, etag: etag.map(Arc::from) }));
+                return Update::Taken { changed };
+            }
+            RulesAnswer::NotModified => {
+                if let Some(current) = self.current.clone() {
+                    self.on_success(now, &current.rules);
+                }
+                return Update::Unchanged;
+            }
+            RulesAnswer::NotRules { message }
+            | RulesAnswer::Invalid { message }
+            | RulesAnswer::Hold { message } => (None, message),
+            RulesAnswer::SlowDown { retry_after } => (retry_after, String::from("asked to slow down")),
+            RulesAnswer::Failed { retry_after } => (retry_after, String::from("the platform failed")),
+        };
+        self.on_failure(retry_after, now.instant, rng);
+        Update::Failed { message }
+    }
+
+    /// The poll got no answer.
+    pub(crate) fn on_no_answer(&mut self, now: Instant, rng: &mut Rng) {
+        self.in_flight = None;
+        self.on_failure(None, now, rng);
+    }
+
+    /// An attack-class event was delivered: the platform may make a rule of it any moment.
+    pub(crate) fn on_attack_delivered(&mut self, now: Instant) {
+        self.quick.clear();
+        for offset in QUICK_POLLS {
+            // As many places as offsets.
+            let _ = self.quick.push_back(now + offset);
+        }
+    }
+
+    /// The application wants them now, or the credentials changed.
+    pub(crate) fn refresh(&mut self, now: Instant) {
+        self.gate = None;
+        self.due = now;
+    }
+
+    /// Ends the rules in force if their hard end passed; answers whether it did.
+    pub(crate) fn expire(&mut self, wall: Timestamp) -> bool {
+        let expired = self.current.as_ref().is_some_and(|current| expired(&current.rules, wall));
+        if expired {
+            self.current = None;
+        }
+        expired
+    }
+
+    /// When the rules in force end.
+    pub(crate) fn expires_at(&self, now: Now) -> Option<(Instant, Reason)> {
+        let left = remaining(&self.current.as_ref()?.rules, now.wall)?;
+        Some((now.instant + left, Reason::RulesExpiry))
+    }
+
+    pub(crate) const fn current(&self) -> Option<&Arc<RulesDocument>> {
+        self.current.as_ref()
+    }
+
+    pub(crate) const fn is_failing(&self) -> bool {
+        self.failures >= FAILING
+    }
+
+    fn on_success(&mut self, now: Now, rules: &DynamicRules) {
+        self.gate = None;
+        self.backoff.reset();
+        self.failures = 0;
+        let fresh = u64::try_from(rules.ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_secs);
+        let wait = fresh.map_or(self.interval, |ttl| ttl.max(MIN_TTL).min(self.interval));
+        let wait = remaining(rules, now.wall).map_or(wait, |left| wait.min(left.max(MIN_TTL)));
+        self.due = now.instant + wait;
+    }
+
+    fn on_failure(&mut self, retry_after: Option<Duration>, now: Instant, rng: &mut Rng) {
+        self.failures = self.failures.saturating_add(1);
+        let backoff = self.backoff.next(rng);
+        self.gate = Some(match retry_after {
+            Some(wait) => (now + wait.max(Backoff::FLOOR), Reason::RetryAfter),
+            None => (now + backoff, Reason::Backoff),
+        });
+        self.due = now;
+    }
+}
+
+/// Whether two documents say the same; a new time stamp alone is no news.
+fn same(a: &DynamicRules, b: &DynamicRules) -> bool {
+    *a == DynamicRules { timestamp: a.timestamp, ..b.clone() }
+}
+
+fn expired(rules: &DynamicRules, wall: Timestamp) -> bool {
+    rules.expires_at.is_some_and(|end| end <= wall)
+}
+
+fn remaining(rules: &DynamicRules, wall: Timestamp) -> Option<Duration> {
+    let micros = rules.expires_at?.as_unix_micros().saturating_sub(wall.as_unix_micros());
+    Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+}
