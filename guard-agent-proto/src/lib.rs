@@ -48,8 +48,8 @@ pub use encode::{EncodeError, Encoder};
 pub use ids::{BatchId, FlushId, RequestId, Seq, StoreOpId, StreamId};
 pub use io::{AgentEvent, ErrorStage, Input, Output, Reason};
 pub use model::{
-    AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, SecurityEvent, SecurityMetric,
-    StatusLevel, Tags, Timestamp, TimestampError, event_type,
+    AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, RateLimit, SecurityEvent,
+    SecurityMetric, StatusLevel, Tags, Timestamp, TimestampError, event_type,
 };
 pub use record::{DropReason, Kind, Record};
 pub use request::{Endpoint, Payload, Request, Response, RulesDocument, TransportError, TransportErrorKind};

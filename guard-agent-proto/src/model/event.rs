@@ -2,10 +2,13 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::ser::{Error, SerializeMap};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::Metadata;
+use super::object::{Extra, deserialize_object};
 use crate::Timestamp;
 use crate::text::{Text, intern, intern_country};
 
@@ -255,6 +258,50 @@ impl SecurityEvent {
     }
 }
 
+impl Serialize for SecurityEvent {
+    /// As on the wire, but without an idempotency key where there is none yet.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.validate().map_err(S::Error::custom)?;
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(key) = &self.idempotency_key {
+            map.serialize_entry("idempotency_key", key)?;
+        }
+        map.serialize_entry("timestamp", &self.timestamp)?;
+        map.serialize_entry("event_type", &self.event_type)?;
+        map.serialize_entry("ip_address", &self.ip_address)?;
+        map.serialize_entry("country", &self.country)?;
+        map.serialize_entry("user_agent", &self.user_agent)?;
+        map.serialize_entry("action_taken", &self.action_taken)?;
+        map.serialize_entry("reason", &self.reason)?;
+        map.serialize_entry("endpoint", &self.endpoint)?;
+        map.serialize_entry("method", &self.method)?;
+        map.serialize_entry("status_code", &self.status_code)?;
+        map.serialize_entry("response_time", &self.response_time)?;
+        map.serialize_entry("decorator_type", &self.decorator_type)?;
+        map.serialize_entry("rule_type", &self.rule_type)?;
+        map.serialize_entry("pattern_matched", &self.pattern_matched)?;
+        map.serialize_entry("handler_name", &self.handler_name)?;
+        map.serialize_entry("metadata", &self.metadata)?;
+        for (key, value) in self.extra.iter() {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+deserialize_object! {
+    SecurityEvent, "a security event",
+    required: { timestamp, event_type },
+    non_null: { idempotency_key },
+    optional: {
+        ip_address, country, user_agent, action_taken, reason, endpoint, method, status_code, response_time,
+        decorator_type, rule_type, pattern_matched, handler_name, metadata
+    },
+    unknown: Extra,
+    start: SecurityEvent { event_type, ..SecurityEvent::new("", timestamp) },
+    check: SecurityEvent::validate,
+}
+
 /// Every field, in the order of the wire.
 const FIELDS: [&str; 17] = [
     "idempotency_key",
@@ -346,7 +393,7 @@ impl From<&str> for IpAddress {
 
 impl From<String> for IpAddress {
     fn from(text: String) -> Self {
-        Self::Text(Text::Owned(text))
+        Self::from(text.as_str())
     }
 }
 
@@ -365,6 +412,18 @@ impl From<Ipv4Addr> for IpAddress {
 impl From<Ipv6Addr> for IpAddress {
     fn from(addr: Ipv6Addr) -> Self {
         Self::Addr(addr.into())
+    }
+}
+
+impl Serialize for IpAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for IpAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self::from(text.as_str()))
     }
 }
 
@@ -406,3 +465,245 @@ impl fmt::Display for InvalidRecord {
 }
 
 impl core::error::Error for InvalidRecord {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use alloc::format;
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<SecurityEvent, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_wire_has_every_member_in_order() {
+        let event = SecurityEvent::new("ip_banned", Timestamp::from_unix_micros(0))
+            .idempotency_key(Uuid::nil())
+            .extra("z", 1)
+            .metadata("b", 1)
+            .metadata("a", [1.5]);
+        assert_eq!(
+            serde_json::to_string(&event).unwrap(),
+            r#"{"idempotency_key":"00000000-0000-0000-0000-000000000000","timestamp":"1970-01-01T00:00:00Z","#
+                .to_string()
+                + r#""event_type":"ip_banned","ip_address":"","country":null,"user_agent":null,"action_taken":"","#
+                + r#""reason":"","endpoint":null,"method":null,"status_code":null,"response_time":null,"#
+                + r#""decorator_type":null,"rule_type":null,"pattern_matched":null,"handler_name":null,"#
+                + r#""metadata":{"b":1,"a":[1.5]},"z":1}"#
+        );
+    }
+
+    #[test]
+    fn setters_set_their_field() {
+        let event = SecurityEvent::new("x", Timestamp::from_unix_micros(1))
+            .idempotency_key(Uuid::from_u128(7))
+            .ip_address("2001:DB8::1")
+            .country("DE")
+            .user_agent("ua")
+            .action_taken("banned")
+            .reason("why")
+            .endpoint("/a?b=c")
+            .method("GET")
+            .status_code(-1)
+            .response_time(0.25)
+            .decorator_type("deco")
+            .rule_type("rule")
+            .pattern_matched("pat")
+            .handler_name("hand")
+            .metadata("k", "v")
+            .extra("more", true);
+        assert_eq!(
+            serde_json::to_value(&event).unwrap(),
+            json!({
+                "idempotency_key": "00000000-0000-0000-0000-000000000007",
+                "timestamp": "1970-01-01T00:00:00.000001Z",
+                "event_type": "x",
+                "ip_address": "2001:DB8::1",
+                "country": "DE",
+                "user_agent": "ua",
+                "action_taken": "banned",
+                "reason": "why",
+                "endpoint": "/a?b=c",
+                "method": "GET",
+                "status_code": -1,
+                "response_time": 0.25,
+                "decorator_type": "deco",
+                "rule_type": "rule",
+                "pattern_matched": "pat",
+                "handler_name": "hand",
+                "metadata": {"k": "v"},
+                "more": true,
+            })
+        );
+    }
+
+    #[test]
+    fn only_type_and_time_are_required() {
+        let event =
+            read(r#"{"event_type":"custom_rule_triggered","timestamp":"2026-01-02 03:04:05"}"#).unwrap();
+        assert_eq!(
+            event,
+            SecurityEvent::new("custom_rule_triggered", "2026-01-02T03:04:05Z".parse().unwrap())
+        );
+        assert!(read(r#"{"event_type":"x"}"#).unwrap_err().contains("missing field `timestamp`"));
+        assert!(read(r#"{"timestamp":0}"#).unwrap_err().contains("missing field `event_type`"));
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (member, value) in [
+            ("idempotency_key", "null"),
+            ("idempotency_key", "\"no\""),
+            ("timestamp", "null"),
+            ("timestamp", "\"yesterday\""),
+            ("event_type", "null"),
+            ("event_type", "1"),
+            ("ip_address", "null"),
+            ("country", "1"),
+            ("user_agent", "[]"),
+            ("action_taken", "null"),
+            ("reason", "null"),
+            ("endpoint", "1"),
+            ("method", "1"),
+            ("status_code", "1.5"),
+            ("status_code", "9223372036854775808"),
+            ("response_time", "\"1\""),
+            ("response_time", "1e999"),
+            ("decorator_type", "1"),
+            ("rule_type", "1"),
+            ("pattern_matched", "1"),
+            ("handler_name", "1"),
+            ("metadata", "null"),
+            ("metadata", "[]"),
+        ] {
+            let error =
+                read(&format!(r#"{{"event_type":"x","timestamp":0,"{member}":{value}}}"#)).unwrap_err();
+            assert!(error.starts_with(&format!("`{member}`: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn repeated_members_count_as_last_given() {
+        let event = read(r#"{"event_type":"x","x":1,"timestamp":0,"event_type":"y","x":2}"#).unwrap();
+        assert_eq!(event, SecurityEvent::new("y", Timestamp::default()).extra("x", 2));
+    }
+
+    #[test]
+    fn what_json_cannot_say_is_refused() {
+        let event = SecurityEvent::new("x", Timestamp::default());
+        for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let invalid = event.clone().response_time(seconds);
+            assert_eq!(invalid.validate(), Err(InvalidRecord::NotFinite { field: "response_time" }));
+            assert!(serde_json::to_string(&invalid).unwrap_err().to_string().contains("`response_time`"));
+        }
+        for field in FIELDS {
+            let invalid = event.clone().extra(field, 1);
+            assert_eq!(invalid.validate(), Err(InvalidRecord::FieldAsExtra { field }));
+        }
+        assert_eq!(event.response_time(0.0).extra("other", 1).validate(), Ok(()));
+    }
+
+    #[test]
+    fn fields_are_those_of_the_wire() {
+        let event = SecurityEvent::new("x", Timestamp::default()).idempotency_key(Uuid::nil());
+        let text = serde_json::to_string(&event).unwrap();
+        let mut places: Vec<_> = FIELDS.map(|field| text.find(&format!("\"{field}\":")).unwrap()).into();
+        assert!(places.is_sorted());
+        places.dedup();
+        assert_eq!(places.len(), serde_json::to_value(&event).unwrap().as_object().unwrap().len());
+    }
+
+    #[test]
+    fn addresses_are_equal_when_they_read_alike() {
+        let v6: IpAddr = "2001:db8::1".parse().unwrap();
+        assert_eq!(IpAddress::from(v6), IpAddress::from("2001:db8::1"));
+        assert_ne!(IpAddress::from(v6), IpAddress::from("2001:DB8::1"));
+        assert_eq!(IpAddress::from(String::from("192.0.2.7")), IpAddress::Addr("192.0.2.7".parse().unwrap()));
+        assert_eq!(IpAddress::from("192.0.2.07"), IpAddress::Text("192.0.2.07".into()));
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        "\\PC{0,12}|[a-z_]{1,20}|\"\\\\\u{0}\n\u{7f}"
+    }
+
+    prop_compose! {
+        fn events()(
+            (micros, key) in (Timestamp::MIN.as_unix_micros()..=Timestamp::MAX.as_unix_micros(), any::<Option<u128>>()),
+            text in prop::collection::vec(texts(), 11),
+            optional in prop::collection::vec(any::<bool>(), 10),
+            address in prop_oneof![any::<IpAddr>().prop_map(IpAddress::from), texts().prop_map(IpAddress::from)],
+            status_code in any::<Option<i64>>(),
+            response_time in prop::option::of(-1e300..1e300),
+            metadata in prop::collection::vec((texts(), values()), 0..20),
+            extra in prop::collection::vec(("[A-Z]{0,4}", values()), 0..20),
+        ) -> SecurityEvent {
+            let opt = |i: usize| optional[i].then(|| Text::Owned(text[i].clone()));
+            SecurityEvent {
+                idempotency_key: key.map(Uuid::from_u128),
+                timestamp: Timestamp::from_unix_micros(micros),
+                event_type: text[8].clone().into(),
+                ip_address: address.clone(),
+                country: opt(0),
+                user_agent: opt(1),
+                action_taken: text[9].clone().into(),
+                reason: text[10].clone().into(),
+                endpoint: opt(2),
+                method: opt(3),
+                status_code,
+                response_time,
+                decorator_type: opt(4),
+                rule_type: opt(5),
+                pattern_matched: opt(6),
+                handler_name: opt(7),
+                metadata: metadata.into_iter().collect(),
+                extra: extra.into_iter().collect(),
+            }
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            texts().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(texts(), inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn events_come_back_as_written(event in events()) {
+            let text = serde_json::to_string(&event).unwrap();
+            prop_assert_eq!(&read(&text).unwrap(), &event);
+            prop_assert_eq!(serde_json::to_string(&read(&text).unwrap()).unwrap(), text);
+        }
+
+        #[test]
+        fn reading_never_panics(text in "\\PC{0,64}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn the_size_is_about_that_of_the_json(event in events()) {
+            let size = event.approximate_size();
+            let json = serde_json::to_string(&event).unwrap().len();
+            // Escapes make six bytes of one.
+            prop_assert!(size <= json + 400 && json <= size * 6, "{} for {}", size, json);
+        }
+    }
+}

@@ -1,4 +1,5 @@
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
@@ -108,14 +109,14 @@ members!(
     Text
 );
 
-impl From<Map<alloc::string::String, Value>> for Metadata {
-    fn from(map: Map<alloc::string::String, Value>) -> Self {
+impl From<Map<String, Value>> for Metadata {
+    fn from(map: Map<String, Value>) -> Self {
         Self(map.into_iter().map(|(key, value)| (Text::Owned(key), value)).collect())
     }
 }
 
 /// Keeps the first place and the last value of each name.
-pub(super) fn unique<V>(members: Vec<(Text, V)>) -> Vec<(Text, V)> {
+fn unique<V>(members: Vec<(Text, V)>) -> Vec<(Text, V)> {
     // An index only where comparing each with each would cost more: the names may be an attacker's.
     if members.len() <= 16 {
         let mut kept: Vec<(Text, V)> = Vec::with_capacity(members.len());
@@ -156,5 +157,49 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for MembersVisitor<V> {
             members.push(member);
         }
         Ok(unique(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use alloc::format;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_repeated_name_keeps_its_place_and_the_last_value() {
+        for others in [0, 40] {
+            let text = format!(
+                r#"{{"a":1,"b":2,{}"a":3}}"#,
+                (0..others).map(|i| format!(r#""x{i}":0,"#)).collect::<String>()
+            );
+            let metadata: Metadata = serde_json::from_str(&text).unwrap();
+            assert_eq!(metadata.len(), others + 2);
+            assert!(metadata.iter().take(2).eq([("a", &Value::from(3)), ("b", &Value::from(2))]));
+        }
+    }
+
+    #[test]
+    fn a_map_is_taken_over() {
+        let Value::Object(map) = serde_json::json!({"a": 1, "b": null}) else { unreachable!() };
+        let metadata = Metadata::from(map);
+        assert_eq!(metadata.get("b"), Some(&Value::Null));
+        assert_eq!(metadata.get("c"), None);
+        assert!(!metadata.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn inserting_and_collecting_agree(members in prop::collection::vec(("[a-f]{1,2}", "[a-z]{0,3}"), 0..60)) {
+            let mut inserted = Tags::new();
+            for (key, value) in members.clone() {
+                inserted.insert(key, value);
+            }
+            prop_assert_eq!(Tags::from_iter(members), inserted);
+        }
     }
 }

@@ -2,8 +2,10 @@ use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::{Error, SerializeStruct};
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::object::{Ignored, deserialize_object};
 use super::{InvalidRecord, Tags};
 use crate::Timestamp;
 use crate::text::Text;
@@ -79,6 +81,29 @@ impl SecurityMetric {
     }
 }
 
+impl Serialize for SecurityMetric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.validate().map_err(S::Error::custom)?;
+        let mut object = serializer.serialize_struct("SecurityMetric", 5)?;
+        object.serialize_field("timestamp", &self.timestamp)?;
+        object.serialize_field("metric_type", &self.metric_type)?;
+        object.serialize_field("value", &self.value)?;
+        object.serialize_field("endpoint", &self.endpoint)?;
+        object.serialize_field("tags", &self.tags)?;
+        object.end()
+    }
+}
+
+deserialize_object! {
+    SecurityMetric, "a security metric",
+    required: { timestamp, metric_type, value },
+    non_null: {},
+    optional: { endpoint, tags },
+    unknown: Ignored,
+    start: SecurityMetric::new(metric_type, value, timestamp),
+    check: SecurityMetric::validate,
+}
+
 /// What a metric measures: a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,5 +165,99 @@ impl FromStr for MetricType {
             .into_iter()
             .find(|known| known.as_str() == text)
             .ok_or_else(|| InvalidRecord::UnknownMetricType { metric_type: String::from(text) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use alloc::format;
+    use alloc::string::ToString;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<SecurityMetric, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_wire_has_every_member_in_order_and_a_float() {
+        let metric = SecurityMetric::new(MetricType::BlockRate, 100.0, Timestamp::default())
+            .tag("b", "1")
+            .tag("a", "2");
+        assert_eq!(
+            serde_json::to_string(&metric).unwrap(),
+            r#"{"timestamp":"1970-01-01T00:00:00Z","metric_type":"block_rate","value":100.0,"endpoint":null,"tags":{"b":"1","a":"2"}}"#
+        );
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (member, value) in [
+            ("timestamp", "null"),
+            ("metric_type", "\"requests\""),
+            ("metric_type", "null"),
+            ("value", "null"),
+            ("value", "\"1\""),
+            ("value", "1e999"),
+            ("endpoint", "1"),
+            ("tags", "null"),
+            ("tags", r#"{"a":1}"#),
+        ] {
+            let text = format!(
+                r#"{{"timestamp":0,"metric_type":"error_rate","value":1,"unknown":[],"{member}":{value}}}"#
+            );
+            let error = read(&text).unwrap_err();
+            assert!(error.starts_with(&format!("`{member}`: ")), "{error}");
+        }
+        assert!(
+            read(r#"{"timestamp":0,"metric_type":"error_rate"}"#)
+                .unwrap_err()
+                .contains("missing field `value`")
+        );
+    }
+
+    #[test]
+    fn types_read_as_they_are_written() {
+        for metric_type in MetricType::ALL {
+            assert_eq!(metric_type.to_string().parse(), Ok(metric_type));
+            assert_eq!(serde_json::to_value(metric_type).unwrap(), metric_type.as_str());
+        }
+        let error = "requests".parse::<MetricType>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`metric_type` must be one of request_count, response_time, error_rate, bandwidth_usage, threat_level, \
+             block_rate, cache_hit_rate, not \"requests\""
+        );
+    }
+
+    #[test]
+    fn what_json_cannot_say_is_refused() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let metric = SecurityMetric::new(MetricType::ErrorRate, value, Timestamp::default());
+            assert_eq!(metric.validate(), Err(InvalidRecord::NotFinite { field: "value" }));
+            assert!(serde_json::to_string(&metric).unwrap_err().to_string().contains("`value`"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn metrics_come_back_as_written(
+            micros in any::<i64>(),
+            which in 0..MetricType::ALL.len(),
+            value in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO,
+            endpoint in prop::option::of("\\PC{0,9}"),
+            tags in prop::collection::vec(("\\PC{0,9}", "\\PC{0,9}"), 0..30),
+        ) {
+            let mut metric =
+                SecurityMetric::new(MetricType::ALL[which], value, Timestamp::from_unix_micros(micros));
+            metric.endpoint = endpoint.map(Text::Owned);
+            metric.tags = tags.into_iter().collect();
+            let text = serde_json::to_string(&metric).unwrap();
+            prop_assert_eq!(read(&text).unwrap(), metric);
+        }
     }
 }

@@ -1,39 +1,268 @@
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::object::{Ignored, deserialize_object};
 use crate::Timestamp;
 
-/// Dynamic security rules (contract 2.6).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct DynamicRules {
-    /// Names the document.
-    pub rule_id: String,
-    /// Grows with each change of the document.
-    pub version: i64,
-    /// When it was made.
-    pub timestamp: Timestamp,
-    /// Hard end of its validity.
-    pub expires_at: Option<Timestamp>,
-    /// Freshness in seconds.
-    pub ttl: i64,
-    /// Blocked addresses.
-    pub ip_blacklist: Vec<String>,
-    // the rest of contract 2.6 follows
+/// Declares the document once: type, wire name and default of each member.
+macro_rules! rules {
+    ($(#[$model_doc:meta])* $model:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$model_doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[non_exhaustive]
+        pub struct $model {
+            $($(#[$doc])* pub $field: $type,)*
+        }
+
+        impl Default for $model {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        }
+
+        deserialize_object! {
+            $model, "an object of dynamic rules",
+            required: {},
+            non_null: {},
+            optional: { $($field),* },
+            unknown: Ignored,
+            start: $model::default(),
+            check: $model::check,
+        }
+    };
 }
 
-impl Default for DynamicRules {
-    fn default() -> Self {
-        Self {
-            rule_id: String::from("default-rule"),
-            version: 1,
-            timestamp: Timestamp::default(),
-            expires_at: None,
-            ttl: 300,
-            ip_blacklist: Vec::new(),
+rules! {
+    /// Dynamic security rules, as the platform gives them out.
+    ///
+    /// Reading is tolerant of what is absent (defaults) and unknown (ignored), and strict about types: one
+    /// wrong member refuses the document, with an error that names it.
+    ///
+    /// ```
+    /// use guard_agent_proto::DynamicRules;
+    ///
+    /// let rules: DynamicRules = serde_json::from_str(r#"{"ip_blacklist":["192.0.2.0/24"],"novelty":1}"#)?;
+    /// assert_eq!((rules.ip_blacklist.len(), rules.ttl), (1, 300));
+    ///
+    /// let error = serde_json::from_str::<DynamicRules>(r#"{"ttl":"60"}"#).unwrap_err();
+    /// assert!(error.to_string().starts_with("`ttl`: invalid type: string"));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    DynamicRules {
+        /// Names the document.
+        rule_id: String = String::from("default-rule"),
+        /// Grows with each change of the document.
+        version: i64 = 1,
+        /// When it was made.
+        timestamp: Timestamp = Timestamp::default(),
+        /// Hard end of its validity.
+        expires_at: Option<Timestamp> = None,
+        /// Freshness in seconds; zero or less means that it is never fresh.
+        ttl: i64 = 300,
+        /// Blocked addresses and networks.
+        ip_blacklist: Vec<String> = Vec::new(),
+        /// Addresses and networks that are let through.
+        ip_whitelist: Vec<String> = Vec::new(),
+        /// Seconds that a ban lasts.
+        ip_ban_duration: i64 = 3600,
+        /// Blocked countries, as two letters.
+        blocked_countries: Vec<String> = Vec::new(),
+        /// The only countries that are let through, if any.
+        whitelist_countries: Vec<String> = Vec::new(),
+        /// Requests per window of a client, over all endpoints.
+        global_rate_limit: Option<i64> = None,
+        /// Seconds of that window.
+        global_rate_window: Option<i64> = None,
+        /// Limits of single endpoints.
+        endpoint_rate_limits: BTreeMap<String, RateLimit> = BTreeMap::new(),
+        /// Blocked cloud providers, by name.
+        blocked_cloud_providers: BTreeSet<String> = BTreeSet::new(),
+        /// Blocked user agents, as regular expressions.
+        blocked_user_agents: Vec<String> = Vec::new(),
+        /// Patterns that make a request suspicious.
+        suspicious_patterns: Vec<String> = Vec::new(),
+        /// Whether requests are searched for attacks; `None` leaves the application's setting alone.
+        enable_penetration_detection: Option<bool> = None,
+        /// Whether addresses are banned; `None` leaves the application's setting alone.
+        enable_ip_banning: Option<bool> = None,
+        /// Whether rates are limited; `None` leaves the application's setting alone.
+        enable_rate_limiting: Option<bool> = None,
+        /// Whether exceeding a rate leads to a ban; `None` leaves the application's setting alone.
+        enable_rate_limit_auto_ban: Option<bool> = None,
+        /// Offences until a ban, at least 1.
+        auto_ban_threshold: Option<i64> = None,
+        /// Seconds of such a ban, at least 1.
+        auto_ban_duration: Option<i64> = None,
+        /// Whether all but the emergency whitelist is treated with suspicion.
+        emergency_mode: bool = false,
+        /// Addresses that are let through in an emergency.
+        emergency_whitelist: Vec<String> = Vec::new(),
+        /// Whether nothing but the emergency whitelist is let through in an emergency.
+        emergency_whitelist_only: bool = false,
+        /// For people.
+        message: Option<String> = None,
+    }
+}
+
+impl DynamicRules {
+    fn check(&self) -> Result<(), &'static str> {
+        if self.auto_ban_threshold.is_some_and(|offences| offences < 1) {
+            return Err("`auto_ban_threshold`: must be at least 1");
+        }
+        if self.auto_ban_duration.is_some_and(|seconds| seconds < 1) {
+            return Err("`auto_ban_duration`: must be at least 1");
+        }
+        Ok(())
+    }
+}
+
+/// So many requests per window: `[requests, window]` in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "(i64, i64)", into = "(i64, i64)")]
+pub struct RateLimit {
+    /// Requests that are let through.
+    pub requests: i64,
+    /// Seconds of the window.
+    pub window: i64,
+}
+
+impl From<(i64, i64)> for RateLimit {
+    fn from((requests, window): (i64, i64)) -> Self {
+        Self { requests, window }
+    }
+}
+
+impl From<RateLimit> for (i64, i64) {
+    fn from(limit: RateLimit) -> Self {
+        (limit.requests, limit.window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use alloc::format;
+    use alloc::string::ToString;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(text: &str) -> Result<DynamicRules, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_the_contracts() {
+        assert_eq!(read("{}").unwrap(), DynamicRules::default());
+        assert_eq!(
+            serde_json::to_value(DynamicRules::default()).unwrap(),
+            json!({
+                "rule_id": "default-rule", "version": 1, "ttl": 300,
+                "timestamp": "1970-01-01T00:00:00Z", "expires_at": null,
+                "ip_blacklist": [], "ip_whitelist": [], "ip_ban_duration": 3600,
+                "blocked_countries": [], "whitelist_countries": [],
+                "blocked_user_agents": [], "suspicious_patterns": [], "emergency_whitelist": [],
+                "blocked_cloud_providers": [],
+                "global_rate_limit": null, "global_rate_window": null, "endpoint_rate_limits": {},
+                "enable_penetration_detection": null, "enable_ip_banning": null,
+                "enable_rate_limiting": null, "enable_rate_limit_auto_ban": null,
+                "auto_ban_threshold": null, "auto_ban_duration": null,
+                "emergency_mode": false, "emergency_whitelist_only": false, "message": null,
+            })
+        );
+    }
+
+    #[test]
+    fn null_is_legal_only_where_it_is_the_default() {
+        let Value::Object(defaults) = serde_json::to_value(DynamicRules::default()).unwrap() else {
+            unreachable!()
+        };
+        for (name, default) in defaults {
+            let answer = read(&format!(r#"{{"{name}":null}}"#));
+            if default.is_null() {
+                assert_eq!(answer, Ok(DynamicRules::default()), "{name}");
+            } else {
+                assert!(answer.unwrap_err().starts_with(&format!("`{name}`: ")), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_name_the_member() {
+        for (member, value) in [
+            ("ttl", "\"60\""),
+            ("ttl", "1.5"),
+            ("version", "[]"),
+            ("timestamp", "\"soon\""),
+            ("expires_at", "true"),
+            ("ip_blacklist", "\"192.0.2.7\""),
+            ("ip_blacklist", "[1]"),
+            ("blocked_cloud_providers", "{}"),
+            ("endpoint_rate_limits", r#"{"/a":[1]}"#),
+            ("endpoint_rate_limits", r#"{"/a":[1,2,3]}"#),
+            ("endpoint_rate_limits", r#"{"/a":[1,"2"]}"#),
+            ("endpoint_rate_limits", r#"{"/a":null}"#),
+            ("enable_ip_banning", "1"),
+            ("auto_ban_threshold", "0"),
+            ("auto_ban_duration", "-1"),
+            ("emergency_mode", "\"true\""),
+            ("message", "1"),
+        ] {
+            let error = read(&format!(r#"{{"unknown":{{}},"{member}":{value}}}"#)).unwrap_err();
+            assert!(error.starts_with(&format!("`{member}`: ")), "{error}");
+        }
+        for document in ["[]", "null", "1", "\"\""] {
+            assert!(read(document).unwrap_err().contains("an object of dynamic rules"), "{document}");
+        }
+    }
+
+    #[test]
+    fn odd_but_legal_documents_are_read() {
+        let rules = read(
+            r#"{"ttl":-5,"timestamp":"2026-01-02 03:04:05+02:00","expires_at":"2026-01-02T03:04:05",
+                "blocked_cloud_providers":["aws","gcp","aws"],"endpoint_rate_limits":{"/a":[5,60]},
+                "auto_ban_threshold":1,"auto_ban_duration":1,"ttl":-6}"#,
+        )
+        .unwrap();
+        assert_eq!(rules.ttl, -6);
+        assert_eq!(rules.timestamp.to_string(), "2026-01-02T01:04:05Z");
+        assert_eq!(rules.expires_at.unwrap().to_string(), "2026-01-02T03:04:05Z");
+        assert!(rules.blocked_cloud_providers.iter().eq(["aws", "gcp"]));
+        assert_eq!(rules.endpoint_rate_limits["/a"], RateLimit { requests: 5, window: 60 });
+    }
+
+    proptest! {
+        #[test]
+        fn rules_come_back_as_written(
+            numbers in any::<[i64; 3]>(),
+            expires_at in any::<Option<i64>>(),
+            texts in prop::collection::vec("\\PC{0,9}", 0..4),
+            switch in any::<Option<bool>>(),
+            count in prop::option::of(1..i64::MAX),
+            message in prop::option::of("\\PC{0,9}"),
+        ) {
+            let rules = DynamicRules {
+                version: numbers[0],
+                ttl: numbers[1],
+                expires_at: expires_at.map(Timestamp::from_unix_micros),
+                ip_blacklist: texts.clone(),
+                blocked_cloud_providers: texts.iter().cloned().collect(),
+                endpoint_rate_limits: texts
+                    .iter()
+                    .map(|path| (path.clone(), RateLimit { requests: numbers[0], window: numbers[2] }))
+                    .collect(),
+                enable_ip_banning: switch,
+                auto_ban_threshold: count,
+                message,
+                ..DynamicRules::default()
+            };
+            prop_assert_eq!(read(&serde_json::to_string(&rules).unwrap()).unwrap(), rules);
         }
     }
 }

@@ -3,10 +3,11 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::object::{Ignored, deserialize_object};
 use crate::Timestamp;
 
-/// What the agent tells the platform about itself (contract 2.5).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What the agent tells the platform about itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AgentStatus {
     /// When it was taken.
     pub timestamp: Timestamp,
@@ -26,6 +27,18 @@ pub struct AgentStatus {
     pub errors: Vec<String>,
 }
 
+deserialize_object! {
+    AgentStatus, "the status of an agent",
+    required: { timestamp, status, uptime, events_sent, events_failed, buffer_size },
+    non_null: {},
+    optional: { last_flush, errors },
+    unknown: Ignored,
+    start: AgentStatus {
+        timestamp, status, uptime, events_sent, events_failed, buffer_size, last_flush: None, errors: Vec::new()
+    },
+    check: |_: &AgentStatus| Ok::<(), &str>(()),
+}
+
 /// Overall level of an agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,4 +50,38 @@ pub enum StatusLevel {
     Degraded,
     /// Records of a kind are not getting through.
     Failed,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn the_wire_has_every_member_in_order() {
+        let status = AgentStatus {
+            timestamp: Timestamp::from_unix_micros(1_500_000),
+            status: StatusLevel::Degraded,
+            uptime: 60.0,
+            events_sent: 3,
+            events_failed: 1,
+            buffer_size: 2,
+            last_flush: None,
+            errors: vec![String::from("Buffer nearly full")],
+        };
+        let text = r#"{"timestamp":"1970-01-01T00:00:01.500000Z","status":"degraded","uptime":60.0,"events_sent":3,"events_failed":1,"buffer_size":2,"last_flush":null,"errors":["Buffer nearly full"]}"#;
+        assert_eq!(serde_json::to_string(&status).unwrap(), text);
+        assert_eq!(serde_json::from_str::<AgentStatus>(text).unwrap(), status);
+    }
+
+    #[test]
+    fn errors_name_the_member() {
+        let text = r#"{"timestamp":0,"status":"error","uptime":0,"events_sent":0,"events_failed":0,"buffer_size":0}"#;
+        let error = serde_json::from_str::<AgentStatus>(text).unwrap_err().to_string();
+        assert!(error.starts_with("`status`: unknown variant `error`"), "{error}");
+    }
 }

@@ -49,6 +49,7 @@ impl Timestamp {
     /// The time on the system's clock.
     #[cfg(feature = "std")]
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "dates the caller's record; decides nothing")]
     pub fn now() -> Self {
         std::time::SystemTime::now().into()
     }
@@ -278,4 +279,149 @@ const fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = year_of_era + era * 400;
     (if month <= 2 { year + 1 } else { year }, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use alloc::format;
+    use alloc::string::ToString;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_spelling_is_read() {
+        for (text, written) in [
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+            ("2026-01-02t03:04:05z", "2026-01-02T03:04:05Z"),
+            ("2026-01-02 03:04:05+00:00", "2026-01-02T03:04:05Z"),
+            ("2026-01-02 03:04:05.123456+00:00", "2026-01-02T03:04:05.123456Z"),
+            ("2026-01-02T03:04:05", "2026-01-02T03:04:05Z"),
+            ("2026-01-02T03:04:05.5", "2026-01-02T03:04:05.500000Z"),
+            ("2026-01-02T03:04:05.000000Z", "2026-01-02T03:04:05Z"),
+            ("2026-01-02T03:04:05.1234569999999999999Z", "2026-01-02T03:04:05.123456Z"),
+            ("2026-01-02T00:30:00+01:00", "2026-01-01T23:30:00Z"),
+            ("2026-01-01T23:30:00-0130", "2026-01-02T01:00:00Z"),
+            ("2026-01-01T23:30:00-01", "2026-01-02T00:30:00Z"),
+            ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00Z"),
+            ("2000-02-29T23:59:59Z", "2000-02-29T23:59:59Z"),
+            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(
+                text.parse::<Timestamp>().map(|time| time.to_string()),
+                Ok(written.to_string()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for text in [
+            "",
+            "now",
+            "2026-01-02",
+            "2026-01-02T03:04",
+            "2026-01-02T03:04Z",
+            "2026-01-02_03:04:05Z",
+            "2026-01-02T03:04:05.Z",
+            "2026-01-02T03:04:05,5Z",
+            "2026-01-02T03:04:05ZZ",
+            "2026-01-02T03:04:05 Z",
+            "2026-01-02T03:04:05+1",
+            "2026-01-02T03:04:05+24:00",
+            "2026-01-02T03:04:05+01:60",
+            "2026-01-02T03:04:05+",
+            "2026-13-02T03:04:05Z",
+            "2026-00-02T03:04:05Z",
+            "2026-01-00T03:04:05Z",
+            "2026-01-32T03:04:05Z",
+            "2026-04-31T03:04:05Z",
+            "2026-02-29T03:04:05Z",
+            "1900-02-29T03:04:05Z",
+            "2026-01-02T24:04:05Z",
+            "2026-01-02T03:60:05Z",
+            "2026-01-02T03:04:61Z",
+            "0000-01-01T00:00:00Z",
+            "+026-01-02T03:04:05Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "9999-12-31T23:59:60Z",
+            " 2026-01-02T03:04:05Z",
+            "2026-01-02T03:04:05\u{e9}",
+            "2026-01-02T03:04:0\u{e9}",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(TimestampError), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_may_have_numbers() {
+        for (json, written) in [
+            ("0", "1970-01-01T00:00:00Z"),
+            ("-1", "1969-12-31T23:59:59Z"),
+            ("1767323045", "2026-01-02T03:04:05Z"),
+            ("1767323045123", "2026-01-02T03:04:05.123000Z"),
+            ("1767323045.5", "2026-01-02T03:04:05.500000Z"),
+            ("1767323045123.25", "2026-01-02T03:04:05.123250Z"),
+            ("-0.5", "1969-12-31T23:59:59.500000Z"),
+            ("20000000000", "2603-10-11T11:33:20Z"),
+            ("20000000001", "1970-08-20T11:33:20.001000Z"),
+        ] {
+            let time: Timestamp = serde_json::from_str(json).unwrap();
+            assert_eq!(time.to_string(), written, "{json}");
+        }
+        for json in ["1e300", "-1e300", "9223372036854775807", "18446744073709551615", "true", "null", "\"\""]
+        {
+            assert!(serde_json::from_str::<Timestamp>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn times_beyond_the_years_are_held_at_the_ends() {
+        assert_eq!(Timestamp::from_unix_micros(i64::MIN).to_string(), "0001-01-01T00:00:00Z");
+        assert_eq!(Timestamp::from_unix_micros(i64::MAX).to_string(), "9999-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn days_count_on_through_all_years() {
+        let mut days = days_from_civil(1, 1, 1);
+        for year in 1..=9999 {
+            for month in 1..=12 {
+                for day in 1..=days_in_month(year, month).unwrap() {
+                    assert_eq!(days_from_civil(year, month, day), days);
+                    assert_eq!(civil_from_days(days), (year, month, day));
+                    days += 1;
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn times_come_back_as_written(micros in any::<i64>()) {
+            let time = Timestamp::from_unix_micros(micros);
+            let text = time.to_string();
+            prop_assert_eq!(text.parse(), Ok(time));
+            prop_assert_eq!(text.replace('T', " ").replace('Z', "+00:00").parse(), Ok(time));
+            let json = serde_json::to_string(&time).unwrap();
+            prop_assert_eq!(&json, &format!("\"{text}\""));
+            prop_assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), time);
+            let mut written = Vec::new();
+            time.write_rfc3339(&mut written);
+            prop_assert_eq!(written, text.as_bytes());
+        }
+
+        #[test]
+        fn reading_never_panics(text in "[0-9TZ:.+ -]{0,40}|\\PC{0,40}", number in any::<f64>()) {
+            let _ = text.parse::<Timestamp>();
+            let _ = Timestamp::from_unix_number(number);
+        }
+    }
 }
