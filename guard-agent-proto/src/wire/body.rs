@@ -8,9 +8,8 @@ use crate::{AgentConfig, Batch, BatchId, Kind};
 
 const AGENT_VERSION: &str = env!("CARGO_PKG_VERSION");
 const EMPTY_DOCUMENT: &str = r#"{"events":[],"metrics":[]}"#;
-/// Bytes of the longest date that a [`Timestamp`](crate::Timestamp) can hold, quotes included: a
-/// signed year of six digits, and microseconds.
-const MAX_DATE: usize = 40;
+/// Bytes of the longest date, quotes included.
+const MAX_DATE: usize = r#""2026-01-02T03:04:05.123456Z""#.len();
 
 /// The parts of a batch's body that are the same for every batch, encoded once.
 #[derive(Clone, Debug)]
