@@ -1,0 +1,577 @@
+//! What the HTTP transport puts on the wire, and what it makes of whatever comes back.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use guard_agent_proto::shell::{Attempt, Transport as _};
+use guard_agent_proto::wire::Credentials;
+use guard_agent_proto::{
+    AgentConfig, AgentStatus, Response, Secret, StatusLevel, Timestamp, TransportError, TransportErrorKind,
+};
+use guard_agent_tokio::{HttpError, HttpOptions, HttpTransport};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use support::{Request, Server, read_request};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+const KEY: &str = "a-key-that-stays-secret";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+/// Far beyond what any test needs: only a hang gets there.
+const HANG: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_post_carries_exactly_the_headers_of_the_contract() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport(&server.url());
+
+    let answer = send(&transport).await.unwrap();
+
+    assert_eq!(answer, Response { body: b"{}".to_vec(), ..Response::accepted() });
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.line, "POST /api/v1/status HTTP/1.1");
+    let length = request.body.len().to_string();
+    let mut headers: Vec<_> = request.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    headers.sort_unstable();
+    assert_eq!(
+        headers,
+        [
+            ("accept", "*/*"),
+            ("content-length", length.as_str()),
+            ("content-type", "application/json"),
+            ("host", server.addr.to_string().as_str()),
+            ("user-agent", concat!("guard-agent-rust/", env!("CARGO_PKG_VERSION"))),
+            ("x-agent-install-id", "install-1"),
+            ("x-api-key", KEY),
+        ]
+    );
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(body["status"], "healthy");
+    assert_eq!(transport.bytes_sent(), request.body.len() as u64);
+}
+
+#[tokio::test]
+async fn a_get_is_conditional_and_has_no_body() {
+    let (server, mut requests) =
+        recorder(b"HTTP/1.1 304 Not Modified\r\netag: \"v2\"\r\nretry-after: 7\r\n\r\n").await;
+    let transport = transport(&server.url());
+
+    let answer = within(transport.fetch_rules(Some("\"v1\"".into()))).await.unwrap();
+
+    assert_eq!((answer.status, answer.etag.as_deref()), (304, Some("\"v2\"")));
+    assert_eq!(answer.retry_after.as_deref(), Some("7"));
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.line, "GET /api/v1/rules HTTP/1.1");
+    assert_eq!(request.header("if-none-match"), Some("\"v1\""));
+    assert_eq!(request.header("content-length"), None);
+    assert_eq!(transport.bytes_sent(), 0);
+}
+
+#[tokio::test]
+async fn a_large_body_is_gzip_and_counted_as_sent() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport(&server.url());
+    let status = AgentStatus { errors: vec!["reason".repeat(1_000)], ..status() };
+
+    within(transport.send_status(Arc::new(status.clone()))).await.unwrap();
+    within(transport.send_status(Arc::new(status))).await.unwrap();
+
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.header("content-encoding"), Some("gzip"));
+    let mut json = String::new();
+    flate2::read::GzDecoder::new(&request.body[..]).read_to_string(&mut json).unwrap();
+    assert!(json.contains(&"reason".repeat(1_000)));
+    assert_eq!(transport.bytes_sent(), 2 * request.body.len() as u64);
+}
+
+#[tokio::test]
+async fn requests_share_a_connection() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport(&server.url());
+    for _ in 0..5 {
+        send(&transport).await.unwrap();
+        requests.recv().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn credentials_change_from_one_request_to_the_next() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport(&server.url());
+
+    send(&transport).await.unwrap();
+    let rotated = Credentials::new(Secret::new("another-secret-key")).with_signing_secret(Secret::new("s"));
+    transport.set_credentials(rotated).unwrap();
+    send(&transport).await.unwrap();
+    let refused = transport.set_credentials(Credentials::new(Secret::new("short"))).unwrap_err();
+    send(&transport).await.unwrap();
+
+    let keys: Vec<_> = [requests.recv().await, requests.recv().await, requests.recv().await]
+        .into_iter()
+        .map(|request| {
+            let request = request.unwrap();
+            (request.header("x-api-key").unwrap().to_owned(), request.header("x-payload-signature").is_some())
+        })
+        .collect();
+    let new = ("another-secret-key".to_owned(), true);
+    assert_eq!(keys, [(KEY.to_owned(), false), new.clone(), new]);
+    assert_eq!(refused.problems[0].field, "api_key");
+    assert!(!refused.to_string().contains("short"));
+}
+
+#[tokio::test]
+async fn an_answer_is_handed_on_as_it_is() {
+    let cases: [(&str, u16, Option<&str>); 6] = [
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
+            200,
+            Some("<html>"),
+        ),
+        ("HTTP/1.1 429 Slow\r\ncontent-length: 0\r\n\r\n", 429, Some("")),
+        ("HTTP/1.1 204 No Content\r\n\r\n", 204, Some("")),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, Some("")),
+        ("HTTP/1.1 599 Odd\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 599, Some("abc")),
+        // Never decompressed: what it says about itself is not read.
+        ("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc", 200, Some("abc")),
+    ];
+    for (bytes, status, body) in cases {
+        let (server, _requests) = recorder(bytes.as_bytes()).await;
+        let answer = send(&transport(&server.url())).await.unwrap();
+        assert_eq!(answer.status, status, "{bytes}");
+        assert_eq!(body.map(str::as_bytes), Some(&answer.body[..]), "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn unreadable_header_values_are_left_out() {
+    let long = "x".repeat(2_000);
+    for value in ["\u{e9}", long.as_str()] {
+        let answer =
+            format!("HTTP/1.1 503 No\r\nretry-after: {value}\r\netag: {value}\r\ncontent-length: 0\r\n\r\n");
+        let (server, _requests) = recorder(answer.as_bytes()).await;
+        let answer = send(&transport(&server.url())).await.unwrap();
+        assert_eq!(answer, Response { status: 503, ..Response::default() });
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_like_any_other() {
+    let (elsewhere, _requests) = recorder(OK).await;
+    for status in [301, 302, 303, 307, 308] {
+        let answer =
+            format!("HTTP/1.1 {status} Go\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n", elsewhere.url());
+        let (server, _requests) = recorder(answer.as_bytes()).await;
+        assert_eq!(send(&transport(&server.url())).await.unwrap().status, status);
+    }
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_endless_body_is_read_to_the_limit_only() {
+    for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n"] {
+        let (server, written) = endless(head, &[b'x'; 4096]).await;
+        let answer = send(&transport(&server.url())).await.unwrap();
+        assert_eq!(answer.body.len(), Response::MAX_BODY);
+        let stopped_at = hung_up(written).await;
+        assert!(stopped_at < 32 << 20, "{stopped_at} bytes were taken");
+    }
+}
+
+#[tokio::test]
+async fn endless_headers_are_refused() {
+    for line in [format!("x-filler: {}\r\n", "x".repeat(1_000)), "x".repeat(1_000), "a: b\r\n".into()] {
+        let (server, written) = endless("HTTP/1.1 200 OK\r\n", line.as_bytes()).await;
+        let error = send(&transport(&server.url())).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Protocol, "{error}");
+        let stopped_at = hung_up(written).await;
+        assert!(stopped_at < 32 << 20, "{stopped_at} bytes were taken");
+    }
+}
+
+#[tokio::test]
+async fn garbage_and_cut_off_answers_are_errors() {
+    use TransportErrorKind::{Connection, Protocol};
+    let cases = [
+        ("SSH-2.0-OpenSSH_9.2\r\n\r\n", Protocol),
+        ("\0\0\0\0\r\n\r\n", Protocol),
+        ("HTTP/1.1 2000 OK\r\n\r\n", Protocol),
+        ("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n", Protocol),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n", Protocol),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", Protocol),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc", Protocol),
+        ("HTTP/1.1 200 O", Connection),
+        ("", Connection),
+    ];
+    for (bytes, kind) in cases {
+        let server = Server::start(move |mut stream| async move {
+            read_request(&mut stream).await.unwrap();
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+        })
+        .await;
+        let error = send(&transport(&server.url())).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{bytes:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_is_a_lost_connection() {
+    let server = Server::start(|mut stream| async move {
+        read_request(&mut stream).await.unwrap();
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let error = send(&transport(&server.url())).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Connection, "{error}");
+}
+
+#[tokio::test]
+async fn a_closed_port_is_a_failed_connect() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = send(&transport(&format!("http://{port}"))).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Connect, "{error}");
+    assert!(error.message.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_host_is_a_failed_connect() {
+    let error = send(&transport("http://nowhere.invalid")).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Connect, "{error}");
+}
+
+#[tokio::test]
+async fn silence_and_trickle_end_at_the_time_limit() {
+    let silent = Server::start(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let trickling = Server::start(|mut stream| async move {
+        read_request(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await.unwrap();
+        while stream.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    for server in [silent, trickling] {
+        let mut config = config(&server.url());
+        config.timeout = Duration::from_millis(300);
+        let transport = HttpTransport::new(&config, "install-1", &HttpOptions::new().no_proxy()).unwrap();
+        let error = send(&transport).await.unwrap_err();
+        assert_eq!(
+            error,
+            TransportError::new(TransportErrorKind::Timeout, "no complete answer within 300ms")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_hangs_ends_at_the_time_to_connect() {
+    let silent = Server::start(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let mut config = https(&silent);
+    config.connect_timeout = Duration::from_millis(200);
+    let transport = HttpTransport::new(&config, "install-1", &HttpOptions::new().no_proxy()).unwrap();
+
+    let error = send(&transport).await.unwrap_err();
+
+    assert_eq!(error, TransportError::new(TransportErrorKind::Connect, "no connection within 200ms"));
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_only_when_told_so() {
+    let ca = authority();
+    let server = tls_server(&ca, "127.0.0.1", None).await;
+    let cases = [
+        (options().root_certificates(ca.pem()), true),
+        (options().root_certificates(ca.pem()).only_these_roots(), true),
+        (options().root_certificates(authority().pem()).root_certificates(ca.pem()), true),
+        (options(), false),
+        (options().root_certificates(authority().pem()).only_these_roots(), false),
+    ];
+    for (options, trusted) in cases {
+        let transport = HttpTransport::new(&https(&server), "install-1", &options).unwrap();
+        match send(&transport).await {
+            Ok(answer) => assert!(trusted && answer.status == 200),
+            Err(error) => {
+                assert!(!trusted, "{error}");
+                assert_eq!(error.kind, TransportErrorKind::Tls, "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let ca = authority();
+    let server = tls_server(&ca, "other.example", None).await;
+    let options = options().root_certificates(ca.pem());
+    let transport = HttpTransport::new(&https(&server), "install-1", &options).unwrap();
+    let error = send(&transport).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Tls, "{error}");
+}
+
+#[tokio::test]
+async fn a_platform_that_asks_for_a_certificate_gets_the_identity() {
+    let ca = authority();
+    let server = tls_server(&ca, "127.0.0.1", Some(&ca)).await;
+    let (certificate, key) = issue(&ca, "agent.example");
+    let trusting = options().root_certificates(ca.pem());
+
+    let identified = trusting.clone().client_identity(certificate.pem(), key.serialize_pem());
+    let transport = HttpTransport::new(&https(&server), "install-1", &identified).unwrap();
+    assert_eq!(send(&transport).await.unwrap().status, 200);
+
+    let transport = HttpTransport::new(&https(&server), "install-1", &trusting).unwrap();
+    let error = send(&transport).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Tls, "{error}");
+}
+
+#[test]
+fn unusable_options_are_named_together_without_their_secrets() {
+    let ca = authority();
+    let (certificate, key) = issue(&ca, "agent.example");
+    let other_key = issue(&ca, "agent.example").1.serialize_pem();
+    let key = key.serialize_pem();
+    let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let cases = [
+        (options().root_certificates("nothing"), "root_certificates"),
+        (options().root_certificates(not_der), "root_certificates"),
+        (options().only_these_roots(), "root_certificates"),
+        (options().client_identity(certificate.pem(), other_key), "client_identity"),
+        (options().client_identity(certificate.pem(), "no key"), "client_identity"),
+        (options().client_identity(not_der, key.clone()), "client_identity"),
+        (options().client_identity("", key.clone()), "client_identity"),
+        (options().proxy("socks5://user:hunter2@127.0.0.1"), "proxy"),
+        (options().proxy("hunter2"), "proxy"),
+    ];
+    for (options, field) in &cases {
+        let error = HttpTransport::new(&config("http://localhost"), "install-1", options).unwrap_err();
+        let HttpError::Config(config) = &error else { panic!("{error}") };
+        assert_eq!(config.problems.iter().map(|problem| problem.field).collect::<Vec<_>>(), [*field]);
+        let shown = format!("{error} {error:?} {options:?}");
+        let secret = key.lines().nth(1).unwrap();
+        assert!(!shown.contains("hunter2") && !shown.contains(secret) && !shown.contains("AAAA"), "{shown}");
+    }
+
+    let all = options().root_certificates("").client_identity("", "").proxy("");
+    let error = HttpTransport::new(&config("http://localhost"), "install-1", &all).unwrap_err();
+    let HttpError::Config(error) = error else { panic!("{error}") };
+    assert_eq!(error.problems.len(), 3, "{error}");
+}
+
+#[tokio::test]
+async fn an_explicit_proxy_gets_the_request() {
+    let (proxy, mut requests) = recorder(OK).await;
+    let options = HttpOptions::new().proxy(proxy.url().replace("http://", "http://user:hunter2@"));
+    let transport = HttpTransport::new(&config("http://platform.invalid"), "install-1", &options).unwrap();
+
+    send(&transport).await.unwrap();
+
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.line, "POST http://platform.invalid/api/v1/status HTTP/1.1");
+    assert_eq!(request.header("proxy-authorization"), Some("Basic dXNlcjpodW50ZXIy"));
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_the_tunnel_is_a_failed_connect() {
+    let (proxy, mut requests) =
+        recorder(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await;
+    let options = HttpOptions::new().proxy(proxy.url());
+    let transport = HttpTransport::new(&config("https://platform.invalid"), "install-1", &options).unwrap();
+
+    let error = send(&transport).await.unwrap_err();
+
+    assert_eq!(error.kind, TransportErrorKind::Connect, "{error}");
+    assert_eq!(requests.recv().await.unwrap().line, "CONNECT platform.invalid:443 HTTP/1.1");
+}
+
+#[tokio::test]
+async fn the_proxy_of_the_environment_gets_the_request() {
+    let (proxy, mut requests) = recorder(OK).await;
+    in_a_child("sends_through_the_environment", [("HTTP_PROXY", proxy.url().as_str())]).await;
+    assert_eq!(requests.recv().await.unwrap().line, "POST http://platform.invalid/api/v1/status HTTP/1.1");
+}
+
+#[tokio::test]
+#[ignore = "the child process of the_proxy_of_the_environment_gets_the_request"]
+async fn sends_through_the_environment() {
+    let config = config("http://platform.invalid");
+    let transport = HttpTransport::new(&config, "install-1", &HttpOptions::new()).unwrap();
+    assert_eq!(send(&transport).await.unwrap().status, 200);
+
+    let direct = HttpTransport::new(&config, "install-1", &HttpOptions::new().no_proxy()).unwrap();
+    send(&direct).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_system_without_authorities_still_speaks_plain_http() {
+    in_a_child("has_no_authorities", [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "")]).await;
+}
+
+#[test]
+#[ignore = "the child process of a_system_without_authorities_still_speaks_plain_http"]
+fn has_no_authorities() {
+    let build = |endpoint, options| HttpTransport::new(&config(endpoint), "install-1", &options);
+    build("http://platform.invalid", options()).unwrap();
+    build("https://platform.invalid", options().root_certificates(authority().pem())).unwrap();
+    for error in [
+        build("https://platform.invalid", options()).unwrap_err(),
+        build("http://platform.invalid", options().proxy("https://proxy.invalid")).unwrap_err(),
+    ] {
+        assert!(matches!(error, HttpError::Tls(_)), "{error}");
+    }
+}
+
+/// Runs an ignored test with these variables set: the environment belongs to a whole process.
+async fn in_a_child<const N: usize>(test: &str, variables: [(&str, &str); N]) {
+    let output = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", test])
+        .envs(["NO_PROXY", "no_proxy", "http_proxy", "HTTP_PROXY"].map(|name| (name, "")))
+        .envs(variables)
+        .output();
+    let output = within(output).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn options() -> HttpOptions {
+    HttpOptions::new().no_proxy()
+}
+
+fn config(endpoint: &str) -> AgentConfig {
+    let mut config = AgentConfig::builder(KEY).build().unwrap();
+    config.endpoint = endpoint.to_owned();
+    config
+}
+
+fn transport(endpoint: &str) -> HttpTransport {
+    HttpTransport::new(&config(endpoint), "install-1", &options()).unwrap()
+}
+
+fn status() -> AgentStatus {
+    AgentStatus {
+        timestamp: Timestamp::default(),
+        status: StatusLevel::Healthy,
+        uptime: 1.5,
+        events_sent: 0,
+        events_failed: 0,
+        buffer_size: 0,
+        last_flush: None,
+        errors: Vec::new(),
+    }
+}
+
+/// One request of any kind; no error may show the key.
+async fn send(transport: &HttpTransport) -> Attempt {
+    let attempt = within(transport.send_status(Arc::new(status()))).await;
+    if let Err(error) = &attempt {
+        let shown = format!("{error} {error:?} {transport:?}");
+        assert!(!shown.contains(KEY) && !shown.contains('\n'), "{shown}");
+        assert!(!error.message.is_empty(), "{error:?}");
+    }
+    attempt
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(HANG, future).await.expect("it hangs")
+}
+
+/// Answers every request with these bytes and hands on what was asked.
+async fn recorder(answer: &[u8]) -> (Server, mpsc::UnboundedReceiver<Request>) {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let answer: Arc<[u8]> = answer.into();
+    let server = Server::start(move |mut stream| {
+        let (sender, answer) = (sender.clone(), Arc::clone(&answer));
+        async move {
+            while let Ok(Some(request)) = read_request(&mut stream).await {
+                sender.send(request).unwrap();
+                stream.write_all(&answer).await.unwrap();
+            }
+        }
+    })
+    .await;
+    (server, requests)
+}
+
+/// Answers with `head` and then `filler` for ever; tells how many bytes went out, and when it was stopped.
+async fn endless(head: &'static str, filler: &[u8]) -> (Server, mpsc::UnboundedReceiver<u64>) {
+    let (sender, written) = mpsc::unbounded_channel();
+    let filler: Arc<[u8]> = filler.repeat(16).into();
+    let server = Server::start(move |mut stream: TcpStream| {
+        let (sender, filler) = (sender.clone(), Arc::clone(&filler));
+        async move {
+            read_request(&mut stream).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut total = 0;
+            while stream.write_all(&filler).await.is_ok() {
+                total += filler.len() as u64;
+            }
+            sender.send(total).unwrap();
+        }
+    })
+    .await;
+    (server, written)
+}
+
+async fn hung_up(mut written: mpsc::UnboundedReceiver<u64>) -> u64 {
+    within(written.recv()).await.unwrap()
+}
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn issue(ca: &Authority, name: &str) -> (Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, ca).unwrap();
+    (certificate, key)
+}
+
+/// A platform over TLS whose certificate is for `name`.
+async fn tls_server(ca: &Authority, name: &str, clients: Option<&Authority>) -> Server {
+    let (certificate, key) = issue(ca, name);
+    let chain = vec![CertificateDer::from(certificate)];
+    let key = PrivateKeyDer::from(key);
+    let builder = ServerConfig::builder();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(ca.der().clone()).unwrap();
+            builder.with_client_cert_verifier(WebPkiClientVerifier::builder(roots.into()).build().unwrap())
+        }
+    };
+    let acceptor = TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()));
+    Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            while let Ok(Some(_)) = read_request(&mut stream).await {
+                stream.write_all(OK).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        }
+    })
+    .await
+}
+
+fn https(server: &Server) -> AgentConfig {
+    config(&format!("https://{}", server.addr))
+}
