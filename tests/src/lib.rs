@@ -1,2 +1,4 @@
 //! The world around the agent, for its tests: a real collector, and a simulated one.
 #![forbid(unsafe_code)]
+
+pub mod collector;

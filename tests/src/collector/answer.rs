@@ -1,0 +1,175 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// An answer to one request, good or bad.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub(super) takes: Takes,
+    pub(super) delay: Duration,
+    pub(super) reply: Reply,
+    /// Between two bytes of the reply.
+    pub(super) trickle: Option<Duration>,
+    pub(super) copies: usize,
+}
+
+/// Which records of the request count as received.
+#[derive(Clone, Debug)]
+pub(super) enum Takes {
+    All,
+    AllBut(BTreeSet<usize>),
+    None,
+}
+
+/// What goes back over the connection.
+#[derive(Clone, Debug)]
+pub(super) enum Reply {
+    /// What the platform would say.
+    Platform,
+    Http {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: Vec<u8>,
+    },
+    Hang,
+    Reset,
+    Cut,
+    Garbage,
+    EndlessBody,
+    EndlessHeaders,
+}
+
+impl Answer {
+    /// What the platform would say.
+    #[must_use]
+    pub const fn normal() -> Self {
+        Self::new(Takes::All, Reply::Platform)
+    }
+
+    /// That status code; the records are taken if it is a success.
+    #[must_use]
+    pub const fn status(status: u16) -> Self {
+        let takes = if matches!(status, 200..=299) { Takes::All } else { Takes::None };
+        Self::new(takes, Reply::Http { status, headers: Vec::new(), body: Vec::new() })
+    }
+
+    /// That status code with a JSON body.
+    #[must_use]
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self::status(status).header("content-type", "application/json").body(body.to_string())
+    }
+
+    /// 200 that names these places of the batch as failed, and takes the others.
+    #[must_use]
+    pub fn partly(failed: &[usize]) -> Self {
+        let errors: Vec<_> =
+            failed.iter().map(|index| json!({"index": index, "message": "not acceptable"})).collect();
+        let answer = Self::json(200, &json!({"success": false, "errors": errors}));
+        Self { takes: Takes::AllBut(failed.iter().copied().collect()), ..answer }
+    }
+
+    /// Takes the records, then breaks the connection: the answer is lost.
+    #[must_use]
+    pub const fn lost() -> Self {
+        Self::new(Takes::All, Reply::Reset)
+    }
+
+    /// Breaks the connection.
+    #[must_use]
+    pub const fn reset() -> Self {
+        Self::new(Takes::None, Reply::Reset)
+    }
+
+    /// Never answers.
+    #[must_use]
+    pub const fn hang() -> Self {
+        Self::new(Takes::None, Reply::Hang)
+    }
+
+    /// Takes the records, then closes the connection in the middle of the body.
+    #[must_use]
+    pub const fn cut() -> Self {
+        Self::new(Takes::All, Reply::Cut)
+    }
+
+    /// Bytes that are not HTTP.
+    #[must_use]
+    pub const fn garbage() -> Self {
+        Self::new(Takes::None, Reply::Garbage)
+    }
+
+    /// 200 with a body that does not end.
+    #[must_use]
+    pub const fn endless_body() -> Self {
+        Self::new(Takes::None, Reply::EndlessBody)
+    }
+
+    /// 200 with headers that do not end.
+    #[must_use]
+    pub const fn endless_headers() -> Self {
+        Self::new(Takes::None, Reply::EndlessHeaders)
+    }
+
+    /// Adds a header to an answer made by [`Answer::status`] or [`Answer::json`].
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        if let Reply::Http { headers, .. } = &mut self.reply {
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+        self
+    }
+
+    /// Sets the body of an answer made by [`Answer::status`].
+    #[must_use]
+    pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        if let Reply::Http { body, .. } = &mut self.reply {
+            *body = bytes.into();
+        }
+        self
+    }
+
+    /// Does not take the records, whatever it says.
+    #[must_use]
+    pub fn refusing(self) -> Self {
+        Self { takes: Takes::None, ..self }
+    }
+
+    /// Takes the records, whatever it says.
+    #[must_use]
+    pub fn taking(self) -> Self {
+        Self { takes: Takes::All, ..self }
+    }
+
+    /// Answers that much later.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+
+    /// Waits that long before each byte.
+    #[must_use]
+    pub fn trickling(self, pause: Duration) -> Self {
+        Self { trickle: Some(pause), ..self }
+    }
+
+    /// Sends the answer twice.
+    #[must_use]
+    pub fn twice(self) -> Self {
+        Self { copies: 2, ..self }
+    }
+
+    const fn new(takes: Takes, reply: Reply) -> Self {
+        Self { takes, delay: Duration::ZERO, reply, trickle: None, copies: 1 }
+    }
+}
+
+impl Takes {
+    pub(super) fn takes(&self, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(failed) => !failed.contains(&index),
+            Self::None => false,
+        }
+    }
+}

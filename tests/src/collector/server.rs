@@ -1,0 +1,170 @@
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::http::{PlainAnswer, read_request, write_answer};
+use super::platform::Platform;
+use super::{Builder, Collector};
+
+/// How often waiters look at the clock.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What the server and its handle share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    platform: Mutex<Platform>,
+    changed: Condvar,
+    changes: watch::Sender<()>,
+}
+
+/// From the handle to the server; the channel says when it is done.
+#[derive(Debug)]
+pub(super) enum Command {
+    Down(mpsc::Sender<()>),
+    Up(mpsc::Sender<()>),
+    Stop,
+}
+
+impl Shared {
+    pub(super) fn platform(&self) -> MutexGuard<'_, Platform> {
+        // A failed assertion of a test may poison it; what is inside is still right.
+        self.platform.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn wait<'a>(
+        &self,
+        platform: MutexGuard<'a, Platform>,
+        limit: Duration,
+    ) -> MutexGuard<'a, Platform> {
+        self.changed.wait_timeout(platform, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    fn notify(&self) {
+        self.changed.notify_all();
+        self.changes.send_replace(());
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a test without its collector cannot go on")]
+pub(super) fn start(builder: Builder) -> Collector {
+    let shared = Arc::new(Shared {
+        platform: Mutex::new(Platform::new(builder.keys, builder.count_only)),
+        changed: Condvar::new(),
+        changes: watch::Sender::new(()),
+    });
+    let (commands, inbox) = tokio::sync::mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, builder.port));
+    let (listener, addr) = runtime
+        .block_on(async {
+            let listener = reserve(addr)?.listen(1024)?;
+            let addr = listener.local_addr()?;
+            Ok::<_, io::Error>((listener, addr))
+        })
+        .expect("a port");
+    let server = Server { addr, shared: Arc::clone(&shared), connections: JoinSet::new() };
+    let thread = std::thread::Builder::new()
+        .name(String::from("collector"))
+        .spawn(move || runtime.block_on(server.run(listener, inbox)))
+        .expect("a thread");
+    Collector { addr, shared, commands, thread: Some(thread) }
+}
+
+struct Server {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    connections: JoinSet<()>,
+}
+
+/// A port that is ours: while down it is bound, so that nobody else gets it, but does not listen.
+enum Port {
+    Up(TcpListener),
+    Down(Option<TcpSocket>),
+}
+
+impl Server {
+    async fn run(mut self, listener: TcpListener, mut inbox: UnboundedReceiver<Command>) {
+        let mut port = Port::Up(listener);
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                Some(stream) = port.accept() => {
+                    self.connections.spawn(serve(stream, Arc::clone(&self.shared)));
+                }
+                Some(_) = self.connections.join_next() => {}
+                _ = tick.tick() => self.shared.notify(),
+                command = inbox.recv() => match command {
+                    // The handle waits for `done`; an error would mean that its thread is gone.
+                    Some(Command::Down(done)) => {
+                        drop(port);
+                        self.connections.shutdown().await;
+                        port = Port::Down(reserve(self.addr).ok());
+                        let _ = done.send(());
+                    }
+                    Some(Command::Up(done)) => {
+                        port = port.up();
+                        let _ = done.send(());
+                    }
+                    Some(Command::Stop) | None => return,
+                },
+            }
+        }
+    }
+}
+
+impl Port {
+    /// The next connection; `None` when that one failed.
+    async fn accept(&self) -> Option<TcpStream> {
+        match self {
+            Self::Up(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
+            Self::Down(_) => std::future::pending().await,
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "a test without its collector cannot go on")]
+    fn up(self) -> Self {
+        match self {
+            Self::Up(listener) => Self::Up(listener),
+            Self::Down(socket) => Self::Up(socket.expect("the port").listen(1024).expect("a listener")),
+        }
+    }
+}
+
+fn reserve(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // The connections that `down` broke may still linger on the port.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
+}
+
+async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
+    // Without it, an answer in two pieces waits for the client's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let mut buffer = Vec::new();
+    loop {
+        // Otherwise the client is gone, was cut off, or does not speak HTTP.
+        let Ok(Some(request)) = read_request(&mut stream, &mut buffer).await else { return };
+        let (answer, platform) = if request.path == "/stats" {
+            let summary = shared.platform().received.summary();
+            (super::Answer::normal(), PlainAnswer::json(200, &summary))
+        } else {
+            shared.platform().take(request)
+        };
+        shared.notify();
+        match write_answer(&mut stream, &answer, &platform).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return,
+        }
+    }
+}
