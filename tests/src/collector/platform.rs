@@ -331,7 +331,7 @@ impl Platform {
         at: Instant,
         takes: &Takes,
     ) {
-        let wall = wall_clock();
+        let wall = Timestamp::from(SystemTime::now());
         let received = &mut self.received;
         for (index, (head, record)) in records.into_iter().enumerate() {
             if !takes.takes(index) {
@@ -450,11 +450,6 @@ fn decrypt(key: &str, payload: &str) -> Option<Vec<u8>> {
 
 fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, Violation> {
     serde_json::from_slice(bytes).map_err(|error| Violation(422, format!("{what}: {error}")))
-}
-
-fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_unix_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
