@@ -69,7 +69,7 @@ pub(crate) fn parse_rules(response: &Response, wall: Timestamp) -> RulesAnswer {
 
 fn read_document(body: &[u8]) -> RulesAnswer {
     match serde_json::from_slice(body) {
-        Ok(Value::Object(document)) if bears_rules(&document) => read_rules(document),
+        Ok(Value::Object(document)) if bears_rules(&document) => read_rules(&document),
         _ => RulesAnswer::NotRules { message: format!("not a rules document: {}", first_line(body)) },
     }
 }
@@ -81,18 +81,127 @@ fn bears_rules(document: &Map<String, Value>) -> bool {
         && RULE_MEMBERS.iter().any(|name| document.contains_key(*name))
 }
 
-fn read_rules(document: Map<String, Value>) -> RulesAnswer {
-    match DynamicRules::deserialize(&document) {
+/// The error names the member.
+fn read_rules(document: &Map<String, Value>) -> RulesAnswer {
+    match DynamicRules::deserialize(document) {
         Ok(rules) => RulesAnswer::Rules(Box::new(rules)),
-        Err(error) => RulesAnswer::Invalid { message: name_culprit(document, &error) },
+        Err(error) => RulesAnswer::Invalid { message: format!("bad rules: {error}") },
     }
 }
 
-/// The error with the member that it is about: the first that is no rules document on its own.
-fn name_culprit(document: Map<String, Value>, error: &serde_json::Error) -> String {
-    let culprit = document.into_iter().find_map(|(name, value)| {
-        let error = DynamicRules::deserialize(&Map::from_iter([(name.clone(), value)])).err()?;
-        Some(format!("rules with a bad `{name}`: {error}"))
-    });
-    culprit.unwrap_or_else(|| format!("bad rules: {error}"))
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use alloc::borrow::ToOwned;
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(status: u16, body: impl AsRef<[u8]>) -> RulesAnswer {
+        let body = body.as_ref().to_vec();
+        parse_rules(&Response { status, body, ..Response::default() }, Timestamp::default())
+    }
+
+    #[test]
+    fn documents_with_a_rule_are_rules() {
+        for (body, blacklist) in [
+            (r#"{"ip_blacklist":["192.0.2.7"]}"#, &["192.0.2.7"][..]),
+            (r#"{"rule_id":"r1","ttl":60,"unknown":[1]}"#, &[]),
+            (r#"{"rule_id":"r1","error":null,"errors":[],"detail":"","success":true}"#, &[]),
+            (" {\"emergency_mode\":false}\n", &[]),
+        ] {
+            let RulesAnswer::Rules(rules) = answer(200, body) else {
+                panic!("{body}");
+            };
+            assert_eq!(rules.ip_blacklist, blacklist, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_rules_document_never_replaces_rules() {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "null",
+            r#""rules""#,
+            "<html>",
+            r#"{"detail":"maintenance"}"#,
+            r#"{"success":false,"ip_blacklist":[]}"#,
+            r#"{"error":"x","ip_blacklist":[]}"#,
+            r#"{"errors":["x"],"ip_blacklist":[]}"#,
+            r#"{"detail":{"code":1},"ip_blacklist":[]}"#,
+            r#"{"message":"hello","timestamp":"2026-01-02T03:04:05Z","ttl":1,"expires_at":null,"version":2}"#,
+            r#"{"ip_blacklist":["192.0.2.7"]"#,
+        ] {
+            for status in [200, 201, 204] {
+                let message = format!("not a rules document: {}", body.trim());
+                assert_eq!(answer(status, body), RulesAnswer::NotRules { message }, "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_of_the_wrong_type_is_named() {
+        for (body, member) in [
+            (r#"{"ip_blacklist":null}"#, "ip_blacklist"),
+            (r#"{"rule_id":"r1","ttl":"soon"}"#, "ttl"),
+            (r#"{"rule_id":"r1","timestamp":"soon"}"#, "timestamp"),
+            (r#"{"emergency_mode":null,"ip_blacklist":["192.0.2.7"]}"#, "emergency_mode"),
+            (r#"{"auto_ban_threshold":0}"#, "auto_ban_threshold"),
+        ] {
+            let RulesAnswer::Invalid { message } = answer(200, body) else {
+                panic!("{body}");
+            };
+            assert!(message.contains(&format!("`{member}`")), "{message}");
+        }
+    }
+
+    #[test]
+    fn other_statuses() {
+        assert_eq!(answer(304, ""), RulesAnswer::NotModified);
+        for status in [0, 301, 400, 401, 403, 404, 413, 422] {
+            assert_eq!(answer(status, "no"), RulesAnswer::Hold { message: format!("HTTP {status}: no") });
+        }
+        let slow = |status| {
+            let retry_after = Some("7".to_owned());
+            parse_rules(&Response { status, retry_after, ..Response::default() }, Timestamp::default())
+        };
+        let retry_after = Some(Duration::from_secs(7));
+        assert_eq!(slow(429), RulesAnswer::SlowDown { retry_after });
+        for status in [408, 425, 500, 503] {
+            assert_eq!(slow(status), RulesAnswer::Failed { retry_after });
+        }
+    }
+
+    #[test]
+    fn every_member_of_the_model_is_classed() {
+        let Value::Object(document) = serde_json::to_value(DynamicRules::default()).unwrap() else {
+            panic!("not an object");
+        };
+        let others = ["version", "timestamp", "expires_at", "ttl", "message"];
+        let mut known = Vec::from_iter(RULE_MEMBERS.into_iter().chain(others).map(|name| name.to_string()));
+        known.sort();
+        let mut members = Vec::from_iter(document.into_iter().map(|(name, _)| name));
+        members.sort();
+        assert_eq!(known, members);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(status in prop_oneof![Just(200_u16), any::<u16>()], body: Vec<u8>) {
+            answer(status, body);
+        }
+
+        #[test]
+        fn no_document_panics(body in
+            r#"\{"(ip_blacklist|ttl|timestamp|endpoint_rate_limits|version|expires_at)":(-?[0-9]{1,25}(\.5|e300)?|null|\["a"\]|\{"/a":\[-?[0-9]{1,20},1\]\}|"[0-9T:. Z+-]{0,32}")\}"#
+        ) {
+            answer(200, body);
+        }
+    }
 }

@@ -10,6 +10,11 @@ use serde_json::Value;
 
 use super::encrypt::Cipher;
 use super::*;
+
+#[cfg(feature = "std")]
+mod oracle;
+mod vectors;
+
 use crate::batch::Entry;
 use crate::{AgentStatus, BatchId, Instant, Record, Seq, StatusLevel, Timestamp};
 
