@@ -10,7 +10,8 @@ use std::time::Duration;
 use guard_agent_proto::shell::{Attempt, Transport as _};
 use guard_agent_proto::wire::Credentials;
 use guard_agent_proto::{
-    AgentConfig, AgentStatus, Response, Secret, StatusLevel, Timestamp, TransportError, TransportErrorKind,
+    Agent, AgentConfig, AgentStatus, Batch, FlushId, Input, Kind, Now, Output, Payload, Record, Response,
+    Secret, StatusLevel, Timestamp, TransportError, TransportErrorKind,
 };
 use guard_agent_tokio::{HttpError, HttpOptions, HttpTransport};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -86,10 +87,28 @@ async fn a_large_body_is_gzip_and_counted_as_sent() {
 
     let request = requests.recv().await.unwrap();
     assert_eq!(request.header("content-encoding"), Some("gzip"));
-    let mut json = String::new();
-    flate2::read::GzDecoder::new(&request.body[..]).read_to_string(&mut json).unwrap();
-    assert!(json.contains(&"reason".repeat(1_000)));
+    assert!(plain(&request).contains(&"reason".repeat(1_000)));
     assert_eq!(transport.bytes_sent(), 2 * request.body.len() as u64);
+}
+
+#[tokio::test]
+async fn a_batch_goes_to_the_endpoint_of_its_kind_whatever_its_size() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport(&server.url());
+    for count in [1, 1_000] {
+        for kind in Kind::ALL {
+            within(transport.send(Payload::Batch(batch(kind, count)))).await.unwrap();
+            let request = requests.recv().await.unwrap();
+            let body: serde_json::Value = serde_json::from_str(&plain(&request)).unwrap();
+            let [(path, full), (_, empty)] = match kind {
+                Kind::Event => [("events", &body["events"]), ("metrics", &body["metrics"])],
+                Kind::Metric => [("metrics", &body["metrics"]), ("events", &body["events"])],
+            };
+            assert_eq!(request.line, format!("POST /api/v1/{path} HTTP/1.1"));
+            assert_eq!((full.as_array().unwrap().len(), empty.as_array().unwrap().len()), (count, 0));
+            assert_eq!(full[count - 1]["n"], count - 1);
+        }
+    }
 }
 
 #[tokio::test]
@@ -472,6 +491,45 @@ fn status() -> AgentStatus {
         last_flush: None,
         errors: Vec::new(),
     }
+}
+
+/// A sealed batch, as the core makes it.
+fn batch(kind: Kind, count: usize) -> Arc<Batch> {
+    let mut now = Now { instant: guard_agent_proto::Instant::ZERO, wall: Timestamp::default() };
+    let mut agent = Agent::new(&config("http://localhost"), false, [7; 32], now).unwrap();
+    let record =
+        |n| Record::new(kind, false, format!(r#"{{"n":{n},"filler":"{:0100}"}}"#, 0).into_bytes().into());
+    agent.handle_input(now, Input::Records((0..count).map(record).collect()));
+    agent.handle_input(
+        now,
+        Input::Flush { id: FlushId::from_u64(1), deadline: guard_agent_proto::Instant::FAR_FUTURE },
+    );
+    for _ in 0..100 {
+        match agent.poll_output() {
+            Output::Send(request) => {
+                if let Payload::Batch(batch) = request.payload {
+                    return batch;
+                }
+            }
+            Output::Idle { deadline, .. } => {
+                now.instant = deadline;
+                agent.handle_input(now, Input::Timeout);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("no batch")
+}
+
+/// The body of a request, uncompressed.
+fn plain(request: &Request) -> String {
+    let mut text = String::new();
+    if request.header("content-encoding").is_some() {
+        flate2::read::GzDecoder::new(&request.body[..]).read_to_string(&mut text).unwrap();
+    } else {
+        text = String::from_utf8(request.body.clone()).unwrap();
+    }
+    text
 }
 
 /// One request of any kind; no error may show the key.
