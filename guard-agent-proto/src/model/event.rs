@@ -303,7 +303,7 @@ deserialize_object! {
 }
 
 /// Every field, in the order of the wire.
-const FIELDS: [&str; 17] = [
+pub(crate) const FIELDS: [&str; 17] = [
     "idempotency_key",
     "timestamp",
     "event_type",

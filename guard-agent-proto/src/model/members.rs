@@ -53,7 +53,7 @@ macro_rules! members {
             }
 
             /// Names and values, in order.
-            pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &$value)> {
+            pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &$value)> + Clone {
                 self.0.iter().map(|(key, value)| (key.as_ref(), value))
             }
         }

@@ -7,6 +7,7 @@ mod rules;
 mod status;
 mod timestamp;
 
+pub(crate) use event::FIELDS;
 pub use event::{InvalidRecord, IpAddress, SecurityEvent};
 pub use members::{Metadata, Tags};
 pub use metric::{MetricType, SecurityMetric};

@@ -1,0 +1,113 @@
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::AgentConfig;
+
+/// Names that are sensitive whatever the configuration says.
+const ALWAYS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
+
+/// Members that name another member of the same object, as in `{"name":"cookie","value":"v"}`.
+const NAMING: [&str; 3] = ["name", "key", "header"];
+
+/// The members that they name.
+const NAMED: [&str; 2] = ["value", "values"];
+
+/// Longest folded name that is compared without allocation, in bytes.
+const SHORT: usize = 64;
+
+/// What a name says about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// A sensitive header or member: its value is redacted wherever it stands.
+    Header,
+    /// A sensitive query parameter: its value is redacted behind an `=`.
+    Param,
+}
+
+/// The sensitive names, folded: without case, `-`, `_` and surrounding white space.
+#[derive(Clone, Debug)]
+pub(super) struct Names(Vec<(Box<[u8]>, Class)>);
+
+impl Names {
+    pub(super) fn new(config: &AgentConfig) -> Self {
+        let headers = ALWAYS.into_iter().chain(config.sensitive_headers.iter().map(String::as_str));
+        let params = config.sensitive_query_params.iter().map(String::as_str);
+        let mut names: Vec<(Box<[u8]>, Class)> = Vec::new();
+        for (name, class) in
+            headers.map(|name| (name, Class::Header)).chain(params.map(|name| (name, Class::Param)))
+        {
+            let folded = with_folded(name.as_bytes(), |folded| Box::<[u8]>::from(folded));
+            // Headers come first: a name in both lists is one.
+            if !folded.is_empty() && names.iter().all(|(known, _)| *known != folded) {
+                names.push((folded, class));
+            }
+        }
+        names.sort_unstable_by(|(a, _), (b, _)| order(a, b));
+        Self(names)
+    }
+
+    /// Whether the value of an object's member of that name is redacted.
+    pub(super) fn is_member(&self, name: &str) -> bool {
+        self.class(name.as_bytes()) == Some(Class::Header)
+    }
+
+    /// What `name` says about its value, or the part of it behind the last dot.
+    pub(super) fn class(&self, name: &[u8]) -> Option<Class> {
+        let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or(name);
+        let whole = self.exact(name);
+        if last.len() == name.len() { whole } else { whole.or_else(|| self.exact(last)) }
+    }
+
+    fn exact(&self, name: &[u8]) -> Option<Class> {
+        with_folded(name, |folded| {
+            let found = self.0.binary_search_by(|(known, _)| order(known, folded)).ok()?;
+            self.0.get(found).map(|(_, class)| *class)
+        })
+    }
+}
+
+/// Whether a member of that name says what the `value` beside it is.
+pub(super) fn is_naming(name: &str) -> bool {
+    is_one_of(&NAMING, name)
+}
+
+/// Whether a member of that name is named by another one.
+pub(super) fn is_named(name: &str) -> bool {
+    is_one_of(&NAMED, name)
+}
+
+fn is_one_of(names: &[&str], name: &str) -> bool {
+    name.len() <= SHORT
+        && with_folded(name.as_bytes(), |folded| names.iter().any(|known| known.as_bytes() == folded))
+}
+
+fn order(a: &[u8], b: &[u8]) -> core::cmp::Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+}
+
+fn with_folded<R>(name: &[u8], use_it: impl FnOnce(&[u8]) -> R) -> R {
+    if name.len() > SHORT || !name.is_ascii() {
+        return use_it(&fold_any(name));
+    }
+    let mut folded = [0; SHORT];
+    let mut len = 0;
+    for byte in name.trim_ascii() {
+        if !is_dropped(*byte) {
+            folded[len] = byte.to_ascii_lowercase();
+            len += 1;
+        }
+    }
+    use_it(&folded[..len])
+}
+
+/// Lower case by Unicode: the Kelvin sign reads as a `k`.
+fn fold_any(name: &[u8]) -> Vec<u8> {
+    let name = String::from_utf8_lossy(name);
+    let trimmed = name.trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}');
+    trimmed.to_lowercase().bytes().filter(|byte| !is_dropped(*byte)).collect()
+}
+
+const fn is_dropped(byte: u8) -> bool {
+    matches!(byte, b'-' | b'_' | 0..=0x1f)
+}

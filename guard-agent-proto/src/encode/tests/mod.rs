@@ -1,0 +1,292 @@
+#![allow(clippy::unwrap_used)]
+
+mod redaction;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{MetricType, Timestamp};
+
+fn config() -> AgentConfig {
+    let mut config = AgentConfig::builder("key-of-the-platform").build().unwrap();
+    config.sensitive_query_params =
+        ["token", "access_token", "password", "key", "code"].map(String::from).to_vec();
+    config
+}
+
+fn encoder(config: &AgentConfig) -> Encoder {
+    Encoder::new(config, [1; 32]).unwrap()
+}
+
+fn event() -> SecurityEvent {
+    SecurityEvent::new("ip_banned", Timestamp::from_unix_micros(1_767_323_045_123_456))
+}
+
+fn text(record: &Record) -> &str {
+    core::str::from_utf8(record.json()).unwrap()
+}
+
+/// What is sent of that metadata.
+fn metadata(encoder: &mut Encoder, members: Value) -> Value {
+    let Value::Object(members) = members else { panic!("not an object") };
+    let mut event = event();
+    event.metadata = members.into_iter().collect();
+    let sent: Value = serde_json::from_slice(encoder.event(&event).unwrap().json()).unwrap();
+    sent["metadata"].clone()
+}
+
+#[test]
+fn event_members_in_the_order_of_the_wire() {
+    let key = Uuid::from_u128(0x1234_5678_9abc_4def_8123_4567_89ab_cdef);
+    let full = event()
+        .idempotency_key(key)
+        .ip_address("192.0.2.7")
+        .country("DE")
+        .user_agent("Mozilla/5.0 \"é\"\u{7f}")
+        .action_taken("request_blocked")
+        .reason("too many")
+        .endpoint("/a?b=c")
+        .method("POST")
+        .status_code(403)
+        .response_time(1.0)
+        .decorator_type("d")
+        .rule_type("r")
+        .pattern_matched("p")
+        .handler_name("h")
+        .metadata("z", 1)
+        .metadata("a", json!([null, true, false, -1, 1.5, {"x": "/"}]))
+        .extra("more", "e");
+    let record = encoder(&config()).event(&full).unwrap();
+    assert_eq!(
+        text(&record),
+        concat!(
+            r#"{"idempotency_key":"12345678-9abc-4def-8123-456789abcdef","#,
+            r#""timestamp":"2026-01-02T03:04:05.123456Z","event_type":"ip_banned","#,
+            r#""ip_address":"192.0.2.7","country":"DE","user_agent":"Mozilla/5.0 \"é\""#,
+            "\u{7f}",
+            r#"","action_taken":"request_blocked","reason":"too many","endpoint":"/a?b=c","#,
+            r#""method":"POST","status_code":403,"response_time":1.0,"decorator_type":"d","#,
+            r#""rule_type":"r","pattern_matched":"p","handler_name":"h","#,
+            r#""metadata":{"z":1,"a":[null,true,false,-1,1.5,{"x":"/"}]},"more":"e"}"#,
+        )
+    );
+    assert_eq!(record.kind(), Kind::Event);
+}
+
+#[test]
+fn absent_members_are_null() {
+    let empty = event().idempotency_key(Uuid::nil());
+    assert_eq!(
+        text(&encoder(&config()).event(&empty).unwrap()),
+        concat!(
+            r#"{"idempotency_key":"00000000-0000-0000-0000-000000000000","#,
+            r#""timestamp":"2026-01-02T03:04:05.123456Z","event_type":"ip_banned","ip_address":"","#,
+            r#""country":null,"user_agent":null,"action_taken":"","reason":"","endpoint":null,"#,
+            r#""method":null,"status_code":null,"response_time":null,"decorator_type":null,"#,
+            r#""rule_type":null,"pattern_matched":null,"handler_name":null,"metadata":{}}"#,
+        )
+    );
+}
+
+#[test]
+fn metric_members_in_the_order_of_the_wire() {
+    let at = Timestamp::from_unix_micros(0);
+    let metric = SecurityMetric::new(MetricType::RequestCount, 100.0, at).tag("b", "2").tag("a", "1");
+    let record = encoder(&config()).metric(&metric).unwrap();
+    assert_eq!(
+        text(&record),
+        concat!(
+            r#"{"timestamp":"1970-01-01T00:00:00Z","metric_type":"request_count","value":100.0,"#,
+            r#""endpoint":null,"tags":{"b":"2","a":"1"}}"#,
+        )
+    );
+    assert_eq!((record.kind(), record.is_attack()), (Kind::Metric, false));
+
+    for (value, written) in [(1e-7, "1e-7"), (1e16, "1e+16"), (-0.0, "-0.0"), (0.1, "0.1")] {
+        let metric = SecurityMetric::new(MetricType::RequestCount, value, at);
+        let record = encoder(&config()).metric(&metric).unwrap();
+        let sent: Value = serde_json::from_slice(record.json()).unwrap();
+        assert!(sent["value"].is_f64(), "{}", text(&record));
+        assert!(text(&record).contains(&alloc::format!("\"value\":{written},")), "{}", text(&record));
+    }
+}
+
+#[test]
+fn keys_are_minted_from_the_seed() {
+    let mut first = encoder(&config());
+    let mut again = encoder(&config());
+    let mut other = Encoder::new(&config(), [2; 32]).unwrap();
+    let key = |encoder: &mut Encoder| {
+        let sent: Value = serde_json::from_slice(encoder.event(&event()).unwrap().json()).unwrap();
+        sent["idempotency_key"].as_str().unwrap().parse::<Uuid>().unwrap()
+    };
+    let minted = key(&mut first);
+    assert_eq!(minted.get_version_num(), 4);
+    assert_eq!(minted.get_variant(), uuid::Variant::RFC4122);
+    assert_eq!(minted, key(&mut again));
+    assert_ne!(minted, key(&mut first));
+    assert_ne!(minted, key(&mut other));
+}
+
+#[test]
+fn muted_and_sampled_types_are_filtered() {
+    let mut config = config();
+    config.muted_event_types = vec![String::from("path_excluded")];
+    config.sample_rates = BTreeMap::from([
+        (String::from("never"), 0.0),
+        (String::from("always"), 1.0),
+        (String::from("some"), 0.25),
+    ]);
+    let mut encoder = encoder(&config);
+    let mut count = |event_type: &str| {
+        let event = SecurityEvent::new(event_type, Timestamp::default());
+        (0..4_000).filter(|_| encoder.event(&event).is_ok()).count()
+    };
+    assert_eq!(count("path_excluded"), 0);
+    assert_eq!(count("never"), 0);
+    assert_eq!(count("always"), 4_000);
+    assert_eq!(count("other"), 4_000);
+    assert!((900..1_100).contains(&count("some")));
+    let muted = SecurityEvent::new("path_excluded", Timestamp::default());
+    let error = encoder.event(&muted).unwrap_err();
+    assert_eq!((error, error.reason()), (EncodeError::Muted, DropReason::Filtered));
+}
+
+#[test]
+fn every_type_is_an_attack_but_the_informational() {
+    let mut config = config();
+    config.informational_event_types = vec![String::from("path_excluded")];
+    let mut encoder = encoder(&config);
+    for (event_type, attack) in [("path_excluded", false), ("ip_banned", true), ("unheard_of", true)] {
+        let event = SecurityEvent::new(event_type, Timestamp::default());
+        assert_eq!(encoder.event(&event).unwrap().is_attack(), attack, "{event_type}");
+    }
+}
+
+#[test]
+fn records_beyond_the_budget_are_too_large() {
+    let mut config = config();
+    config.max_payload_size = usize::MAX;
+    let mut encoder = encoder(&config);
+    let budget = crate::wire::record_budget(&config);
+    let size = |encoder: &mut Encoder, len: usize| encoder.event(&event().reason("x".repeat(len)));
+    let empty = size(&mut encoder, 0).unwrap().json().len();
+    assert_eq!(size(&mut encoder, budget - empty).unwrap().json().len(), budget);
+    let error = size(&mut encoder, budget - empty + 1).unwrap_err();
+    assert_eq!(error, EncodeError::TooLarge { bytes: budget + 1, limit: budget });
+    assert_eq!(error.reason(), DropReason::TooLarge);
+    assert!(size(&mut encoder, 1).is_ok(), "nothing is left of the one before");
+}
+
+#[test]
+fn what_json_cannot_say_is_refused() {
+    let mut encoder = encoder(&config());
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let error = encoder.event(&event().response_time(number)).unwrap_err();
+        assert_eq!(error, EncodeError::NotFinite { field: "response_time" });
+        let metric = SecurityMetric::new(MetricType::ErrorRate, number, Timestamp::default());
+        assert_eq!(encoder.metric(&metric).unwrap_err(), EncodeError::NotFinite { field: "value" });
+    }
+}
+
+#[test]
+fn extra_members_never_repeat_a_field() {
+    let mut event = event();
+    for field in FIELDS {
+        event = event.extra(field, "again");
+    }
+    let record = encoder(&config()).event(&event.extra("own", 1)).unwrap();
+    assert!(!text(&record).contains("again"));
+    assert!(text(&record).ends_with(r#""metadata":{},"own":1}"#));
+}
+
+#[test]
+fn addresses_are_private() {
+    let (v4, v6): (IpAddr, IpAddr) = ("1.2.3.4".parse().unwrap(), "::ffff:1.2.3.4".parse().unwrap());
+    let table = [
+        (IpPrivacy::Full, IpAddress::from(v4), "1.2.3.4"),
+        (IpPrivacy::Full, IpAddress::from(v6), "::ffff:1.2.3.4"),
+        (IpPrivacy::Full, IpAddress::from("unix:/run/x"), "unix:/run/x"),
+        (IpPrivacy::Truncate, IpAddress::from(v4), "1.2.3.0"),
+        (IpPrivacy::Truncate, IpAddress::from(v6), "1.2.3.0"),
+        (IpPrivacy::Truncate, IpAddress::from("[2001:db8:1:2::3]:80"), "2001:db8:1::"),
+        (IpPrivacy::Truncate, IpAddress::from("unix:/run/x"), "[REDACTED]"),
+        (IpPrivacy::Hash, IpAddress::from(v4), "871602288455ee6d"),
+        (IpPrivacy::Hash, IpAddress::from(v6), "871602288455ee6d"),
+        (IpPrivacy::Hash, IpAddress::from("1.2.3.4:5"), "871602288455ee6d"),
+        (IpPrivacy::Hash, IpAddress::from("system"), "system"),
+    ];
+    for (privacy, address, expected) in table {
+        let mut config = config();
+        config.ip_privacy = privacy;
+        config.ip_hash_salt = Secret::new("s");
+        let record = encoder(&config).event(&event().ip_address(address.clone())).unwrap();
+        let sent: Value = serde_json::from_slice(record.json()).unwrap();
+        assert_eq!(sent["ip_address"], expected, "{privacy:?} {address}");
+    }
+}
+
+#[test]
+fn strings_are_truncated_between_characters() {
+    let mut config = config();
+    let table: [(usize, &str, &str); 8] = [
+        (20, "exactly twenty bytes", "exactly twenty bytes"),
+        (20, "more than twenty bytes", "more t...[TRUNCATED]"),
+        (20, "ééééééééééé", "ééé...[TRUNCATED]"),
+        (19, "ééééééééééé", "éé...[TRUNCATED]"),
+        (14, "more than fourteen", "...[TRUNCATED]"),
+        (5, "more than five", "...[T"),
+        (0, "more than none", ""),
+        (24, "password=abcdefghijklmnopqrstuvwxyz", "password=[REDACTED]"),
+    ];
+    for (limit, given, expected) in table {
+        config.max_payload_size = limit;
+        let event = event().metadata("m", given).extra("e", given).reason(given);
+        let record = encoder(&config).event(&event).unwrap();
+        let sent: Value = serde_json::from_slice(record.json()).unwrap();
+        assert_eq!(sent["reason"], expected, "{limit} {given}");
+        assert_eq!(sent["metadata"]["m"], expected, "{limit} {given}");
+        assert_eq!(sent["e"], expected, "{limit} {given}");
+    }
+}
+
+#[test]
+fn debug_says_nothing_of_the_salt() {
+    let mut config = config();
+    config.ip_hash_salt = Secret::new("hunter2");
+    let encoder = encoder(&config);
+    assert!(!alloc::format!("{encoder:?}").contains("hunter2"));
+}
+
+/// The event that a record holds.
+fn read_back(record: &Record) -> SecurityEvent {
+    let Value::Object(mut sent) = serde_json::from_slice(record.json()).unwrap() else { panic!("no object") };
+    let mut take = |name: &str| sent.remove(name).unwrap();
+    let text = |value: Value| value.as_str().map(|text| Text::Owned(String::from(text)));
+    let members = |value: Value| value.as_object().unwrap().clone().into_iter().collect();
+    let mut event = SecurityEvent::new("", text(take("timestamp")).unwrap().parse().unwrap());
+    event.idempotency_key = text(take("idempotency_key")).map(|key| key.parse().unwrap());
+    event.event_type = text(take("event_type")).unwrap();
+    event.ip_address = IpAddress::Text(text(take("ip_address")).unwrap());
+    event.country = text(take("country"));
+    event.user_agent = text(take("user_agent"));
+    event.action_taken = text(take("action_taken")).unwrap();
+    event.reason = text(take("reason")).unwrap();
+    event.endpoint = text(take("endpoint"));
+    event.method = text(take("method"));
+    event.status_code = take("status_code").as_i64();
+    event.response_time = take("response_time").as_f64();
+    event.decorator_type = text(take("decorator_type"));
+    event.rule_type = text(take("rule_type"));
+    event.pattern_matched = text(take("pattern_matched"));
+    event.handler_name = text(take("handler_name"));
+    event.metadata = members(take("metadata"));
+    event.extra = members(Value::Object(sent));
+    event
+}
