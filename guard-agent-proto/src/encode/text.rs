@@ -93,7 +93,10 @@ impl TextRedactor {
         while at < decoded.bytes.len() {
             at = match self.secret_behind(&decoded, at) {
                 Some(secret) => {
-                    edits.push(Edit::new(decoded.source(secret.start)..decoded.source(secret.end), PLACEHOLDER));
+                    edits.push(Edit::new(
+                        decoded.source(secret.start)..decoded.source(secret.end),
+                        PLACEHOLDER,
+                    ));
                     secret.end
                 }
                 None => at + 1,
@@ -103,7 +106,7 @@ impl TextRedactor {
     }
 
     /// Finds what to replace; whether all of the text was one JSON value.
-    fn scan<'a>(&self, text: &'a str, depth: usize, edits: &mut Vec<Edit>) -> bool {
+    fn scan(&self, text: &str, depth: usize, edits: &mut Vec<Edit>) -> bool {
         let view = View::plain(text);
         let bytes = text.as_bytes();
         let json = trim_json(text);
@@ -373,20 +376,14 @@ impl<'a> View<'a> {
         while let Some(byte) = source.get(at) {
             let start = at;
             let mut utf8 = [0; 4];
-            let decoded: &[u8] = match byte {
-                b'%' if let Some((decoded, len)) = percent(&source[at..]) => {
-                    at += len;
-                    &[decoded]
-                }
-                b'\\' if let Some((c, len)) = json::unicode(&source[at + 1..]) => {
-                    at += 1 + len;
-                    c.encode_utf8(&mut utf8).as_bytes()
-                }
-                _ => {
-                    at += 1;
-                    &[*byte]
-                }
+            let percent = (*byte == b'%').then(|| percent(&source[at..])).flatten();
+            let unicode = (*byte == b'\\').then(|| json::unicode(&source[at + 1..])).flatten();
+            let (decoded, len): (&[u8], usize) = match (&percent, unicode) {
+                (Some((decoded, len)), _) => (core::slice::from_ref(decoded), *len),
+                (None, Some((c, len))) => (c.encode_utf8(&mut utf8).as_bytes(), 1 + len),
+                (None, None) => (core::slice::from_ref(byte), 1),
             };
+            at += len;
             bytes.extend_from_slice(decoded);
             sources.extend(decoded.iter().map(|_| start));
         }
@@ -432,7 +429,8 @@ impl<'a> View<'a> {
                 && match (separator, class) {
                     (b'=', Class::Header) => bytes[at] == b'&' || is_line_end(bytes, at),
                     (b'=', Class::Param) => {
-                        matches!(bytes[at], b'&' | b'"' | b'\'' | b'<' | b'>') || bytes[at].is_ascii_whitespace()
+                        matches!(bytes[at], b'&' | b'"' | b'\'' | b'<' | b'>')
+                            || bytes[at].is_ascii_whitespace()
                     }
                     (_, _) => is_line_end(bytes, at),
                 }
@@ -515,9 +513,8 @@ fn name_before(bytes: &[u8], at: usize) -> NameBefore {
     let is_around = |byte: &&u8| {
         matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b'+' | b'[' | b']') || byte.is_ascii_whitespace()
     };
-    let is_part = |byte: &&u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || !byte.is_ascii()
-    };
+    let is_part =
+        |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || !byte.is_ascii();
     let end = at - bytes[..at].iter().rev().take_while(is_around).count();
     let start = end - bytes[..end].iter().rev().take_while(is_part).count();
     let quoted = bytes[end..at].iter().any(|byte| matches!(byte, b'"' | b'\'' | b'`'));

@@ -5,7 +5,6 @@ mod redaction;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -262,6 +261,26 @@ fn debug_says_nothing_of_the_salt() {
     config.ip_hash_salt = Secret::new("hunter2");
     let encoder = encoder(&config);
     assert!(!alloc::format!("{encoder:?}").contains("hunter2"));
+}
+
+#[test]
+fn encoding_again_changes_nothing() {
+    for privacy in [IpPrivacy::Full, IpPrivacy::Truncate, IpPrivacy::Hash] {
+        let mut config = config();
+        config.ip_privacy = privacy;
+        config.max_payload_size = 32;
+        let mut encoder = encoder(&config);
+        let first = encoder.event(
+            &event()
+                .ip_address("2001:db8::1")
+                .reason("Authorization: Basic of someone who is not here")
+                .metadata("body", r#"{"a":"0123456789","cookie":"0123456789","b":1}"#)
+                .extra("pairs", json!([["cookie", 1]])),
+        );
+        let first = first.unwrap();
+        let second = encoder.event(&read_back(&first)).unwrap();
+        assert_eq!(text(&first), text(&second));
+    }
 }
 
 /// The event that a record holds.

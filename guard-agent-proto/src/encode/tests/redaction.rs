@@ -44,10 +44,7 @@ fn the_contract_s_structures() {
         (nested(9, json!("{\"k\":{\"z\":1}}")), nested(9, json!("{\"k\":\"[REDACTED]\"}"))),
         (nested(8, json!("{\"k\":1}")), nested(8, json!("{\"k\":1}"))),
         // 16, 20
-        (
-            json!({"n": null, "i": 1, "f": 1.0, "t": true}),
-            json!({"n": null, "i": 1, "f": 1.0, "t": true}),
-        ),
+        (json!({"n": null, "i": 1, "f": 1.0, "t": true}), json!({"n": null, "i": 1, "f": 1.0, "t": true})),
         (json!({"cookie": null}), json!({"cookie": "[REDACTED]"})),
     ];
     for (given, expected) in table {
