@@ -219,7 +219,7 @@ pub(crate) fn record_budget(config: &AgentConfig) -> usize {
     }
 }
 
-fn api_key_problem(key: &Secret) -> Option<ConfigProblem> {
+pub(crate) fn api_key_problem(key: &Secret) -> Option<ConfigProblem> {
     let usable = key.expose().len() >= MIN_API_KEY_LEN && is_header_value(key.expose());
     (!usable).then(|| ConfigProblem {
         field: "api_key",
@@ -228,12 +228,16 @@ fn api_key_problem(key: &Secret) -> Option<ConfigProblem> {
     })
 }
 
-fn header_problem(field: &'static str, value: &str) -> Option<ConfigProblem> {
+pub(crate) fn header_problem(field: &'static str, value: &str) -> Option<ConfigProblem> {
     (!is_header_value(value)).then(|| ConfigProblem {
         field,
         value: format!("{value:?}"),
         bound: String::from("printable ASCII without space around it"),
     })
+}
+
+pub(crate) fn encryption_key_problem(config: &AgentConfig) -> Option<ConfigProblem> {
+    Cipher::from_config(config).err()
 }
 
 /// Whether every HTTP client sends this as a header value, unchanged.

@@ -1,0 +1,485 @@
+mod builder;
+mod endpoint;
+mod field;
+
+pub use builder::AgentConfigBuilder;
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use crate::event_type;
+use crate::wire;
+use builder::{merge_json_field, set_field, setter};
+use field::Field;
+
+const HOUR: Duration = secs(3_600);
+const DAY: Duration = secs(86_400);
+const MONTH: Duration = secs(30 * 86_400);
+const CONNECT_TIMEOUT: Duration = secs(10);
+const MAX_ID_LEN: usize = 256;
+
+/// Declares a field once: documentation, type, default and bounds. Structure, setters, JSON, environment
+/// and `set` follow.
+macro_rules! config {
+    ($($(#[$doc:meta])* $field:ident: [$($type:tt)+] = $default:expr $(, within $range:expr)?;)*) => {
+        /// Configuration of an agent. Made by [`AgentConfig::builder`], from JSON or from the environment.
+        ///
+        /// ```
+        /// use core::time::Duration;
+        /// use guard_agent_proto::AgentConfig;
+        ///
+        /// let config = AgentConfig::builder("key-of-the-project")
+        ///     .project_id("shop")
+        ///     .flush_interval(Duration::from_secs(5))
+        ///     .build()?;
+        /// assert_eq!(config.buffer_size, 32_768);
+        ///
+        /// let error = AgentConfig::builder("short").rate_limit(1).build().unwrap_err();
+        /// assert_eq!(error.problems.len(), 2);
+        /// # Ok::<(), guard_agent_proto::ConfigError>(())
+        /// ```
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub struct AgentConfig {
+            $($(#[$doc])* pub $field: $($type)+,)*
+            /// Names that JSON or the environment gave and that no field has, to be warned of: they may
+            /// be misspelled.
+            pub unknown_fields: Vec<String>,
+        }
+
+        impl Default for AgentConfigBuilder {
+            /// The defaults, without an API key.
+            fn default() -> Self {
+                let config = AgentConfig { $($field: $default,)* unknown_fields: Vec::new() };
+                Self { config, problems: Vec::new() }
+            }
+        }
+
+        impl AgentConfigBuilder {
+            $(setter! { $(#[$doc])* $field: $($type)+ })*
+
+            /// Whether there is a field of that name; takes its value over or notes what is wrong with it.
+            fn merge_json_member(&mut self, name: &str, value: &serde_json::Value) -> bool {
+                match name {
+                    $(stringify!($field) => merge_json_field(
+                        stringify!($field), value, &mut self.config.$field, &mut self.problems,
+                    ),)*
+                    _ => return false,
+                }
+                true
+            }
+
+            /// The same from text.
+            fn merge_text(&mut self, name: &str, text: &str) -> bool {
+                match name {
+                    $(stringify!($field) => set_field(
+                        stringify!($field), text, &mut self.config.$field, &mut self.problems,
+                    ),)*
+                    _ => return false,
+                }
+                true
+            }
+        }
+
+        impl AgentConfig {
+            /// The names of all fields.
+            pub const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            fn check_ranges(&self, problems: &mut Vec<ConfigProblem>) {
+                $($(problems.extend(Bounded::problem(&self.$field, stringify!($field), $range));)?)*
+            }
+        }
+    };
+}
+
+config! {
+    /// `false` makes an agent with the same interface that does nothing and needs no key.
+    enabled: [bool] = true;
+    /// Key of the platform's API: at least 10 printable ASCII characters.
+    api_key: [Secret] = Secret::default();
+    /// Base URL of the platform, `http` or `https`, without user name, query and fragment. Trailing slashes
+    /// and one trailing `/api/v1` are taken off.
+    endpoint: [String] = String::from("https://api.guard-core.com");
+    /// Project; rules are fetched only with one. Printable ASCII, at most 256 bytes; blank is none.
+    project_id: [Option<String>] = None;
+    /// Records per kind in memory, 1 to 16,777,216. Default 32,768.
+    buffer_size: [usize] = 32_768, within 1..=1 << 24;
+    /// Bytes of encoded records per kind in memory, 1 KiB to 2 GiB. Default 64 MiB.
+    buffer_bytes: [usize] = 64 << 20, within 1 << 10..=1 << 31;
+    /// What happens when memory is full. Default: the oldest record is given up.
+    buffer_overflow_policy: [OverflowPolicy] = OverflowPolicy::Drop;
+    /// Fill level from which metrics are sent early and the agent calls itself nearly full, in (0, 1].
+    /// Default 0.8.
+    high_watermark_ratio: [f64] = 0.8;
+    /// Longest wait of a metric, 10 ms to 1 day. Default 30 s.
+    flush_interval: [Duration] = secs(30), within millis(10)..=DAY;
+    /// Longest wait of an event for others to join its batch, at most 1 minute. Default 50 ms.
+    event_linger: [Duration] = millis(50), within secs(0)..=secs(60);
+    /// Most records in a batch, 1 to 100,000. Default 2,000.
+    batch_max_records: [usize] = 2_000, within 1..=100_000;
+    /// Most bytes in an uncompressed body, 1,024 to 262,144, which is what the platform takes. Default
+    /// 262,144.
+    batch_max_bytes: [usize] = 262_144, within 1_024..=262_144;
+    /// Which waiting records go first. Default: new events take every second slot while a backlog drains.
+    drain: [DrainOrder] = DrainOrder::LiveFirst;
+    /// Longest time a record may wait, 1 s to 10 years; `None`, the default, is for ever.
+    max_record_age: [Option<Duration>] = None, within secs(1)..=secs(3_650 * 86_400);
+    /// Refused records that are kept for the application to read, at most 65,536. Default 64.
+    dead_letter_capacity: [usize] = 64, within 0..=1 << 16;
+    /// Requests in flight across lanes, 1 to 64; each lane has at most one. Default 4.
+    max_concurrent_flushes: [usize] = 4, within 1..=64;
+    /// Most requests in any window of `rate_window`, 10 to 100,000: less leaves no room for retries, status
+    /// and rules beside events and metrics. Default 100, which is what the platform takes.
+    rate_limit: [usize] = 100, within 10..=100_000;
+    /// Length of that window, 1 s to 1 hour. Default 60 s.
+    rate_window: [Duration] = secs(60), within secs(1)..=HOUR;
+    /// Quick retries before the slow schedule, at most 1,000; nothing is given up after them. Default 3.
+    retry_attempts: [u32] = 3, within 0..=1_000;
+    /// First step of the exponential backoff, 1 ms to 5 minutes. Default 1 s.
+    backoff_factor: [Duration] = secs(1), within millis(1)..=secs(300);
+    /// Consecutive failures that open the circuit breaker, 1 to 1,000,000. Default 5.
+    breaker_threshold: [u32] = 5, within 1..=1_000_000;
+    /// Longest wait for a probe early in an outage, 10 ms to 1 hour. Default 5 s.
+    breaker_recovery: [Duration] = secs(5), within millis(10)..=HOUR;
+    /// Longest wait for a probe late in an outage, `breaker_recovery` to 1 day. Default 60 s.
+    breaker_recovery_max: [Duration] = secs(60), within millis(10)..=DAY;
+    /// Total time of a request, 1 ms to 1 hour. Default 30 s.
+    timeout: [Duration] = secs(30), within millis(1)..=HOUR;
+    /// Time to connect, 1 ms to `timeout`. Default 10 s, or `timeout` if that is less.
+    connect_timeout: [Duration] = CONNECT_TIMEOUT, within millis(1)..=HOUR;
+    /// Rules are polled at least that often, 60 s to 30 days. Default 300 s.
+    dynamic_rule_interval: [Duration] = secs(300), within secs(60)..=MONTH;
+    /// Event types after whose delivery the rules are not polled quickly. Default: those that report no
+    /// attack, such as `security_headers_applied`.
+    informational_event_types: [Vec<String>] = texts(&INFORMATIONAL_EVENT_TYPES);
+    /// The status is pushed that often, 60 s to 30 days. Default 300 s.
+    status_interval: [Duration] = secs(300), within secs(60)..=MONTH;
+    /// Events are taken. Default `true`.
+    enable_events: [bool] = true;
+    /// Metrics are taken. Default `true`.
+    enable_metrics: [bool] = true;
+    /// Event types that are not sent (counted as filtered). Default none.
+    muted_event_types: [Vec<String>] = Vec::new();
+    /// Share of events of a type that is sent, in [0, 1]; the rest is counted as filtered. Default: all of
+    /// every type.
+    sample_rates: [BTreeMap<String, f64>] = BTreeMap::new();
+    /// Names whose values are redacted, beside the built-in ones for cookies and keys; blank ones are
+    /// ignored. Default `authorization`, `proxy-authorization`, `cookie`, `x-api-key`.
+    sensitive_headers: [Vec<String>] = texts(&SENSITIVE_HEADERS);
+    /// Query parameters whose values are redacted; blank ones are ignored. Default `key`, `token`,
+    /// `password` and their like.
+    sensitive_query_params: [Vec<String>] = texts(&SENSITIVE_QUERY_PARAMS);
+    /// Longest string value of a record, in bytes, 64 to 131,072; each value is cut by itself. Default 1,024.
+    max_payload_size: [usize] = 1_024, within 64..=1 << 17;
+    /// What is sent of addresses. Default: the address.
+    ip_privacy: [IpPrivacy] = IpPrivacy::Full;
+    /// Salt for hashing addresses. Default empty.
+    ip_hash_salt: [Secret] = Secret::default();
+    /// AES-256 key: 32 bytes in base64, URL-safe or standard; turns encryption on. Empty is none.
+    project_encryption_key: [Option<Secret>] = None;
+    /// Secret for the HMAC signature; turns signing on. Empty is none.
+    payload_signing_secret: [Option<Secret>] = None;
+    /// Bodies are compressed. Default `true`.
+    compression_enabled: [bool] = true;
+    /// Smallest body that is compressed, in bytes. Default 1,024.
+    compression_threshold: [usize] = 1_024;
+    /// Version of the host's middleware, told to the platform; at most 256 bytes.
+    guard_version: [Option<String>] = None;
+    /// Version of the host's engine, told to the platform; at most 256 bytes.
+    guard_core_version: [Option<String>] = None;
+    /// Install id, instead of the one kept in the home directory. Printable ASCII, at most 256 bytes; blank
+    /// is none.
+    install_id: [Option<String>] = None;
+}
+
+const SENSITIVE_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
+
+const SENSITIVE_QUERY_PARAMS: [&str; 17] = [
+    "key",
+    "api_key",
+    "apikey",
+    "token",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "password",
+    "passwd",
+    "secret",
+    "signature",
+    "sig",
+    "code",
+    "session",
+    "sessionid",
+    "auth",
+    "jwt",
+];
+
+const INFORMATIONAL_EVENT_TYPES: [&str; 14] = [
+    event_type::SECURITY_HEADERS_APPLIED,
+    event_type::PATH_EXCLUDED,
+    event_type::ROUTE_UNRESOLVED,
+    event_type::HTTPS_ENFORCED,
+    event_type::REDIS_CONNECTION,
+    event_type::REDIS_ERROR,
+    event_type::DYNAMIC_RULE_APPLIED,
+    event_type::DYNAMIC_RULE_UPDATED,
+    event_type::PATTERN_ADDED,
+    event_type::PATTERN_REMOVED,
+    event_type::IP_UNBANNED,
+    event_type::GEO_LOOKUP_FAILED,
+    event_type::RATE_LIMIT_SCRIPT_RELOADED,
+    event_type::DETECTION_ENGINE_CALLBACK_ERROR,
+];
+
+impl AgentConfig {
+    /// Starts from the defaults.
+    #[must_use]
+    pub fn builder(api_key: impl Into<String>) -> AgentConfigBuilder {
+        AgentConfigBuilder::default().api_key(api_key)
+    }
+
+    /// The configuration in a JSON object: names of the fields, durations as numbers of seconds. Absent
+    /// fields keep their defaults; names that no field has are listed in `unknown_fields`.
+    ///
+    /// ```
+    /// use guard_agent_proto::AgentConfig;
+    ///
+    /// let config = AgentConfig::from_json(r#"{"api_key":"0123456789","timeout":2.5,"colour":"red"}"#)?;
+    /// assert_eq!(config.timeout.as_millis(), 2_500);
+    /// assert_eq!(config.unknown_fields, ["colour"]);
+    /// # Ok::<(), guard_agent_proto::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Every wrong type and every bound that is not kept, together.
+    pub fn from_json(json: impl AsRef<[u8]>) -> Result<Self, ConfigError> {
+        AgentConfigBuilder::default().merge_json(json).build()
+    }
+
+    /// The configuration in environment variables: `GUARD_AGENT_` and the name of a field in capitals, such
+    /// as `GUARD_AGENT_API_KEY`. See [`AgentConfigBuilder::merge_vars`].
+    ///
+    /// # Errors
+    ///
+    /// Every value that cannot be read and every bound that is not kept, together.
+    #[cfg(feature = "std")]
+    pub fn from_env() -> Result<Self, ConfigError> {
+        AgentConfigBuilder::default().merge_env().build()
+    }
+
+    /// Checks every bound. [`AgentConfigBuilder::build`] did so; fields may have been changed since.
+    ///
+    /// # Errors
+    ///
+    /// Every problem, together.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        self.check(&mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    }
+
+    fn check(&self, problems: &mut Vec<ConfigProblem>) {
+        self.check_ranges(problems);
+        self.check_texts(problems);
+        let ratio = self.high_watermark_ratio;
+        if !(ratio > 0.0 && ratio <= 1.0) {
+            problems.push(problem("high_watermark_ratio", ratio.show(), "more than 0 and at most 1"));
+        }
+        for (event_type, rate) in &self.sample_rates {
+            if !(0.0..=1.0).contains(rate) {
+                let value = format!("{rate} for {event_type:?}");
+                problems.push(problem("sample_rates", value, "between 0 and 1"));
+            }
+        }
+        if self.connect_timeout > self.timeout {
+            let bound = format!("at most `timeout`, {}", self.timeout.show());
+            problems.push(problem("connect_timeout", self.connect_timeout.show(), bound));
+        }
+        if self.breaker_recovery > self.breaker_recovery_max {
+            let bound = format!("at most `breaker_recovery_max`, {}", self.breaker_recovery_max.show());
+            problems.push(problem("breaker_recovery", self.breaker_recovery.show(), bound));
+        }
+    }
+
+    fn check_texts(&self, problems: &mut Vec<ConfigProblem>) {
+        if let Err(bound) = endpoint::check(&self.endpoint) {
+            // What is no plain URL may hold a password or a token.
+            problems.push(problem("endpoint", String::from(HIDDEN), bound));
+        }
+        // An agent that does nothing needs no key.
+        if self.enabled || !self.api_key.expose().is_empty() {
+            problems.extend(wire::api_key_problem(&self.api_key));
+        }
+        for (field, id) in [("project_id", &self.project_id), ("install_id", &self.install_id)] {
+            problems.extend(id.as_ref().and_then(|id| wire::header_problem(field, id)));
+        }
+        problems.extend(wire::encryption_key_problem(self));
+        for (field, text) in [
+            ("project_id", &self.project_id),
+            ("install_id", &self.install_id),
+            ("guard_version", &self.guard_version),
+            ("guard_core_version", &self.guard_core_version),
+        ] {
+            if let Some(len) = text.as_ref().map(String::len).filter(|len| *len > MAX_ID_LEN) {
+                let bound = format!("at most {MAX_ID_LEN} bytes long");
+                problems.push(problem(field, format!("{len} bytes long"), bound));
+            }
+        }
+    }
+}
+
+/// A field whose values have a smallest and a largest.
+trait Bounded {
+    type Bound: Field + PartialOrd;
+
+    fn value(&self) -> Option<&Self::Bound>;
+
+    fn problem(
+        &self,
+        field: &'static str,
+        range: core::ops::RangeInclusive<Self::Bound>,
+    ) -> Option<ConfigProblem> {
+        let value = self.value().filter(|value| !range.contains(value))?;
+        let bound = format!("between {} and {}", range.start().show(), range.end().show());
+        Some(problem(field, value.show(), bound))
+    }
+}
+
+macro_rules! bounded {
+    ($($type:ty),*) => {
+        $(impl Bounded for $type {
+            type Bound = Self;
+
+            fn value(&self) -> Option<&Self> {
+                Some(self)
+            }
+        })*
+    };
+}
+
+bounded!(usize, u32, Duration);
+
+impl Bounded for Option<Duration> {
+    type Bound = Duration;
+
+    fn value(&self) -> Option<&Duration> {
+        self.as_ref()
+    }
+}
+
+/// What a message has in place of a secret.
+const HIDDEN: &str = "[secret]";
+
+fn problem(field: &'static str, value: String, bound: impl Into<String>) -> ConfigProblem {
+    ConfigProblem { field, value, bound: bound.into() }
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().copied().map(String::from).collect()
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Text that never shows itself in `Debug`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+/// What happens to records when memory is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OverflowPolicy {
+    /// The oldest record is given up for the new one.
+    #[default]
+    Drop,
+    /// The caller waits. Not on the async runtimes, whose callers must not block.
+    Block,
+    /// The new record is given up; `try_send_event` hands it back.
+    Raise,
+}
+
+/// Which waiting records go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DrainOrder {
+    /// New events take every second slot while a backlog drains.
+    #[default]
+    LiveFirst,
+    /// Strictly in the order of acceptance.
+    Fifo,
+}
+
+/// What is sent of client addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IpPrivacy {
+    /// The address.
+    #[default]
+    Full,
+    /// The network: /24 of IPv4, /48 of IPv6.
+    Truncate,
+    /// First 16 hex digits of SHA-256 over address and salt.
+    Hash,
+}
+
+/// Every problem of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// At least one.
+    pub problems: Vec<ConfigProblem>,
+}
+
+/// One problem of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// Name of the field.
+    pub field: &'static str,
+    /// Its value; `[secret]` for secrets.
+    pub value: String,
+    /// What it must be.
+    pub bound: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid configuration: ")?;
+        for (i, problem) in self.problems.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "`{}` is {} but must be {}", problem.field, problem.value, problem.bound)?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,422 @@
+#![allow(clippy::unwrap_used)]
+
+use alloc::string::ToString;
+use alloc::vec;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+const KEY: &str = "0123456789";
+
+fn defaults() -> AgentConfig {
+    AgentConfig::builder(KEY).build().unwrap()
+}
+
+fn from_json(mut members: Value) -> Result<AgentConfig, ConfigError> {
+    members.as_object_mut().unwrap().entry("api_key").or_insert(json!(KEY));
+    AgentConfig::from_json(members.to_string())
+}
+
+fn fields(error: &ConfigError) -> Vec<&'static str> {
+    error.problems.iter().map(|problem| problem.field).collect()
+}
+
+/// For every field a value other than its default, in JSON and in text.
+const OTHERS: &[(&str, &str, &str)] = &[
+    ("enabled", "false", "0"),
+    ("api_key", "\"another-key\"", "another-key"),
+    ("endpoint", "\"http://h:1/x\"", "http://h:1/x"),
+    ("project_id", "\"shop\"", "shop"),
+    ("buffer_size", "10", "10"),
+    ("buffer_bytes", "4096", "4096"),
+    ("buffer_overflow_policy", "\"raise\"", "raise"),
+    ("high_watermark_ratio", "0.5", "0.5"),
+    ("flush_interval", "0.25", "0.25"),
+    ("event_linger", "0", "0"),
+    ("batch_max_records", "7", "7"),
+    ("batch_max_bytes", "2048", "2048"),
+    ("drain", "\"fifo\"", "fifo"),
+    ("max_record_age", "3600", "3600"),
+    ("dead_letter_capacity", "0", "0"),
+    ("max_concurrent_flushes", "1", "1"),
+    ("rate_limit", "50", "50"),
+    ("rate_window", "30", "30"),
+    ("retry_attempts", "0", "0"),
+    ("backoff_factor", "0.5", "0.5"),
+    ("breaker_threshold", "2", "2"),
+    ("breaker_recovery", "1.5", "1.5"),
+    ("breaker_recovery_max", "90", "90"),
+    ("timeout", "20", "20"),
+    ("connect_timeout", "3", "3"),
+    ("dynamic_rule_interval", "60", "60"),
+    ("informational_event_types", "[\"a\",\"b\"]", "a, b"),
+    ("status_interval", "61", "61"),
+    ("enable_events", "false", "false"),
+    ("enable_metrics", "false", "FALSE"),
+    ("muted_event_types", "[\"a\"]", ",a,"),
+    ("sample_rates", "{\"a\":0.5,\"b\":0}", "a=0.5, b = 0"),
+    ("sensitive_headers", "[\"x-token\"]", "x-token"),
+    ("sensitive_query_params", "[\"q\"]", "q"),
+    ("max_payload_size", "64", "64"),
+    ("ip_privacy", "\"hash\"", "hash"),
+    ("ip_hash_salt", "\"pepper\"", "pepper"),
+    (
+        "project_encryption_key",
+        "\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8",
+    ),
+    ("payload_signing_secret", "\"topsecret\"", "topsecret"),
+    ("compression_enabled", "false", "false"),
+    ("compression_threshold", "0", "0"),
+    ("guard_version", "\"1.0\"", "1.0"),
+    ("guard_core_version", "\"2.0\"", "2.0"),
+    ("install_id", "\"host-1\"", "host-1"),
+];
+
+#[test]
+fn the_table_of_the_tests_has_every_field() {
+    assert!(OTHERS.iter().map(|(field, ..)| field).eq(AgentConfig::FIELDS));
+}
+
+#[test]
+fn every_field_is_read_from_json_and_text_alike() {
+    for (field, json, text) in OTHERS {
+        let member: Value = serde_json::from_str(json).unwrap();
+        let mut read = from_json(json!({ *field: member })).unwrap();
+        assert_ne!(read, defaults(), "{field}");
+        let var = format!("GUARD_AGENT_{}", field.to_ascii_uppercase());
+        let vars = AgentConfigBuilder::default().api_key(KEY).merge_vars([(var.as_str(), *text)]).build();
+        let set = AgentConfig::builder(KEY).set(field, text).build();
+        assert_eq!(vars, set, "{field}");
+        if *field == "project_encryption_key" {
+            // The texts differ in padding only.
+            read.project_encryption_key = set.as_ref().unwrap().project_encryption_key.clone();
+        }
+        assert_eq!(Ok(read), set, "{field}");
+    }
+}
+
+#[test]
+fn setters_and_json_agree() {
+    let built = AgentConfig::builder(KEY)
+        .enabled(false)
+        .endpoint("http://h/api/v1")
+        .project_id("p")
+        .buffer_size(1)
+        .buffer_overflow_policy(OverflowPolicy::Block)
+        .flush_interval(secs(1))
+        .max_record_age(secs(5))
+        .muted_event_types(["a"])
+        .sample_rates([("b", 0.25)])
+        .payload_signing_secret("s")
+        .build();
+    let read = from_json(json!({
+        "enabled": false, "endpoint": "http://h", "project_id": "p", "buffer_size": 1,
+        "buffer_overflow_policy": "block", "flush_interval": 1, "max_record_age": 5,
+        "muted_event_types": ["a"], "sample_rates": {"b": 0.25}, "payload_signing_secret": "s",
+    }));
+    assert_eq!(built, read);
+}
+
+#[test]
+fn wrong_types_are_reported_together_by_field() {
+    let error = from_json(json!({
+        "enabled": "true", "endpoint": 1, "project_id": [], "buffer_size": 1.5, "buffer_bytes": -1,
+        "buffer_overflow_policy": "grow", "high_watermark_ratio": "1", "flush_interval": "30",
+        "event_linger": -0.1, "retry_attempts": null, "muted_event_types": "a", "sample_rates": {"a": "b"},
+        "sensitive_headers": [1], "timeout": 1e300, "api_key": 1_234_567_890,
+    }))
+    .unwrap_err();
+    let mut named = fields(&error);
+    named.sort_unstable();
+    assert_eq!(
+        named,
+        [
+            "api_key",
+            "buffer_bytes",
+            "buffer_overflow_policy",
+            "buffer_size",
+            "enabled",
+            "endpoint",
+            "event_linger",
+            "flush_interval",
+            "high_watermark_ratio",
+            "muted_event_types",
+            "project_id",
+            "retry_attempts",
+            "sample_rates",
+            "sensitive_headers",
+            "timeout",
+        ]
+    );
+    assert!(error.to_string().contains("`buffer_size` is 1.5 but must be a whole number of 0 or more"));
+    assert!(!error.to_string().contains("1234567890"), "{error}");
+}
+
+#[test]
+fn null_is_for_what_may_be_absent() {
+    for field in AgentConfig::FIELDS {
+        let answer = from_json(json!({ *field: null }));
+        if matches!(
+            *field,
+            "project_id"
+                | "max_record_age"
+                | "project_encryption_key"
+                | "payload_signing_secret"
+                | "guard_version"
+                | "guard_core_version"
+                | "install_id"
+        ) {
+            assert_eq!(answer, Ok(defaults()), "{field}");
+        } else {
+            assert_eq!(fields(&answer.unwrap_err()), [*field]);
+        }
+    }
+}
+
+/// Field, the last value within its bounds, the first beyond them.
+const BOUNDS: &[(&str, &str, &str)] = &[
+    ("buffer_size", "1", "0"),
+    ("buffer_size", "16777216", "16777217"),
+    ("buffer_bytes", "1024", "1023"),
+    ("buffer_bytes", "2147483648", "2147483649"),
+    ("high_watermark_ratio", "1", "1.0000001"),
+    ("high_watermark_ratio", "1e-300", "0"),
+    ("high_watermark_ratio", "1", "NaN"),
+    ("flush_interval", "0.01", "0.009"),
+    ("flush_interval", "86400", "86401"),
+    ("event_linger", "60", "60.001"),
+    ("batch_max_records", "1", "0"),
+    ("batch_max_records", "100000", "100001"),
+    ("batch_max_bytes", "1024", "1023"),
+    ("batch_max_bytes", "262144", "262145"),
+    ("max_record_age", "1", "0.9"),
+    ("max_record_age", "315360000", "315360001"),
+    ("dead_letter_capacity", "65536", "65537"),
+    ("max_concurrent_flushes", "1", "0"),
+    ("max_concurrent_flushes", "64", "65"),
+    ("rate_limit", "10", "9"),
+    ("rate_limit", "100000", "100001"),
+    ("rate_window", "1", "0.5"),
+    ("rate_window", "3600", "3601"),
+    ("retry_attempts", "1000", "1001"),
+    ("backoff_factor", "0.001", "0"),
+    ("backoff_factor", "300", "301"),
+    ("breaker_threshold", "1", "0"),
+    ("breaker_threshold", "1000000", "1000001"),
+    ("breaker_recovery", "0.01", "0.001"),
+    ("breaker_recovery", "60", "60.5"),
+    ("breaker_recovery_max", "5", "4.9"),
+    ("breaker_recovery_max", "86400", "86401"),
+    ("timeout", "0.001", "0"),
+    ("timeout", "3600", "3601"),
+    ("connect_timeout", "0.001", "0"),
+    ("connect_timeout", "30", "30.1"),
+    ("dynamic_rule_interval", "60", "59"),
+    ("dynamic_rule_interval", "2592000", "2592001"),
+    ("status_interval", "60", "59.999"),
+    ("status_interval", "2592000", "2592001"),
+    ("sample_rates", "a=0,b=1", "a=1.1"),
+    ("sample_rates", "a=0.5", "a=-0.1"),
+    ("sample_rates", "a=0.5", "a=NaN"),
+    ("max_payload_size", "64", "63"),
+    ("max_payload_size", "131072", "131073"),
+    ("api_key", "0123456789", "012345678"),
+    ("api_key", "0123 456789", "0123456789\n"),
+    ("api_key", "0123456789", "0123456789é"),
+    ("project_id", "a b", "a\rb"),
+    ("install_id", "~", "ü"),
+    ("endpoint", "http://h", "ftp://h"),
+    (
+        "project_encryption_key",
+        "//////////////////////////////////////////8=",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg==",
+    ),
+    ("project_encryption_key", " AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8 ", "not base64!"),
+];
+
+#[test]
+fn every_bound_is_kept_and_named() {
+    for (field, inside, outside) in BOUNDS {
+        let good = AgentConfig::builder(KEY).set(field, inside).build();
+        assert!(good.is_ok(), "{field}={inside}: {good:?}");
+        let error = AgentConfig::builder(KEY).set(field, outside).build().unwrap_err();
+        assert!(
+            fields(&error).contains(field) || *field == "breaker_recovery_max",
+            "{field}={outside}: {error}"
+        );
+    }
+    for field in ["project_id", "install_id", "guard_version", "guard_core_version"] {
+        assert!(AgentConfig::builder(KEY).set(field, &"x".repeat(256)).build().is_ok());
+        let error = AgentConfig::builder(KEY).set(field, &"x".repeat(257)).build().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("invalid configuration: `{field}` is 257 bytes long but must be at most 256 bytes long")
+        );
+    }
+}
+
+#[test]
+fn problems_come_together_and_read_well() {
+    let error = AgentConfig::builder("short")
+        .buffer_size(0)
+        .status_interval(secs(1))
+        .connect_timeout(secs(40))
+        .endpoint("https://user:hunter2@h")
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "invalid configuration: `buffer_size` is 0 but must be between 1 and 16777216; \
+         `status_interval` is 1 s but must be between 60 s and 2592000 s; \
+         `endpoint` is [secret] but must be a URL without user name and password; \
+         `api_key` is [secret] but must be at least 10 printable ASCII characters without space around them; \
+         `connect_timeout` is 40 s but must be at most `timeout`, 30 s"
+    );
+}
+
+#[test]
+fn what_was_changed_after_building_is_checked_again() {
+    let mut config = defaults();
+    assert_eq!(config.validate(), Ok(()));
+    config.rate_limit = 0;
+    config.endpoint.push('/');
+    assert_eq!(fields(&config.validate().unwrap_err()), ["rate_limit", "endpoint"]);
+}
+
+#[test]
+fn blank_ids_and_empty_secrets_are_none() {
+    let config = AgentConfig::builder(KEY)
+        .project_id(" ")
+        .install_id("\t")
+        .project_encryption_key("")
+        .payload_signing_secret("")
+        .sensitive_headers(["", " ", "x"])
+        .build()
+        .unwrap();
+    assert_eq!(config, AgentConfig { sensitive_headers: vec![String::from("x")], ..defaults() });
+    let trimmed = AgentConfig::builder(KEY).project_id(" shop ").build().unwrap();
+    assert_eq!(trimmed.project_id.as_deref(), Some("shop"));
+}
+
+#[test]
+fn connecting_never_takes_longer_than_the_request_by_default() {
+    let config = AgentConfig::builder(KEY).timeout(secs(5)).build().unwrap();
+    assert_eq!(config.connect_timeout, secs(5));
+    assert_eq!(defaults().connect_timeout, secs(10));
+}
+
+#[test]
+fn a_disabled_agent_needs_no_key() {
+    assert!(AgentConfigBuilder::default().enabled(false).build().is_ok());
+    assert_eq!(fields(&AgentConfigBuilder::default().build().unwrap_err()), ["api_key"]);
+}
+
+#[test]
+fn unknown_names_are_listed() {
+    let config = AgentConfigBuilder::default()
+        .merge_json(format!(r#"{{"api_key":"{KEY}","bufer_size":1}}"#))
+        .merge_vars([
+            ("GUARD_AGENT_NO", "1"),
+            ("GUARD_AGENT_EMPTY", ""),
+            ("HOME", "/"),
+            ("guard_agent_x", "1"),
+        ])
+        .build()
+        .unwrap();
+    assert_eq!(config.unknown_fields, ["bufer_size", "GUARD_AGENT_NO"]);
+    let error = AgentConfig::builder(KEY).set("bufer_size", "1").build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "invalid configuration: `field name` is \"bufer_size\" but must be that of a configuration field"
+    );
+}
+
+#[test]
+fn later_wins_and_empty_variables_do_not_count() {
+    let config = AgentConfigBuilder::default()
+        .merge_vars([("GUARD_AGENT_API_KEY", KEY), ("GUARD_AGENT_TIMEOUT", "")])
+        .merge_json(r#"{"buffer_size":1,"buffer_size":2,"max_record_age":9}"#)
+        .set("buffer_size", "3")
+        .set("max_record_age", "none")
+        .set("sensitive_headers", "")
+        .build()
+        .unwrap();
+    let expected = AgentConfig { buffer_size: 3, sensitive_headers: Vec::new(), ..defaults() };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn what_is_not_an_object_is_refused() {
+    for json in ["", "[]", "null", "{", "\u{0}", r#"{"api_key":}"#] {
+        let error = AgentConfig::builder(KEY).merge_json(json).build().unwrap_err();
+        assert_eq!(fields(&error), ["JSON"], "{json}");
+    }
+}
+
+#[test]
+fn secrets_never_show() {
+    const SECRET: &str = "hunter2-hunter2\n";
+    let builder = |name| AgentConfig::builder(KEY).set(name, SECRET);
+    for name in ["api_key", "ip_hash_salt", "project_encryption_key", "payload_signing_secret"] {
+        let shown = match builder(name).build() {
+            Ok(config) => format!("{config:?}"),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert!(!format!("{:?}", builder(name)).contains("hunter2"));
+        let wrong_type = from_json(json!({ name: ["hunter2"] })).unwrap_err();
+        assert!(!format!("{wrong_type} {wrong_type:?}").contains("hunter2"));
+    }
+    for endpoint in ["https://hunter2@h", "https://h?token=hunter2"] {
+        let builder = AgentConfig::builder(KEY).endpoint(endpoint);
+        assert!(!format!("{builder:?}").contains("hunter2"));
+        let error = builder.build().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_promises() {
+    let config = defaults();
+    assert_eq!((config.rate_limit, config.rate_window), (100, secs(60)));
+    assert_eq!((config.buffer_size, config.batch_max_bytes), (32_768, 262_144));
+    assert!(config.informational_event_types.iter().all(|name| event_type::ALL.contains(&name.as_str())));
+    assert_eq!(config.sensitive_headers, ["authorization", "proxy-authorization", "cookie", "x-api-key"]);
+    assert!(config.sensitive_query_params.iter().any(|name| name == "access_token"));
+}
+
+#[test]
+fn an_endpoint_is_normalized_once() {
+    for (given, base) in [("HTTPS://h/api/v1/", "https://h"), ("https://h/api/v1/api/v1", "https://h/api/v1")]
+    {
+        let config = AgentConfig::builder(KEY).endpoint(given).build().unwrap();
+        assert_eq!(config.endpoint, base);
+        assert_eq!(config.validate(), Ok(()));
+    }
+}
+
+#[cfg(feature = "std")]
+#[test]
+fn the_environment_is_read() {
+    assert_eq!(AgentConfig::from_env(), AgentConfigBuilder::default().merge_vars(std::env::vars()).build());
+}
+
+proptest! {
+    #[test]
+    fn no_input_panics(
+        json in "\\PC{0,40}",
+        name in prop::sample::select(AgentConfig::FIELDS),
+        text in "\\PC{0,20}|-?[0-9.e]{1,20}|[a-z]=[0-9.]{1,4}",
+        endpoint in "https?://[a-z@:/?#\\[\\]0-9.]{0,20}",
+    ) {
+        let _ = AgentConfig::from_json(&json);
+        let _ = AgentConfig::builder(KEY).set(name, &text).build();
+        let _ = AgentConfig::builder(KEY).merge_json(json!({ name: text }).to_string()).build();
+        if let Ok(config) = AgentConfig::builder(KEY).endpoint(endpoint).build() {
+            prop_assert_eq!(config.validate(), Ok(()));
+        }
+    }
+}
