@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::batcher::permille;
 use crate::breaker::Breaker;
@@ -348,16 +349,15 @@ impl Agent {
         };
         let trouble = trouble(&verdict, status);
         let alive = matches!(verdict, Verdict::Delivered { .. });
-        let mut settled =
-            self.streams[kind].lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
         let stream = &mut self.streams[kind];
+        let settled = stream.lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
         if alive {
             stream.retry_after = None;
-            stream.lane_mut(path.other()).on_endpoint_alive(&mut settled);
+            stream.lane_mut(path.other()).retry_parked(self.now, &mut self.rng);
         }
         if let Some(wait) = retry_after {
             // A little later each, so that a fleet does not come back in step.
-            let wait = wait + self.rng.duration(Duration::ZERO, wait / 10);
+            let wait = wait.max(Backoff::FLOOR) + self.rng.duration(Duration::ZERO, wait / 10);
             stream.retry_after = Some(self.now.instant + wait);
             stream.lane_mut(path).clear_backoff();
         }
@@ -396,8 +396,9 @@ impl Agent {
             }
         };
         match update {
-            Update::Unchanged => {}
+            Update::Unchanged => self.end_episodes(Endpoint::Rules),
             Update::Taken { changed } => {
+                self.end_episodes(Endpoint::Rules);
                 self.counters.rules_fetched += 1;
                 if changed {
                     self.outputs.push_back(Output::Event(AgentEvent::Rules(self.rules.current().cloned())));
@@ -432,6 +433,9 @@ impl Agent {
                 let ok = matches!(verdict, Verdict::Delivered { .. } | Verdict::Partly { .. });
                 let failed = matches!(verdict, Verdict::Failed { .. });
                 self.on_answered(id, endpoint, response.status, ok, failed);
+                if ok {
+                    self.end_episodes(endpoint);
+                }
                 (verdict, response.status)
             }
             Err(error) => {
@@ -452,7 +456,6 @@ impl Agent {
         }
         if ok {
             self.pacer.speed_up();
-            self.episodes.retain(|(_, failing)| *failing != endpoint);
         } else if status != 304 {
             self.counters.requests_failed += 1;
             if failed {
@@ -837,6 +840,10 @@ impl Agent {
         if self.episodes.insert((stage, endpoint)) {
             self.outputs.push_back(Output::Event(AgentEvent::Error { stage, message }));
         }
+    }
+
+    fn end_episodes(&mut self, endpoint: Endpoint) {
+        self.episodes.retain(|(_, failing)| *failing != endpoint);
     }
 
     fn tell_health(&mut self) {

@@ -59,6 +59,11 @@ impl Batcher {
         queue.len() > self.most || queue.json_bytes() + queue.len() > self.budget
     }
 
+    /// Whether the platform would find that batch too large, and it could be split.
+    pub(crate) fn is_too_large(&self, batch: &Batch) -> bool {
+        batch.len() > 1 && batch.json_len() > self.budget
+    }
+
     /// Seals the oldest records; `queue` must not be empty.
     pub(crate) fn seal(&self, queue: &mut Buffer, wall: Timestamp, rng: &mut Rng) -> Arc<Batch> {
         self.batch(queue.take(self.most, self.budget), wall, rng)

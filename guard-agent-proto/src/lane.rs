@@ -23,7 +23,8 @@ pub(crate) struct Lane {
     /// Batches that go before anything in `queue`.
     sealed: VecDeque<Work>,
     in_flight: Option<(RequestId, Work)>,
-    /// Records that were refused alone: poison, if anything else gets through.
+    /// Records that were refused alone. Once anything else gets through they are tried again, and what
+    /// is refused then is poison.
     parked: Vec<Entry>,
     /// Parked records that make us think that the endpoint refuses everything.
     park_limit: usize,
@@ -40,11 +41,16 @@ pub(crate) struct Lane {
     cost: usize,
 }
 
-/// A sealed batch and how often its outcome was unclear.
+/// A sealed batch.
 #[derive(Clone, Debug)]
 struct Work {
     batch: Arc<Batch>,
+    /// How often its outcome was unclear.
     tries: u32,
+    /// It was sent, so it must not change any more.
+    sent: bool,
+    /// Its records were refused alone, and others got through since.
+    retrial: bool,
 }
 
 /// Why a lane only tries now and then.
@@ -163,11 +169,17 @@ impl Lane {
 
     /// Takes the next batch out; only when [`Lane::ready_at`] says so.
     pub(crate) fn depart(&mut self, id: RequestId, now: Now, rng: &mut Rng) -> Option<Arc<Batch>> {
-        let work = match self.sealed.pop_front() {
+        while let Some(work) =
+            self.sealed.pop_front_if(|work| !work.sent && self.batcher.is_too_large(&work.batch))
+        {
+            self.split(work, now, rng);
+        }
+        let mut work = match self.sealed.pop_front() {
             Some(work) => work,
             None if self.queue.is_empty() => return None,
-            None => Work { batch: self.batcher.seal(&mut self.queue, now.wall, rng), tries: 0 },
+            None => Work::new(self.batcher.seal(&mut self.queue, now.wall, rng)),
         };
+        work.sent = true;
         let batch = Arc::clone(&work.batch);
         self.in_flight = Some((id, work));
         Some(batch)
@@ -178,11 +190,11 @@ impl Lane {
     ///
     /// | verdict | batch | next attempt |
     /// | --- | --- | --- |
-    /// | delivered | leaves; parked records are poison | at once |
+    /// | delivered | leaves; parked records are tried again | at once |
     /// | partly | what the answer names is tried again, then bisected | backoff |
     /// | unsure | tried again, then bisected | backoff |
     /// | too large | split; a single record is given up | at once |
-    /// | refused | bisected; a single record is parked | at once |
+    /// | refused | bisected; a single record is parked, or given up if others got through since | at once |
     /// | slow down, failed | stays | backoff, unless breaker or `Retry-After` decide |
     /// | hold | stays | slow |
     pub(crate) fn on_verdict(&mut self, verdict: Verdict, status: u16, now: Now, rng: &mut Rng) -> Settled {
@@ -194,7 +206,7 @@ impl Lane {
         match verdict {
             Verdict::Delivered { .. } => {
                 settled.delivered = Arc::unwrap_or_clone(work.batch).entries;
-                self.on_success(&mut settled);
+                self.on_success(now, rng);
             }
             Verdict::Partly { failed, message } => {
                 self.refusal = (status, message);
@@ -202,7 +214,7 @@ impl Lane {
             }
             Verdict::Unsure { message } => {
                 self.refusal = (status, message);
-                self.on_unsure(work, now, rng);
+                self.on_unsure(work, now, rng, &mut settled);
             }
             Verdict::TooLarge => {
                 self.batcher.on_too_large(work.batch.json_len());
@@ -221,7 +233,7 @@ impl Lane {
             }
             Verdict::Refused { message } => {
                 self.refusal = (status, message);
-                self.on_refused(work, now, rng);
+                self.on_refused(work, now, rng, &mut settled);
             }
             Verdict::SlowDown { .. } | Verdict::Failed { .. } => {
                 self.retry(work, now, rng);
@@ -251,13 +263,12 @@ impl Lane {
         self.strikes = 0;
     }
 
-    /// Another lane of this endpoint got through: what we parked is poison.
-    pub(crate) fn on_endpoint_alive(&mut self, settled: &mut Settled) {
-        let before = settled.dead.len();
-        self.bury(settled);
-        for dead in &settled.dead[before..] {
-            self.len -= 1;
-            self.cost -= dead.entry.cost();
+    /// The endpoint took something: what we parked deserves another trial.
+    pub(crate) fn retry_parked(&mut self, now: Now, rng: &mut Rng) {
+        self.park_limit = PARK_LIMIT;
+        if !self.parked.is_empty() {
+            let batch = self.batcher.batch(core::mem::take(&mut self.parked), now.wall, rng);
+            self.sealed.push_front(Work { tries: self.retry_attempts, retrial: true, ..Work::new(batch) });
         }
     }
 
@@ -310,59 +321,58 @@ impl Lane {
         self.in_flight.iter().map(|(_, work)| work).chain(&self.sealed).map(|work| &*work.batch)
     }
 
-    fn on_success(&mut self, settled: &mut Settled) {
+    fn on_success(&mut self, now: Now, rng: &mut Rng) {
         self.batcher.on_delivered();
         self.quick.reset();
         self.slow.reset();
         self.gate = None;
         self.strikes = 0;
         self.hold = None;
-        self.bury(settled);
-    }
-
-    /// Others got through, so what was refused alone is poison.
-    fn bury(&mut self, settled: &mut Settled) {
-        self.park_limit = PARK_LIMIT;
-        let (status, message) = &self.refusal;
-        settled.dead.extend(self.parked.drain(..).map(|entry| Dead {
-            entry,
-            reason: DropReason::DeadLetter,
-            status: *status,
-            message: message.clone(),
-        }));
+        self.retry_parked(now, rng);
     }
 
     fn on_partly(&mut self, work: Work, failed: &[ItemRef], now: Now, rng: &mut Rng, settled: &mut Settled) {
         let named = named(&work.batch, failed);
         let count = named.iter().filter(|named| **named).count();
         if count == 0 || count == named.len() {
-            return self.on_unsure(work, now, rng);
+            return self.on_unsure(work, now, rng, settled);
         }
-        let tries = work.tries;
+        let Work { tries, retrial, .. } = work;
         let (mut rest, mut delivered) = (Vec::new(), Vec::new());
         for (entry, failed) in Arc::unwrap_or_clone(work.batch).entries.into_iter().zip(named) {
             if failed { rest.push(entry) } else { delivered.push(entry) }
         }
         settled.delivered = delivered;
-        self.on_success(settled);
+        self.on_success(now, rng);
         let batch = self.batcher.batch(rest, now.wall, rng);
-        self.on_unsure(Work { batch, tries }, now, rng);
+        self.on_unsure(Work { tries, retrial, ..Work::new(batch) }, now, rng, settled);
     }
 
-    fn on_unsure(&mut self, mut work: Work, now: Now, rng: &mut Rng) {
+    fn on_unsure(&mut self, mut work: Work, now: Now, rng: &mut Rng, settled: &mut Settled) {
         work.tries += 1;
         if work.tries <= self.retry_attempts {
             self.retry(work, now, rng);
         } else {
-            self.on_refused(work, now, rng);
+            self.on_refused(work, now, rng, settled);
         }
     }
 
-    fn on_refused(&mut self, work: Work, now: Now, rng: &mut Rng) {
+    fn on_refused(&mut self, work: Work, now: Now, rng: &mut Rng, settled: &mut Settled) {
         if work.batch.len() > 1 {
             return self.split(work, now, rng);
         }
-        self.parked.extend(Arc::unwrap_or_clone(work.batch).entries);
+        let retrial = work.retrial;
+        let entries = Arc::unwrap_or_clone(work.batch).entries;
+        if retrial {
+            let (status, message) = &self.refusal;
+            return settled.dead.extend(entries.into_iter().map(|entry| Dead {
+                entry,
+                reason: DropReason::DeadLetter,
+                status: *status,
+                message: message.clone(),
+            }));
+        }
+        self.parked.extend(entries);
         if self.parked.len() >= self.park_limit {
             self.park_limit = (self.park_limit * 2).min(PARK_LIMIT_MAX);
             self.unpark();
@@ -381,11 +391,12 @@ impl Lane {
     }
 
     fn split(&mut self, work: Work, now: Now, rng: &mut Rng) {
-        let tries = work.tries;
+        let Work { tries, retrial, .. } = work;
         let mut left = Arc::unwrap_or_clone(work.batch).entries;
         let right = left.split_off(left.len() / 2);
         for half in [right, left] {
-            self.sealed.push_front(Work { batch: self.batcher.batch(half, now.wall, rng), tries });
+            let batch = self.batcher.batch(half, now.wall, rng);
+            self.sealed.push_front(Work { tries, retrial, ..Work::new(batch) });
         }
     }
 
@@ -403,6 +414,12 @@ impl Lane {
     fn forget(&mut self, entry: &Entry) {
         self.len -= 1;
         self.cost -= entry.cost();
+    }
+}
+
+impl Work {
+    const fn new(batch: Arc<Batch>) -> Self {
+        Self { batch, tries: 0, sent: false, retrial: false }
     }
 }
 

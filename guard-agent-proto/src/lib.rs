@@ -30,6 +30,8 @@ mod soonest;
 mod stats;
 mod status;
 mod store;
+#[cfg(test)]
+mod tests;
 mod text;
 mod time;
 pub mod wire;

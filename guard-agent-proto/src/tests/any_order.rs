@@ -1,0 +1,224 @@
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{Bench, record};
+use crate::{
+    DrainOrder, DropReason, FlushId, Input, Instant, Kind, OverflowPolicy, RequestId, Response, Seq,
+    StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOpId, StreamId, TransportError,
+    TransportErrorKind,
+};
+
+/// What may happen, in any order.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Time stands still, passes, or jumps by days; on the wall it may also go back.
+    Pass {
+        micros: u64,
+        wall_micros: i64,
+    },
+    UntilDeadline,
+    Records {
+        kind: Kind,
+        count: usize,
+        attack: bool,
+    },
+    Large(usize),
+    /// An answer to one of the requests so far: outstanding, answered already, or never made.
+    Answer {
+        request: usize,
+        result: Result<Response, TransportError>,
+    },
+    StoreReply {
+        op: usize,
+        result: Result<StoreAnswer, StoreError>,
+    },
+    Lost(Kind, u64),
+    Invalid(Kind, u64),
+    Flush(u64),
+    RefreshRules,
+    CredentialsChanged,
+    Shutdown(u64),
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Event), Just(Kind::Metric)]
+}
+
+fn result() -> impl Strategy<Value = Result<Response, TransportError>> {
+    let status = prop_oneof![
+        4 => Just(200u16),
+        1 => prop::sample::select(vec![201, 202, 204, 301, 304, 400, 401, 403, 404, 408, 409, 413, 422, 425, 429, 500, 503]),
+        1 => any::<u16>(),
+    ];
+    let body = prop::sample::select(vec![
+        "",
+        "{}",
+        "<html>",
+        "null",
+        "[]",
+        r#"{"success":false}"#,
+        r#"{"errors":["bad"]}"#,
+        r#"{"errors":[{"index":0},{"index":999}]}"#,
+        r#"{"errors":[{"idempotency_key":"00000000-0000-4000-8000-000000000001"}]}"#,
+        r#"{"rule_id":"r","version":1,"ttl":-5,"ip_blacklist":["1.2.3.4"]}"#,
+        r#"{"rule_id":"r","version":2,"ttl":9223372036854775807,"expires_at":"2020-01-01T00:00:00Z"}"#,
+        r#"{"rule_id":"r","version":3,"ttl":0,"expires_at":"9999-12-31T23:59:59Z"}"#,
+        r#"{"rule_id":7}"#,
+    ]);
+    let retry_after = prop::sample::select(vec![
+        None,
+        Some("0"),
+        Some("nan"),
+        Some("-5"),
+        Some("1e300"),
+        Some("30"),
+        Some("Thu, 01 Jan 1970 00:00:00 GMT"),
+    ]);
+    let response = (status, body, retry_after).prop_map(|(status, body, retry_after)| {
+        Ok(Response {
+            status,
+            retry_after: retry_after.map(Into::into),
+            etag: Some("tag".into()),
+            body: body.as_bytes().to_vec(),
+        })
+    });
+    let error = Just(Err(TransportError::new(TransportErrorKind::Timeout, "too slow")));
+    prop_oneof![3 => response, 1 => error]
+}
+
+fn store_result() -> impl Strategy<Value = Result<StoreAnswer, StoreError>> {
+    let entries = prop::collection::vec((0u64..50, kind()), 0..5).prop_map(|entries| StoreAnswer::Entries {
+        last: entries.iter().map(|(seq, _)| Seq::from_u64(*seq)).max(),
+        entries: entries
+            .into_iter()
+            .map(|(seq, kind)| StoreEntry {
+                seq: Seq::from_u64(seq),
+                kind,
+                attack: false,
+                json: b"{}"[..].into(),
+            })
+            .collect(),
+        skipped: 1,
+    });
+    let streams = prop::collection::vec(0u64..4, 0..3);
+    prop_oneof![
+        4 => Just(Ok(StoreAnswer::Done)),
+        1 => streams.prop_map(|ids| Ok(StoreAnswer::Orphans(ids.into_iter().map(StreamId::from_u64).collect()))),
+        1 => entries.prop_map(Ok),
+        1 => prop::sample::select(vec![StoreErrorKind::Unavailable, StoreErrorKind::Fenced])
+            .prop_map(|kind| Err(StoreError { kind, message: "no".into() })),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let micros = prop_oneof![
+        Just(0u64),
+        0u64..100_000,
+        0u64..60_000_000,
+        Just(86_400_000_000 * 3),
+        Just(86_400_000_000 * 36_500),
+    ];
+    let wall = prop_oneof![4 => 0i64..60_000_000, 1 => any::<i64>()];
+    prop_oneof![
+        3 => (micros, wall).prop_map(|(micros, wall_micros)| Step::Pass { micros, wall_micros }),
+        6 => Just(Step::UntilDeadline),
+        4 => (kind(), 1usize..40, any::<bool>())
+            .prop_map(|(kind, count, attack)| Step::Records { kind, count, attack }),
+        1 => (1usize..400_000).prop_map(Step::Large),
+        8 => (0usize..6, result()).prop_map(|(request, result)| Step::Answer { request, result }),
+        4 => (0usize..3, store_result()).prop_map(|(op, result)| Step::StoreReply { op, result }),
+        1 => (kind(), 0u64..5).prop_map(|(kind, count)| Step::Lost(kind, count)),
+        1 => (kind(), 0u64..5).prop_map(|(kind, count)| Step::Invalid(kind, count)),
+        1 => (0u64..100).prop_map(Step::Flush),
+        1 => Just(Step::RefreshRules),
+        1 => Just(Step::CredentialsChanged),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// No input in any order panics, unbalances the accounting, or makes the agent spin; `Bench` checks
+    /// the last two after every input.
+    #[test]
+    fn no_order_of_inputs_does_harm(
+        mut steps in prop::collection::vec(step(), 1..120),
+        end in prop::option::of(0u64..30),
+        tail in prop::collection::vec(step(), 0..20),
+        journal: bool,
+        buffer_size in 1usize..60,
+        policy in prop::sample::select(vec![OverflowPolicy::Drop, OverflowPolicy::Raise]),
+        drain in prop::sample::select(vec![DrainOrder::LiveFirst, DrainOrder::Fifo]),
+        age in prop::option::of(1u64..100),
+    ) {
+        let mut bench = Bench::with_journal(journal, |config| {
+            config.project_id = Some("p".into());
+            config.buffer_size = buffer_size;
+            config.buffer_overflow_policy = policy;
+            config.drain = drain;
+            config.max_record_age = age.map(Duration::from_secs);
+        });
+        steps.extend(end.map(Step::Shutdown));
+        steps.extend(tail);
+        let mut departures: Vec<Instant> = Vec::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            let sent = bench.requests.len();
+            apply(&mut bench, step, number);
+            departures.extend(bench.requests[sent..].iter().map(|_| bench.now.instant));
+            let stats = bench.agent.stats();
+            for kind in Kind::ALL {
+                prop_assert!(stats.records[kind].pending <= buffer_size as u64 || journal);
+                prop_assert!(stats.records[kind].persisted <= stats.records[kind].pending);
+            }
+            let _ = (bench.agent.status(), bench.agent.pressure(), bench.agent.rules());
+        }
+        for (i, start) in departures.iter().enumerate() {
+            let within = departures[i..].iter().filter(|d| d.since(*start) <= Duration::from_secs(60)).count();
+            prop_assert!(within <= 100, "{within} requests in the minute from {start:?}");
+        }
+    }
+}
+
+fn apply(bench: &mut Bench, step: Step, number: usize) {
+    match step {
+        Step::Pass { micros, wall_micros } => {
+            bench.now.instant = bench.now.instant + Duration::from_micros(micros);
+            let wall = bench.now.wall.as_unix_micros().saturating_add(wall_micros);
+            bench.now.wall = crate::Timestamp::from_unix_micros(wall);
+            if bench.now.instant < Instant::FAR_FUTURE {
+                bench.input(Input::Timeout);
+            }
+        }
+        Step::UntilDeadline if bench.idle.0 < Instant::FAR_FUTURE => {
+            bench.now.instant = bench.now.instant.max(bench.idle.0);
+            bench.input(Input::Timeout);
+        }
+        Step::UntilDeadline => {}
+        Step::Records { kind, count, attack } => {
+            bench.send((0..count).map(|i| record(kind, number * 100 + i, attack)).collect());
+        }
+        Step::Large(len) => bench.send(vec![crate::Record::new(Kind::Event, false, vec![b'x'; len].into())]),
+        Step::Answer { request, result } => {
+            let newest = bench.requests.len() as u64;
+            let id = RequestId::from_u64(newest.saturating_sub(request as u64));
+            bench.input(Input::Response { id, result });
+        }
+        Step::StoreReply { op, result } => {
+            let newest = bench.stores.len() as u64;
+            let id = StoreOpId::from_u64(newest.wrapping_sub(1).saturating_sub(op as u64));
+            bench.input(Input::StoreReply { id, result });
+        }
+        Step::Lost(kind, count) => bench.input(Input::Lost { kind, reason: DropReason::Filtered, count }),
+        Step::Invalid(kind, count) => bench.input(Input::Invalid { kind, count }),
+        Step::Flush(secs) => {
+            let deadline = bench.now.instant + Duration::from_secs(secs);
+            bench.input(Input::Flush { id: FlushId::from_u64(number as u64), deadline });
+        }
+        Step::RefreshRules => bench.input(Input::RefreshRules),
+        Step::CredentialsChanged => bench.input(Input::CredentialsChanged),
+        Step::Shutdown(secs) => bench.shutdown(secs),
+    }
+}
