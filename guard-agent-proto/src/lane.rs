@@ -169,9 +169,11 @@ impl Lane {
 
     /// Takes the next batch out; only when [`Lane::ready_at`] says so.
     pub(crate) fn depart(&mut self, id: RequestId, now: Now, rng: &mut Rng) -> Option<Arc<Batch>> {
-        while let Some(work) =
-            self.sealed.pop_front_if(|work| !work.sent && self.batcher.is_too_large(&work.batch))
-        {
+        while let Some(work) = self.sealed.pop_front() {
+            if work.sent || !self.batcher.is_too_large(&work.batch) {
+                self.sealed.push_front(work);
+                break;
+            }
             self.split(work, now, rng);
         }
         let mut work = match self.sealed.pop_front() {
