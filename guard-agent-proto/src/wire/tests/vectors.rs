@@ -103,9 +103,9 @@ fn with_normal_dates(mut value: Value) -> Value {
             for (name, member) in members.iter_mut() {
                 let is_date =
                     ["timestamp", "last_flush", "created_at", "expires_at"].contains(&name.as_str());
-                *member = match member.take() {
-                    Value::String(date) if is_date => date.parse::<Timestamp>().unwrap().to_string().into(),
-                    other => with_normal_dates(other),
+                *member = match member.as_str() {
+                    Some(date) if is_date => date.parse::<Timestamp>().unwrap().to_string().into(),
+                    _ => with_normal_dates(member.take()),
                 };
             }
         }
