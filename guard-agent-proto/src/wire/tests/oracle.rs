@@ -4,7 +4,7 @@ use std::{env, fs};
 
 use super::*;
 use crate::shell::gzip;
-use crate::{MetricType, SecurityEvent, SecurityMetric};
+use crate::{Encoder, MetricType, SecurityEvent, SecurityMetric};
 
 const SIGNING_SECRET: &str = "clé";
 
@@ -61,8 +61,13 @@ fn writes_bodies() {
 /// Name, payload, and what the reference must read from it.
 fn payloads() -> [(&'static str, Payload, Value); 3] {
     let (events, metrics) = (events(), metrics());
-    let event_batch = batch_of(Kind::Event, events.iter().map(body::json));
-    let metric_batch = batch_of(Kind::Metric, metrics.iter().map(body::json));
+    let mut encoder = Encoder::new(&config(), [7; 32]).unwrap();
+    let records: Vec<_> =
+        events.iter().map(|event| encoder.event(event).unwrap().into_json().into()).collect();
+    let event_batch = batch_of(Kind::Event, records.into_iter());
+    let records: Vec<_> =
+        metrics.iter().map(|metric| encoder.metric(metric).unwrap().into_json().into()).collect();
+    let metric_batch = batch_of(Kind::Metric, records.into_iter());
     let status = AgentStatus {
         timestamp: Timestamp::from_unix_micros(1_767_323_045_000_000),
         status: StatusLevel::Failed,
