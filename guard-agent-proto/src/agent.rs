@@ -106,8 +106,9 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// Every problem of the configuration, should it not have been checked yet.
+    /// Every problem of the configuration, should it have changed since it was built.
     pub fn new(config: &AgentConfig, journal: bool, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
+        config.validate()?;
         let mut rng = Rng::new(seed);
         let stream = |kind| Stream {
             live: Lane::new(kind, config),

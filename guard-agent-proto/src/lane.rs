@@ -334,9 +334,9 @@ impl Lane {
     }
 
     fn on_partly(&mut self, work: Work, failed: &[ItemRef], now: Now, rng: &mut Rng, settled: &mut Settled) {
-        let named = named(&work.batch, failed);
-        let count = named.iter().filter(|named| **named).count();
-        if count == 0 || count == named.len() {
+        let named = named(&work.batch, failed).unwrap_or_default();
+        // All or none of them leaves nothing to tell apart.
+        if named.iter().all(|named| *named) || !named.contains(&true) {
             return self.on_unsure(work, now, rng, settled);
         }
         let Work { tries, retrial, .. } = work;
@@ -425,27 +425,177 @@ impl Work {
     }
 }
 
-/// Which records of the batch an answer names, by place or by idempotency key.
-fn named(batch: &Batch, items: &[ItemRef]) -> Vec<bool> {
+/// Which records of the batch an answer names, by place or by idempotency key; `None` if it names one
+/// that is not there, because then it may count in another way than we do.
+fn named(batch: &Batch, items: &[ItemRef]) -> Option<Vec<bool>> {
     let mut named = alloc::vec![false; batch.len()];
     for item in items {
-        match item {
-            ItemRef::Index(index) => {
-                if let Some(named) = named.get_mut(*index) {
-                    *named = true;
-                }
-            }
+        let place = match item {
+            ItemRef::Index(index) => Some(*index),
             ItemRef::Key(key) => {
-                for (named, json) in named.iter_mut().zip(batch.records()) {
-                    *named |= idempotency_key(json) == Some(key.as_bytes());
-                }
+                batch.records().position(|json| idempotency_key(json) == Some(key.as_bytes()))
             }
-        }
+        };
+        *named.get_mut(place?)? = true;
     }
-    named
+    Some(named)
 }
 
 /// The key of an encoded event: its first member, as the encoder writes it.
 fn idempotency_key(json: &[u8]) -> Option<&[u8]> {
     json.strip_prefix(br#"{"idempotency_key":""#)?.split(|byte| *byte == b'"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rng::Rng;
+    use crate::{Record, Timestamp};
+
+    /// A lane with a clock, and all that ever left it.
+    struct Bench {
+        lane: Lane,
+        now: Now,
+        rng: Rng,
+        next: u64,
+        delivered: Vec<u64>,
+        dead: Vec<u64>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let mut config = AgentConfig::builder("0123456789").build().unwrap();
+            config.batch_max_records = 8;
+            let now = Now { instant: Instant::ZERO, wall: Timestamp::from_unix_micros(0) };
+            let lane = Lane::new(Kind::Event, &config);
+            Self { lane, now, rng: Rng::new([5; 32]), next: 1, delivered: vec![], dead: vec![] }
+        }
+
+        fn push(&mut self, count: u64) {
+            for _ in 0..count {
+                let record = Record::new(Kind::Event, false, vec![b'x'; 10].into());
+                self.lane.push(Entry::new(Seq::from_u64(self.next), self.now.instant, false, record));
+                self.next += 1;
+            }
+        }
+
+        /// The next batch once it is due; `None` while one is in flight or when there is none.
+        fn depart(&mut self) -> Option<Arc<Batch>> {
+            let (at, _) = self.lane.ready_at(Seq::from_u64(0))?;
+            self.now.instant = self.now.instant.max(at);
+            self.lane.depart(RequestId::from_u64(1), self.now, &mut self.rng)
+        }
+
+        fn answer(&mut self, verdict: Verdict) {
+            let Settled { delivered, dead } = self.lane.on_verdict(verdict, 422, self.now, &mut self.rng);
+            self.delivered.extend(delivered.iter().map(|entry| entry.seq().as_u64()));
+            self.dead.extend(dead.iter().map(|dead| dead.entry.seq().as_u64()));
+        }
+    }
+
+    fn verdict() -> impl Strategy<Value = Verdict> {
+        let message = || String::from("no");
+        let items = prop::collection::vec((0usize..12).prop_map(ItemRef::Index), 0..4);
+        prop_oneof![
+            4 => Just(Verdict::Delivered { invalid_timestamps: 0 }),
+            2 => items.prop_map(move |failed| Verdict::Partly { failed, message: message() }),
+            2 => Just(Verdict::Unsure { message: message() }),
+            2 => Just(Verdict::TooLarge),
+            4 => Just(Verdict::Refused { message: message() }),
+            1 => Just(Verdict::SlowDown { retry_after: None }),
+            1 => Just(Verdict::Failed { retry_after: None }),
+            1 => Just(Verdict::Hold { message: message() }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever the platform says in whatever order, every record is in the lane, delivered once,
+        /// or dead; and a retry repeats its batch.
+        #[test]
+        fn records_are_kept_in_order_and_none_is_lost(
+            steps in prop::collection::vec((0u64..10, verdict()), 1..80),
+        ) {
+            let mut bench = Bench::new();
+            let mut repeated: Option<Arc<Batch>> = None;
+            for (count, verdict) in steps {
+                bench.push(count);
+                let Some(batch) = bench.depart() else { continue };
+                if let Some(expected) = repeated.take() {
+                    prop_assert_eq!(&expected, &batch);
+                }
+                prop_assert!(batch.entries.is_sorted_by_key(Entry::seq));
+                prop_assert!((1..=8).contains(&batch.len()));
+                if matches!(verdict, Verdict::Failed { .. } | Verdict::SlowDown { .. } | Verdict::Hold { .. }) {
+                    repeated = Some(batch);
+                }
+                bench.answer(verdict);
+                let left = bench.lane.from(Seq::from_u64(0)).map(|entry| entry.seq().as_u64());
+                let mut all: Vec<_> =
+                    left.chain(bench.delivered.iter().copied()).chain(bench.dead.iter().copied()).collect();
+                all.sort_unstable();
+                prop_assert_eq!(all, (1..bench.next).collect::<Vec<_>>());
+                prop_assert_eq!(bench.lane.len(), bench.lane.count_before(Seq::from_u64(u64::MAX), true));
+                let cost: usize = bench.lane.from(Seq::from_u64(0)).map(Entry::cost).sum();
+                prop_assert_eq!(cost, bench.lane.cost());
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_parked_gets_one_more_trial_after_a_success() {
+        let refuse = || Verdict::Refused { message: String::from("bad") };
+        let mut bench = Bench::new();
+        bench.push(1);
+        bench.depart();
+        bench.answer(refuse());
+        assert!(bench.depart().is_none(), "it is parked");
+        bench.push(1);
+        bench.depart();
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        let again = bench.depart().unwrap();
+        assert_eq!(again.entries[0].seq(), Seq::from_u64(1));
+        bench.answer(refuse());
+        assert_eq!((bench.delivered, bench.dead), (vec![2], vec![1]));
+    }
+
+    #[test]
+    fn each_verdict_gates_the_next_attempt_its_way() {
+        let none = None;
+        for (verdict, gate) in [
+            (Verdict::Delivered { invalid_timestamps: 0 }, none),
+            (Verdict::TooLarge, none),
+            (Verdict::Refused { message: String::new() }, none),
+            (Verdict::Unsure { message: String::new() }, Some(Reason::Backoff)),
+            (Verdict::SlowDown { retry_after: None }, Some(Reason::Backoff)),
+            (Verdict::Failed { retry_after: None }, Some(Reason::Backoff)),
+            (Verdict::Hold { message: String::new() }, Some(Reason::Held)),
+        ] {
+            let mut bench = Bench::new();
+            bench.push(2);
+            bench.depart();
+            let shown = format!("{verdict:?}");
+            bench.answer(verdict);
+            assert_eq!(bench.lane.gate.map(|(_, reason)| reason), gate, "{shown}");
+            let slow = bench.lane.gate.is_some_and(|(at, _)| at - bench.now.instant >= SLOW_FLOOR);
+            assert_eq!(slow, gate == Some(Reason::Held), "{shown}");
+        }
+    }
+
+    #[test]
+    fn spilling_keeps_the_order() {
+        let mut bench = Bench::new();
+        let mut backlog = bench.lane.clone();
+        bench.push(20);
+        bench.lane.spill_into(&mut backlog);
+        assert_eq!(backlog.len(), 0, "nothing is ahead of what waits");
+        bench.depart();
+        bench.lane.spill_into(&mut backlog);
+        assert_eq!((bench.lane.len(), backlog.len()), (8, 12));
+        assert!(backlog.from(Seq::from_u64(0)).is_sorted_by_key(Entry::seq));
+    }
 }

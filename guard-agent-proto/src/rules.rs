@@ -200,3 +200,96 @@ fn remaining(rules: &DynamicRules, wall: Timestamp) -> Option<Duration> {
     let micros = rules.expires_at?.as_unix_micros().saturating_sub(wall.as_unix_micros());
     Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::boxed::Box;
+
+    use super::*;
+
+    const ID: RequestId = RequestId(1);
+
+    fn rules() -> Rules {
+        let config = AgentConfig::builder("0123456789").project_id("p").build().unwrap();
+        Rules::new(&config, Instant::ZERO)
+    }
+
+    fn at(secs: u64) -> Now {
+        let wall =
+            Timestamp::from_unix_micros(1_000_000_000_000_000 + i64::try_from(secs).unwrap() * 1_000_000);
+        Now { instant: Instant::ZERO + Duration::from_secs(secs), wall }
+    }
+
+    fn document(change: impl FnOnce(&mut DynamicRules)) -> RulesAnswer {
+        let mut rules = DynamicRules::default();
+        change(&mut rules);
+        RulesAnswer::Rules(Box::new(rules))
+    }
+
+    fn poll(rules: &mut Rules, now: Now, answer: RulesAnswer) -> Update {
+        rules.depart(ID, now.instant);
+        rules.on_answer(answer, None, now, &mut Rng::new([9; 32]))
+    }
+
+    #[test]
+    fn one_poll_at_a_time() {
+        let mut rules = rules();
+        assert_eq!(rules.due_at(), Some((Instant::ZERO, Reason::RulesPoll)));
+        rules.depart(ID, Instant::ZERO);
+        assert_eq!(rules.due_at(), None);
+        rules.on_no_answer(Instant::ZERO, &mut Rng::new([9; 32]));
+        assert!(rules.due_at().is_some_and(|(at, reason)| at > Instant::ZERO && reason == Reason::Backoff));
+    }
+
+    #[test]
+    fn only_a_change_is_news() {
+        let mut rules = rules();
+        assert_eq!(poll(&mut rules, at(0), document(|_| {})), Update::Taken { changed: true });
+        let touched = document(|rules| rules.timestamp = Timestamp::from_unix_micros(5));
+        assert_eq!(poll(&mut rules, at(1), touched), Update::Taken { changed: false });
+        assert_eq!(
+            poll(&mut rules, at(2), document(|rules| rules.version = 2)),
+            Update::Taken { changed: true }
+        );
+        assert_eq!(poll(&mut rules, at(3), RulesAnswer::NotModified), Update::Unchanged);
+    }
+
+    #[test]
+    fn a_failure_keeps_the_document_and_retries_after_what_the_platform_asks() {
+        let mut rules = rules();
+        poll(&mut rules, at(0), document(|_| {}));
+        let wait = Some(Duration::from_secs(77));
+        for answer in [RulesAnswer::SlowDown { retry_after: wait }, RulesAnswer::Failed { retry_after: wait }]
+        {
+            assert!(matches!(poll(&mut rules, at(10), answer), Update::Failed { .. }));
+            assert_eq!(rules.due_at(), Some((at(87).instant, Reason::RetryAfter)));
+            assert!(rules.current().is_some());
+        }
+    }
+
+    #[test]
+    fn failing_from_the_third_failure_on_until_a_success() {
+        let mut rules = rules();
+        for failures in 1..=4 {
+            rules.on_no_answer(at(failures).instant, &mut Rng::new([9; 32]));
+            assert_eq!(rules.is_failing(), failures >= 3);
+        }
+        poll(&mut rules, at(9), document(|_| {}));
+        assert!(!rules.is_failing());
+    }
+
+    #[test]
+    fn the_hard_end_is_polled_for_and_kept() {
+        let mut rules = rules();
+        let end = at(100).wall;
+        poll(&mut rules, at(0), document(|rules| rules.expires_at = Some(end)));
+        assert_eq!(rules.due_at(), Some((at(100).instant, Reason::RulesPoll)));
+        assert_eq!(rules.expires_at(at(40)), Some((at(100).instant, Reason::RulesExpiry)));
+        assert!(!rules.expire(at(99).wall));
+        assert!(rules.expire(at(100).wall));
+        assert!(rules.current().is_none());
+        let late = document(|rules| rules.expires_at = Some(end));
+        assert!(matches!(poll(&mut rules, at(101), late), Update::Failed { .. }));
+        assert!(rules.current().is_none());
+    }
+}

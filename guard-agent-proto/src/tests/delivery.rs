@@ -192,6 +192,17 @@ fn what_an_answer_names_is_tried_again_alone() {
 }
 
 #[test]
+fn an_answer_that_names_what_is_not_there_delivers_nothing() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(4);
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    let body = r#"{"errors":[{"index":1},{"index":4}]}"#;
+    bench.answer_with(&request, Response { status: 200, body: body.into(), ..Response::accepted() });
+    assert_eq!(bench.agent.stats().records.events.pending, 4);
+}
+
+#[test]
 fn a_success_that_reports_errors_does_not_loop_for_ever() {
     let mut bench = Bench::new(|config| config.rate_limit = 10_000);
     bench.events(8);
