@@ -68,18 +68,17 @@ impl Names {
 }
 
 /// Whether a member of that name says what the `value` beside it is.
-pub(super) fn is_naming(name: &str) -> bool {
+pub(super) fn is_naming(name: &[u8]) -> bool {
     is_one_of(&NAMING, name)
 }
 
 /// Whether a member of that name is named by another one.
-pub(super) fn is_named(name: &str) -> bool {
+pub(super) fn is_named(name: &[u8]) -> bool {
     is_one_of(&NAMED, name)
 }
 
-fn is_one_of(names: &[&str], name: &str) -> bool {
-    name.len() <= SHORT
-        && with_folded(name.as_bytes(), |folded| names.iter().any(|known| known.as_bytes() == folded))
+fn is_one_of(names: &[&str], name: &[u8]) -> bool {
+    name.len() <= SHORT && with_folded(name, |folded| names.iter().any(|known| known.as_bytes() == folded))
 }
 
 fn order(a: &[u8], b: &[u8]) -> core::cmp::Ordering {

@@ -40,13 +40,13 @@ impl Redactor {
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
     {
         let is_secret_name = |value: &V| value.text().is_some_and(|text| self.text.names().is_member(text));
-        let mut naming = members.clone().filter(|(name, _)| is_naming(name));
+        let mut naming = members.clone().filter(|(name, _)| is_naming(name.as_bytes()));
         let names_a_secret = naming.any(|(_, value)| is_secret_name(value));
         for (name, value) in members {
             out.push(b',');
             json::string(out, name);
             out.push(b':');
-            if self.text.names().is_member(name) || (names_a_secret && is_named(name)) {
+            if self.text.names().is_member(name) || (names_a_secret && is_named(name.as_bytes())) {
                 self.placeholder(out);
             } else {
                 value.write(self, out, depth);

@@ -137,7 +137,7 @@ impl TextRedactor {
             match self.secret_behind(&view, at) {
                 Some(secret) => {
                     at = secret.end;
-                    edits.push(Edit::new(secret, PLACEHOLDER));
+                    redact_range(secret, edits);
                 }
                 None => at += 1,
             }
@@ -191,8 +191,8 @@ impl TextRedactor {
             } else {
                 self.value(text, at, depth + 1, edits)?
             };
-            names_a_secret |= is_naming(&name) && self.is_secret_name(text.get(at..end)?);
-            if is_named(&name) {
+            names_a_secret |= is_naming(name.as_bytes()) && self.is_secret_name(text.get(at..end)?);
+            if is_named(name.as_bytes()) {
                 named.push(at..end);
             }
             at = json::skip_space(bytes, end);
@@ -255,12 +255,38 @@ impl TextRedactor {
         if separator == b',' && !name.opens_pair {
             return None;
         }
-        let class = self.names.class(view.bytes.get(name.range)?)?;
-        let value = match (separator, class) {
-            (b'=', _) | (_, Class::Header) => view.value(at, class, name.quoted)?,
-            (_, Class::Param) => return None,
-        };
-        (!value.is_empty()).then_some(value)
+        let name_bytes = view.bytes.get(name.range)?;
+        if separator == b':' && name.quoted && is_naming(name_bytes) {
+            return self.object_around(view, at);
+        }
+        let class = self.names.class(name_bytes)?;
+        if separator != b'=' && class == Class::Param {
+            return None;
+        }
+        view.value(at, class, name.quoted).filter(|value| !value.is_empty())
+    }
+
+    /// The members around a `:` that says that a `value` beside it is secret. What it is a part of
+    /// does not parse, so nothing says where it ends.
+    fn object_around(&self, view: &View<'_>, at: usize) -> Option<Range<usize>> {
+        let name = view.value(at, Class::Header, true)?;
+        if self.names.class(view.bytes.get(name)?) != Some(Class::Header) {
+            return None;
+        }
+        let mut closed = 0_usize;
+        let start = view.bytes[..at].iter().rposition(|byte| match byte {
+            b'{' if closed == 0 => true,
+            b'{' => {
+                closed -= 1;
+                false
+            }
+            b'}' => {
+                closed += 1;
+                false
+            }
+            _ => false,
+        });
+        Some(start.map_or(0, |start| start + 1)..view.bytes.len())
     }
 }
 
@@ -315,6 +341,14 @@ fn apply(text: &str, edits: Vec<Edit>) -> Option<String> {
     }
     edited.push_str(text.get(kept..).unwrap_or_default());
     Some(edited)
+}
+
+/// Redacts a part that may start within what was edited already.
+fn redact_range(mut range: Range<usize>, edits: &mut Vec<Edit>) {
+    while let Some(last) = edits.pop_if(|last| last.range.end > range.start) {
+        range.start = range.start.min(last.range.start);
+    }
+    edits.push(Edit::new(range, PLACEHOLDER));
 }
 
 fn redact_value(text: &[u8], at: usize, edits: &mut Vec<Edit>) -> Option<usize> {

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod properties;
 mod redaction;
 
 use alloc::collections::BTreeMap;
