@@ -73,6 +73,7 @@ pub struct SecurityEvent {
 impl SecurityEvent {
     /// An event of that type ([`event_type`](crate::event_type) lists the known ones) at that time, with
     /// all else empty.
+    #[inline]
     #[must_use]
     pub fn new(event_type: impl AsRef<str>, timestamp: Timestamp) -> Self {
         Self {
@@ -99,6 +100,7 @@ impl SecurityEvent {
 
     /// An event of that type that happens now.
     #[cfg(feature = "std")]
+    #[inline]
     #[must_use]
     pub fn now(event_type: impl AsRef<str>) -> Self {
         Self::new(event_type, Timestamp::now())
@@ -106,6 +108,7 @@ impl SecurityEvent {
 
     /// Sets the key that recognises the event when it arrives more than once; the agent mints one
     /// otherwise.
+    #[inline]
     #[must_use]
     pub fn idempotency_key(mut self, key: Uuid) -> Self {
         self.idempotency_key = Some(key);
@@ -113,6 +116,7 @@ impl SecurityEvent {
     }
 
     /// Sets whose request it was; an address or any text.
+    #[inline]
     #[must_use]
     pub fn ip_address(mut self, address: impl Into<IpAddress>) -> Self {
         self.ip_address = address.into();
@@ -120,6 +124,7 @@ impl SecurityEvent {
     }
 
     /// Sets the two-letter country of the address.
+    #[inline]
     #[must_use]
     pub fn country(mut self, country: impl AsRef<str>) -> Self {
         self.country = Some(intern_country(country.as_ref()));
@@ -127,6 +132,7 @@ impl SecurityEvent {
     }
 
     /// Sets the `User-Agent` of the request.
+    #[inline]
     #[must_use]
     pub fn user_agent(mut self, user_agent: impl AsRef<str>) -> Self {
         self.user_agent = Some(owned(user_agent));
@@ -134,6 +140,7 @@ impl SecurityEvent {
     }
 
     /// Sets what was done about it, for example `request_blocked`.
+    #[inline]
     #[must_use]
     pub fn action_taken(mut self, action: impl AsRef<str>) -> Self {
         self.action_taken = intern(action.as_ref());
@@ -141,6 +148,7 @@ impl SecurityEvent {
     }
 
     /// Sets why, for people.
+    #[inline]
     #[must_use]
     pub fn reason(mut self, reason: impl AsRef<str>) -> Self {
         self.reason = owned(reason);
@@ -148,6 +156,7 @@ impl SecurityEvent {
     }
 
     /// Sets path and query of the request.
+    #[inline]
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl AsRef<str>) -> Self {
         self.endpoint = Some(owned(endpoint));
@@ -155,6 +164,7 @@ impl SecurityEvent {
     }
 
     /// Sets the method of the request.
+    #[inline]
     #[must_use]
     pub fn method(mut self, method: impl AsRef<str>) -> Self {
         self.method = Some(intern(method.as_ref()));
@@ -162,6 +172,7 @@ impl SecurityEvent {
     }
 
     /// Sets the status code of the answer.
+    #[inline]
     #[must_use]
     pub fn status_code(mut self, status: impl Into<i64>) -> Self {
         self.status_code = Some(status.into());
@@ -169,6 +180,7 @@ impl SecurityEvent {
     }
 
     /// Sets the seconds until the answer. NaN and infinity make the event invalid.
+    #[inline]
     #[must_use]
     pub fn response_time(mut self, seconds: f64) -> Self {
         self.response_time = Some(seconds);
@@ -176,6 +188,7 @@ impl SecurityEvent {
     }
 
     /// Sets the kind of decorator that decided.
+    #[inline]
     #[must_use]
     pub fn decorator_type(mut self, decorator: impl AsRef<str>) -> Self {
         self.decorator_type = Some(intern(decorator.as_ref()));
@@ -183,6 +196,7 @@ impl SecurityEvent {
     }
 
     /// Sets the kind of rule that decided.
+    #[inline]
     #[must_use]
     pub fn rule_type(mut self, rule: impl AsRef<str>) -> Self {
         self.rule_type = Some(intern(rule.as_ref()));
@@ -190,6 +204,7 @@ impl SecurityEvent {
     }
 
     /// Sets the pattern that matched.
+    #[inline]
     #[must_use]
     pub fn pattern_matched(mut self, pattern: impl AsRef<str>) -> Self {
         self.pattern_matched = Some(owned(pattern));
@@ -197,6 +212,7 @@ impl SecurityEvent {
     }
 
     /// Sets the handler that decided.
+    #[inline]
     #[must_use]
     pub fn handler_name(mut self, handler: impl AsRef<str>) -> Self {
         self.handler_name = Some(intern(handler.as_ref()));
@@ -205,6 +221,7 @@ impl SecurityEvent {
 
     /// Adds a member of `metadata`, or replaces the one of that name. A literal name costs no
     /// allocation.
+    #[inline]
     #[must_use]
     pub fn metadata(mut self, key: impl Into<Text>, value: impl Into<Value>) -> Self {
         self.metadata.insert(key, value);
@@ -213,6 +230,7 @@ impl SecurityEvent {
 
     /// Adds a member of the event itself, beside the fields. The name of a field makes the event
     /// invalid.
+    #[inline]
     #[must_use]
     pub fn extra(mut self, key: impl Into<Text>, value: impl Into<Value>) -> Self {
         self.extra.insert(key, value);

@@ -44,12 +44,14 @@ impl SecurityMetric {
 
     /// A value measured now.
     #[cfg(feature = "std")]
+    #[inline]
     #[must_use]
     pub fn now(metric_type: MetricType, value: f64) -> Self {
         Self::new(metric_type, value, Timestamp::now())
     }
 
     /// Sets which endpoint it is about.
+    #[inline]
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl AsRef<str>) -> Self {
         self.endpoint = Some(Text::Owned(String::from(endpoint.as_ref())));
@@ -57,6 +59,7 @@ impl SecurityMetric {
     }
 
     /// Adds a label, or replaces the one of that name. Literals cost no allocation.
+    #[inline]
     #[must_use]
     pub fn tag(mut self, key: impl Into<Text>, value: impl Into<Text>) -> Self {
         self.tags.insert(key, value);
