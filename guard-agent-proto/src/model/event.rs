@@ -29,7 +29,7 @@ use crate::text::{Text, intern, intern_country};
 ///     .metadata("attempts", 12);
 /// assert_eq!(event.metadata.len(), 1);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SecurityEvent {
     /// Recognises the event across retries; minted by the agent when absent.
@@ -68,6 +68,20 @@ pub struct SecurityEvent {
     pub metadata: Metadata,
     /// Members of the event's JSON object that have no field here; sent after `metadata`.
     pub extra: Metadata,
+}
+
+impl fmt::Debug for SecurityEvent {
+    /// What kind of event it is; what it says may be secret or personal before it is redacted.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecurityEvent")
+            .field("idempotency_key", &self.idempotency_key)
+            .field("timestamp", &self.timestamp)
+            .field("event_type", &self.event_type)
+            .field("status_code", &self.status_code)
+            .field("metadata", &self.metadata)
+            .field("extra", &self.extra)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SecurityEvent {
@@ -717,6 +731,19 @@ mod tests {
         }
 
         #[test]
+    fn debug_shows_no_content() {
+        let event = SecurityEvent::new("ip_banned", Timestamp::default())
+            .user_agent("planted")
+            .endpoint("/?token=planted")
+            .reason("planted")
+            .metadata("authorization", "planted")
+            .extra("cookie", "planted");
+        let shown = alloc::format!("{event:?}");
+        assert!(shown.contains("ip_banned") && shown.contains("authorization"), "{shown}");
+        assert!(!shown.contains("planted"), "{shown}");
+    }
+
+    #[test]
         fn the_size_is_about_that_of_the_json(event in events()) {
             let size = event.approximate_size();
             let json = serde_json::to_string(&event).unwrap().len();

@@ -14,8 +14,15 @@ use crate::text::Text;
 macro_rules! members {
     ($(#[$doc:meta])* $name:ident, $value:ty) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq)]
+        #[derive(Clone, Default, PartialEq)]
         pub struct $name(pub(crate) Vec<(Text, $value)>);
+
+        impl fmt::Debug for $name {
+            /// Names alone: a value may be secret or personal.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+            }
+        }
 
         impl $name {
             /// Without members.

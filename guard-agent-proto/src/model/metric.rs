@@ -20,7 +20,7 @@ use crate::text::Text;
 ///     .tag("region", "eu");
 /// assert_eq!(metric.tags.len(), 1);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SecurityMetric {
     /// When it was measured.
@@ -33,6 +33,18 @@ pub struct SecurityMetric {
     pub endpoint: Option<Text>,
     /// Labels.
     pub tags: Tags,
+}
+
+impl fmt::Debug for SecurityMetric {
+    /// Without the endpoint and the values of tags, which may be secret or personal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecurityMetric")
+            .field("timestamp", &self.timestamp)
+            .field("metric_type", &self.metric_type)
+            .field("value", &self.value)
+            .field("tags", &self.tags)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SecurityMetric {
