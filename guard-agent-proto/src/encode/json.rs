@@ -31,6 +31,10 @@ pub(super) fn string(out: &mut Vec<u8>, text: &str) {
 pub(super) fn escape(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
+    // A fold without early exit is vectorised, and most text is clean.
+    if !bytes.iter().fold(false, |found, byte| found | matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        return out.extend_from_slice(bytes);
+    }
     let mut written = 0;
     for (at, byte) in bytes.iter().enumerate() {
         let short = match byte {

@@ -213,7 +213,7 @@ impl Encoder {
         self.redactor.object(out, event.metadata.iter(), 1);
         // A processor may have added one of the names that callers cannot.
         let extra = event.extra.iter().filter(|(name, _)| !FIELDS.contains(name));
-        self.redactor.members(out, extra, 1);
+        self.redactor.members(out, extra, 1, true);
         out.push(b'}');
     }
 

@@ -27,7 +27,15 @@ pub(super) enum Class {
 
 /// The sensitive names, folded: without case, `-`, `_` and surrounding white space.
 #[derive(Clone, Debug)]
-pub(super) struct Names(Vec<(Box<[u8]>, Class)>);
+pub(super) struct Names {
+    /// Ordered by length, then by bytes.
+    folded: Vec<(Box<[u8]>, Class)>,
+    /// Bit `n` is set when a name starts with a byte whose low five bits are `n`: most names are
+    /// none of these, and are not looked at further.
+    first: u32,
+    /// The same for the last byte.
+    last: u32,
+}
 
 impl Names {
     pub(super) fn new(config: &AgentConfig) -> Self {
@@ -44,7 +52,10 @@ impl Names {
             }
         }
         names.sort_unstable_by(|(a, _), (b, _)| order(a, b));
-        Self(names)
+        let bits = |byte: fn(&[u8]) -> Option<&u8>| {
+            names.iter().filter_map(|(name, _)| byte(name)).fold(0, |bits, byte| bits | bit(*byte))
+        };
+        Self { first: bits(|name| name.first()), last: bits(|name| name.last()), folded: names }
     }
 
     /// Whether the value of an object's member of that name is redacted.
@@ -60,9 +71,16 @@ impl Names {
     }
 
     fn exact(&self, name: &[u8]) -> Option<Class> {
+        let is_kept = |byte: &&u8| !is_dropped(**byte) && **byte != b' ';
+        if name.is_ascii() {
+            let (first, last) = (name.iter().find(is_kept)?, name.iter().rev().find(is_kept)?);
+            if self.first & bit(*first) == 0 || self.last & bit(*last) == 0 {
+                return None;
+            }
+        }
         with_folded(name, |folded| {
-            let found = self.0.binary_search_by(|(known, _)| order(known, folded)).ok()?;
-            self.0.get(found).map(|(_, class)| *class)
+            let found = self.folded.binary_search_by(|(known, _)| order(known, folded)).ok()?;
+            self.folded.get(found).map(|(_, class)| *class)
         })
     }
 }
@@ -79,6 +97,11 @@ pub(super) fn is_named(name: &[u8]) -> bool {
 
 fn is_one_of(names: &[&str], name: &[u8]) -> bool {
     name.len() <= SHORT && with_folded(name, |folded| names.iter().any(|known| known.as_bytes() == folded))
+}
+
+/// The same for both cases of a letter.
+const fn bit(byte: u8) -> u32 {
+    1 << (byte & 0x1f)
 }
 
 fn order(a: &[u8], b: &[u8]) -> core::cmp::Ordering {

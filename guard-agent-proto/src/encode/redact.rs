@@ -24,17 +24,12 @@ impl Redactor {
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
     {
         out.push(b'{');
-        let start = out.len();
-        self.members(out, members, depth);
-        // Every member starts with a comma, the first one's is not needed.
-        if out.len() > start {
-            out.remove(start);
-        }
+        self.members(out, members, depth, false);
         out.push(b'}');
     }
 
-    /// Appends these members, each behind a comma.
-    pub(super) fn members<'a, V, I>(&self, out: &mut Vec<u8>, members: I, depth: usize)
+    /// Appends these members, behind others of the object or in front.
+    pub(super) fn members<'a, V, I>(&self, out: &mut Vec<u8>, members: I, depth: usize, mut behind: bool)
     where
         V: Member + 'a,
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
@@ -43,7 +38,10 @@ impl Redactor {
         let mut naming = members.clone().filter(|(name, _)| is_naming(name.as_bytes()));
         let names_a_secret = naming.any(|(_, value)| is_secret_name(value));
         for (name, value) in members {
-            out.push(b',');
+            if behind {
+                out.push(b',');
+            }
+            behind = true;
             json::string(out, name);
             out.push(b':');
             if self.text.names().is_member(name) || (names_a_secret && is_named(name.as_bytes())) {

@@ -69,11 +69,8 @@ impl TextRedactor {
         truncate(Cow::Borrowed(PLACEHOLDER), self.limit)
     }
 
-    /// `None` when nothing in the text is secret.
+    /// The suspicious text without its secrets; `None` when it holds none.
     fn redact(&self, text: &str, depth: usize) -> Option<String> {
-        if !is_suspicious(text) {
-            return None;
-        }
         let json = trim_json(text);
         if json.starts_with(['{', '[', '"'])
             && json.len() > MAX_JSON_CHARS
@@ -157,7 +154,9 @@ impl TextRedactor {
             b'"' => {
                 let end = json::skip_literal(bytes, at)?;
                 let inside = text.get(at + 1..end - 1)?;
-                if let Some(redacted) = self.redact(&json::unescape(inside), depth) {
+                if is_suspicious(inside)
+                    && let Some(redacted) = self.redact(&json::unescape(inside), depth)
+                {
                     edits.push(Edit::new(at + 1..end - 1, escaped(&redacted)));
                 }
                 Some(end)
@@ -373,17 +372,9 @@ fn trim_json(text: &str) -> &str {
 
 /// Text without any of these bytes holds no name with a value, and no JSON.
 fn is_suspicious(text: &str) -> bool {
-    const SUSPICIOUS: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut at = 0;
-        let bytes = b"=:{[\"%\\";
-        while at < bytes.len() {
-            table[bytes[at] as usize] = true;
-            at += 1;
-        }
-        table
-    };
-    text.bytes().fold(false, |found, byte| found | SUSPICIOUS[usize::from(byte)])
+    // A fold without early exit is vectorised.
+    text.bytes()
+        .fold(false, |found, byte| found | matches!(byte, b'=' | b':' | b'{' | b'[' | b'"' | b'%' | b'\\'))
 }
 
 /// Text in which separators are looked for, decoded or as it is.
@@ -401,7 +392,7 @@ impl<'a> View<'a> {
     /// With `%XX`, at any level of encoding, and `\uXXXX` decoded; `None` when there are none.
     fn decoded(text: &str) -> Option<Self> {
         let source = text.as_bytes();
-        if !source.iter().any(|byte| matches!(byte, b'%' | b'\\')) {
+        if !source.windows(2).any(|pair| matches!(pair, [b'%', _] | b"\\u")) {
             return None;
         }
         let mut bytes = Vec::with_capacity(source.len());
