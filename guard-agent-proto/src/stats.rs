@@ -96,6 +96,8 @@ pub struct Ledger {
     pub persisted: u64,
     /// Never accepted because not valid: outside the identity.
     pub invalid: u64,
+    /// Never accepted because the agent had stopped: outside the identity.
+    pub refused: u64,
 }
 
 impl Ledger {
@@ -229,6 +231,8 @@ pub enum HealthReason {
     RulesFailing,
     /// The journal's store fails; records are held in memory alone.
     JournalDown,
+    /// The runtime that drove the agent is gone without a shutdown: nothing is delivered any more.
+    DriverGone,
 }
 
 impl fmt::Display for HealthReason {
@@ -253,6 +257,7 @@ impl fmt::Display for HealthReason {
             Self::JournalDown => {
                 f.write_str("The journal is not available; records are held in memory alone")
             }
+            Self::DriverGone => f.write_str("The runtime went away; nothing is delivered any more"),
         }
     }
 }

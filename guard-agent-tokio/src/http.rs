@@ -156,6 +156,10 @@ impl Transport for HttpTransport {
     fn fetch_rules(&self, etag: Option<Arc<str>>) -> BoxFuture<'_, Attempt> {
         Box::pin(self.execute(Payload::Rules { etag }))
     }
+
+    fn bytes_sent(&self) -> u64 {
+        Self::bytes_sent(self)
+    }
 }
 
 impl fmt::Debug for HttpTransport {

@@ -1,8 +1,54 @@
-//! The Guard agent for tokio services.
+//! The Guard agent for tokio services: it delivers security events and metrics to the Guard platform
+//! and brings back dynamic security rules.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use guard_agent_tokio::{Agent, AgentConfig, SecurityEvent};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = AgentConfig::builder("your-api-key").build()?;
+//! let agent = Agent::builder(config).start()?;
+//!
+//! // From any thread, in a few tens of nanoseconds:
+//! agent.send_event(SecurityEvent::now("suspicious_request").ip_address("203.0.113.9"));
+//!
+//! let report = agent.shutdown(Duration::from_secs(10)).await;
+//! assert!(report.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where things run
+//!
+//! [`Agent::send_event`](Agent#method.send_event) only moves the event into a queue. Everything else
+//! happens in one task that [`AgentBuilder::start`] spawns on the current runtime, which needs its timer
+//! (`enable_time`) and, for HTTP, its I/O (`enable_io`) turned on; `enable_all` does both. Work that takes
+//! longer than an async worker should be kept goes through `spawn_blocking`.
+//!
+//! The agent belongs to the runtime it was started on. When that runtime is shut down, the agent stops,
+//! and says so in its [health](Agent#method.health); sending to it stays harmless.
+//!
+//! # Logs
+//!
+//! The agent logs through [`tracing`] under the target `guard_agent`, rarely, and never per record. If
+//! log records are themselves turned into events, leave out that target and those of the HTTP client:
+//! `hyper`, `hyper_util`, `reqwest`, `rustls`.
 #![forbid(unsafe_code)]
 
+mod agent;
+mod builder;
 mod http;
 mod http_options;
+mod runtime;
 
+pub use agent::Agent;
+pub use builder::{AgentBuilder, StartError};
+pub use guard_agent_proto::shell::{
+    AgentError, Attempt, BoxFuture, CaptureTransport, RulesSubscription, Transport, TrySendError,
+    TrySendErrorKind,
+};
+pub use guard_agent_proto::wire::Credentials;
+pub use guard_agent_proto::*;
 pub use http::HttpTransport;
 pub use http_options::{HttpError, HttpOptions};

@@ -1,7 +1,27 @@
 //! What the runtime crates share: for authors of runtimes, **not covered by semver**.
+//!
+//! A runtime crate brings a clock ([`Runtime`]), HTTP ([`Transport`]) and a journal ([`Store`]), calls
+//! [`launch`], and spawns the future it gets; the application keeps the [`Handle`].
 
+mod capture;
+mod drive;
 mod gzip;
+mod handle;
+mod hooks;
+mod inbox;
+mod install_id;
+mod item;
+mod log;
+mod store;
 mod transport;
+mod workbench;
 
+pub use capture::CaptureTransport;
+pub use drive::{LaunchError, Runtime, launch};
 pub use gzip::gzip;
+pub use handle::Handle;
+pub use hooks::{AgentError, Hooks, RulesSubscription};
+pub use install_id::install_id;
+pub use item::{TrySendError, TrySendErrorKind};
+pub use store::{MemoryStore, Store};
 pub use transport::{Attempt, BoxFuture, Transport};

@@ -29,6 +29,12 @@ pub trait Transport: Send + Sync + 'static {
     /// [`Response::rules`], and status 304 when they did not.
     fn fetch_rules(&self, etag: Option<Arc<str>>) -> BoxFuture<'_, Attempt>;
 
+    /// Bytes of request bodies, as compressed, handed to the network so far, every attempt counted; zero
+    /// if the transport does not count.
+    fn bytes_sent(&self) -> u64 {
+        0
+    }
+
     /// Makes the attempt that the core asks for.
     fn send(&self, payload: Payload) -> BoxFuture<'_, Attempt> {
         match payload {

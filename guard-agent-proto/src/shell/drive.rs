@@ -1,0 +1,560 @@
+use std::boxed::Box;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::string::{String, ToString};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::vec::Vec;
+
+use futures_channel::oneshot;
+use futures_util::future::{Either, FutureExt, poll_fn, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::handle::{Shared, Snapshot};
+use super::hooks::Notices;
+use super::inbox::{Control, Intake, Losses, Progress};
+use super::log::Log;
+use super::workbench::{Chunk, Encoded, Workbench};
+use super::{AgentError, BoxFuture, Handle, Hooks, Store, Transport};
+use crate::{
+    Agent, AgentConfig, AgentEvent, ByKind, ConfigError, ConfigProblem, DropReason, Encoder, FlushId, Input,
+    Instant, Kind, Now, Output, OverflowPolicy, Report, Request, StoreError, StoreErrorKind, StoreRequest,
+    TransportError, TransportErrorKind,
+};
+
+/// How long the driver leaves the inbox alone after it found something: short against the linger of
+/// events (50 ms), long against a drain, so that a busy caller never has to wake anybody.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
+/// Queue length at which the driver is woken even so, since a burst must not outgrow the handover.
+const URGENT_RECORDS: usize = 512;
+/// Wake-ups that the driver serves before it lets the executor's other tasks run.
+const BUDGET: u32 = 64;
+/// Time for what is left when the application dropped every handle without a shutdown.
+const ABANDONED_GRACE: Duration = Duration::from_secs(2);
+
+/// What a runtime lends the driver.
+pub trait Runtime: Send + Sync + 'static {
+    /// Reads both clocks. The monotonic one must never go back.
+    fn now(&self) -> Now;
+
+    /// Ends at `deadline` or later; the driver decides by the clock.
+    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
+
+    /// Starts `work`, which may block, away from the threads that run futures, and at once: dropping
+    /// the future does not stop it. The future ends with the work, also when the work never ran.
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+}
+
+/// Why an agent did not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaunchError {
+    /// The configuration cannot be used.
+    Config(ConfigError),
+    /// The operating system gave no randomness.
+    Randomness(String),
+}
+
+impl fmt::Display for LaunchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Randomness(error) => write!(f, "no randomness from the operating system: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LaunchError {}
+
+impl From<ConfigError> for LaunchError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Makes an agent: its handle, and the future that drives it, for the runtime to spawn.
+///
+/// The future ends after a shutdown, or soon after the last handle was dropped. If it is dropped before,
+/// the handles know: nothing waits for it any more, and what was not delivered is accounted for.
+///
+/// # Errors
+///
+/// The configuration cannot be used, for example because its overflow policy would block an async task.
+pub fn launch<R: Runtime>(
+    config: &AgentConfig,
+    runtime: R,
+    transport: Arc<dyn Transport>,
+    store: Option<Arc<dyn Store>>,
+    hooks: Hooks,
+) -> Result<(Handle, impl Future<Output = ()> + Send + 'static), LaunchError> {
+    if config.buffer_overflow_policy == OverflowPolicy::Block {
+        let bound = "`drop` or `raise` on an async runtime, whose tasks must not block; to wait for room \
+                     call `send_event_within` or `send_metric_within`";
+        let problem = ConfigProblem {
+            field: "buffer_overflow_policy",
+            value: String::from("block"),
+            bound: String::from(bound),
+        };
+        return Err(ConfigError { problems: std::vec![problem] }.into());
+    }
+    let core = Agent::new(config, store.is_some(), seed()?, runtime.now())?;
+    let encoder = Encoder::new(config, seed()?)?;
+    let shared = Arc::new(Shared::new(config, Snapshot::of(&core, transport.as_ref())));
+    let driver = Driver {
+        presence: Presence(Arc::clone(&shared)),
+        runtime,
+        core,
+        core_deadline: Instant::FAR_FUTURE,
+        transport,
+        store,
+        under_way: FuturesUnordered::new(),
+        urgent_records: URGENT_RECORDS.min(config.buffer_size / 2).max(1),
+        intake: Intake::default(),
+        next_drain: None,
+        workbench: Some(Box::new(Workbench::new(encoder, hooks.processors))),
+        encoding: None,
+        told: ByKind::default(),
+        uncovered: Vec::new(),
+        covered: Vec::new(),
+        flushes: BTreeMap::new(),
+        next_flush: 0,
+        closing: None,
+        report: None,
+        notices: Notices::new(hooks.error),
+        timer: None,
+        log: Log::default(),
+    };
+    Ok((Handle::new(shared), driver.run()))
+}
+
+fn seed() -> Result<[u8; 32], LaunchError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| LaunchError::Randomness(error.to_string()))?;
+    Ok(seed)
+}
+
+/// Carries inputs to the core and its outputs into the world. It decides nothing about retry, size,
+/// order or loss.
+struct Driver<R> {
+    /// First, so that handles learn of the end before the replies they wait for are dropped.
+    presence: Presence,
+    runtime: R,
+    core: Agent,
+    core_deadline: Instant,
+    transport: Arc<dyn Transport>,
+    store: Option<Arc<dyn Store>>,
+    /// Requests and store operations, each ending in the core's input.
+    under_way: FuturesUnordered<BoxFuture<'static, Input>>,
+
+    urgent_records: usize,
+    intake: Intake,
+    /// When to look into the inbox again; `None` when the next record wakes the driver.
+    next_drain: Option<Instant>,
+    /// Away while `encoding`.
+    workbench: Option<Box<Workbench>>,
+    encoding: Option<Offloaded>,
+    told: ByKind<Losses>,
+
+    /// Controls whose preceding records may still be in the inbox.
+    uncovered: Vec<Control>,
+    /// Controls whose preceding records were taken out of it.
+    covered: Vec<Control>,
+    flushes: BTreeMap<FlushId, (oneshot::Sender<Report>, ByKind<usize>)>,
+    next_flush: u64,
+    /// Who asked for the shutdown, once one was asked for.
+    closing: Option<Vec<oneshot::Sender<Report>>>,
+    /// How the shutdown ended.
+    report: Option<Report>,
+
+    notices: Notices,
+    timer: Option<(Instant, BoxFuture<'static, ()>)>,
+    log: Log,
+}
+
+/// Records on their way through processors that may block.
+struct Offloaded {
+    records: ByKind<usize>,
+    result: BoxFuture<'static, Option<(Box<Workbench>, Encoded)>>,
+}
+
+enum Wake {
+    /// Look around: a deadline passed, or the inbox calls.
+    Look {
+        inbox: bool,
+    },
+    Ended(Input),
+    Encoded(Option<(Box<Workbench>, Encoded)>),
+}
+
+impl<R: Runtime> Driver<R> {
+    async fn run(mut self) {
+        self.perform();
+        let mut budget = BUDGET;
+        let mut inbox_calls = true;
+        while self.report.is_none() {
+            self.take_in(inbox_calls);
+            self.publish();
+            if self.report.is_some() {
+                break;
+            }
+            let mut waited = false;
+            let wake = poll_fn(|cx| {
+                let wake = if budget == 0 {
+                    self.poll_yield(&mut waited, cx)
+                } else {
+                    self.poll_wake(&mut waited, cx)
+                };
+                budget = if wake.is_pending() { BUDGET } else { budget.saturating_sub(1) };
+                wake
+            });
+            inbox_calls = false;
+            match wake.await {
+                Wake::Look { inbox } => inbox_calls = inbox,
+                Wake::Ended(input) => self.step(input),
+                Wake::Encoded(Some((workbench, encoded))) => {
+                    self.encoding = None;
+                    self.workbench = Some(workbench);
+                    self.hand_over(encoded);
+                }
+                // The runtime is shutting down: it did not run the work.
+                Wake::Encoded(None) => return,
+            }
+            if self.runtime.now().instant >= self.core_deadline {
+                self.step(Input::Timeout);
+            }
+        }
+        self.finish();
+    }
+
+    /// Lets other tasks run before looking around.
+    fn poll_yield(&self, waited: &mut bool, cx: &Context<'_>) -> Poll<Wake> {
+        if mem::replace(waited, true) {
+            return Poll::Ready(Wake::Look { inbox: false });
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_wake(&mut self, waited: &mut bool, cx: &mut Context<'_>) -> Poll<Wake> {
+        self.notices.poll(&self.runtime, &self.presence.0.subscribers, cx);
+        if let Some(offloaded) = &mut self.encoding
+            && let Poll::Ready(done) = offloaded.result.as_mut().poll(cx)
+        {
+            return Poll::Ready(Wake::Encoded(done));
+        }
+        if let Poll::Ready(Some(input)) = self.under_way.poll_next_unpin(cx) {
+            return Poll::Ready(Wake::Ended(input));
+        }
+        let wake_at = match (self.is_encoding(), self.next_drain) {
+            (true, _) => usize::MAX,
+            (false, Some(_)) => self.urgent_records,
+            (false, None) => 1,
+        };
+        if self.presence.0.inbox.poll_ready(wake_at, cx).is_ready() {
+            return Poll::Ready(Wake::Look { inbox: true });
+        }
+        if self.poll_timer(cx).is_ready() {
+            return Poll::Ready(Wake::Look { inbox: false });
+        }
+        if self.encoding.is_none() && !self.intake.is_empty() {
+            return self.poll_yield(waited, cx);
+        }
+        Poll::Pending
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.next_deadline();
+        if deadline == Instant::FAR_FUTURE {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        loop {
+            if self.runtime.now().instant >= deadline {
+                return Poll::Ready(());
+            }
+            let timer = match &mut self.timer {
+                Some((at, timer)) if *at == deadline => timer,
+                timer => &mut timer.insert((deadline, self.runtime.sleep_until(deadline))).1,
+            };
+            match timer.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                // Whether it was early, the clock tells.
+                Poll::Ready(()) => self.timer = None,
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let drain = if self.is_encoding() { None } else { self.next_drain };
+        let controls = self.uncovered.iter().chain(&self.covered).filter_map(Control::deadline);
+        controls.chain(drain).fold(self.core_deadline, Instant::min)
+    }
+
+    fn is_encoding(&self) -> bool {
+        self.encoding.is_some() || !self.intake.is_empty()
+    }
+
+    /// Takes controls and records from the inbox and moves the records on towards the core.
+    ///
+    /// A control takes effect after every record that was accepted before it, or when its deadline
+    /// comes and a processor still sits on those records.
+    fn take_in(&mut self, inbox_calls: bool) {
+        self.uncovered.extend(self.presence.0.inbox.take_controls());
+        if !self.is_encoding() {
+            self.apply_covered();
+            let now = self.runtime.now().instant;
+            if inbox_calls || !self.uncovered.is_empty() || self.next_drain.is_none_or(|at| now >= at) {
+                self.drain(now);
+            }
+        }
+        if self.encoding.is_none() && !self.intake.is_empty() {
+            self.encode();
+        }
+        if !self.is_encoding() {
+            self.apply_covered();
+        }
+        self.apply_overdue();
+    }
+
+    fn drain(&mut self, now: Instant) {
+        self.presence.0.inbox.drain(&mut self.intake);
+        self.covered.append(&mut self.uncovered);
+        self.next_drain = (!self.intake.is_empty()).then(|| now + DRAIN_INTERVAL);
+        for kind in Kind::ALL {
+            let known = mem::replace(&mut self.told[kind], self.intake.losses[kind]);
+            let overflow = self.intake.losses[kind].overflow - known.overflow;
+            if overflow > 0 {
+                self.step(Input::Lost { kind, reason: DropReason::Overflow, count: overflow });
+            }
+            let invalid = self.intake.losses[kind].invalid - known.invalid;
+            if invalid > 0 {
+                self.step(Input::Invalid { kind, count: invalid });
+            }
+        }
+    }
+
+    /// Encodes the next few records: here, or where processors of the application may block.
+    fn encode(&mut self) {
+        let Some(mut workbench) = self.workbench.take() else { return };
+        let chunk = Chunk::take(&mut self.intake);
+        if !workbench.has_processors() {
+            let encoded = workbench.encode(chunk);
+            self.workbench = Some(workbench);
+            return self.hand_over(encoded);
+        }
+        let records = chunk.len();
+        let (give, take) = oneshot::channel();
+        let work = self.runtime.offload(Box::new(move || {
+            let encoded = workbench.encode(chunk);
+            // Nobody takes it when the driver is gone.
+            let _ = give.send((workbench, encoded));
+        }));
+        let result = Box::pin(async move {
+            work.await;
+            take.await.ok()
+        });
+        self.encoding = Some(Offloaded { records, result });
+    }
+
+    fn hand_over(&mut self, encoded: Encoded) {
+        if !encoded.records.is_empty() {
+            self.step(Input::Records(encoded.records));
+        }
+        for kind in Kind::ALL {
+            for (reason, count) in encoded.lost[kind].iter().filter(|(_, count)| *count > 0) {
+                self.step(Input::Lost { kind, reason, count });
+            }
+        }
+    }
+
+    fn apply_covered(&mut self) {
+        for control in mem::take(&mut self.covered) {
+            self.apply(control);
+        }
+    }
+
+    fn apply_overdue(&mut self) {
+        let now = self.runtime.now().instant;
+        let overdue = |control: &mut Control| control.deadline().is_some_and(|deadline| deadline <= now);
+        let mut due: Vec<_> = self.covered.extract_if(.., overdue).collect();
+        due.extend(self.uncovered.extract_if(.., overdue));
+        for control in due {
+            self.apply(control);
+        }
+    }
+
+    fn apply(&mut self, control: Control) {
+        match control {
+            Control::Flush { deadline, reply } => {
+                let id = FlushId::from_u64(self.next_flush);
+                self.next_flush += 1;
+                self.flushes.insert(id, (reply, self.transit()));
+                self.step(Input::Flush { id, deadline });
+            }
+            Control::Shutdown { deadline, reply } => match &mut self.closing {
+                Some(asked) => asked.push(reply),
+                None => {
+                    self.closing = Some(std::vec![reply]);
+                    self.step(Input::Shutdown { deadline });
+                }
+            },
+            Control::Abandon if self.closing.is_some() => {}
+            Control::Abandon => {
+                self.closing = Some(Vec::new());
+                let deadline = self.runtime.now().instant + ABANDONED_GRACE;
+                self.step(Input::Shutdown { deadline });
+            }
+            Control::RefreshRules => self.step(Input::RefreshRules),
+            Control::CredentialsChanged => self.step(Input::CredentialsChanged),
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.core.handle_input(self.runtime.now(), input);
+        self.perform();
+    }
+
+    /// Does what the core wants done, until it wants nothing.
+    fn perform(&mut self) {
+        loop {
+            match self.core.poll_output() {
+                Output::Send(request) => self.under_way.push(self.send(request)),
+                Output::Store(request) => self.under_way.push(self.store(request)),
+                Output::Event(event) => self.tell(event),
+                Output::Closed(report) => self.report = Some(report),
+                Output::Idle { deadline, .. } => {
+                    self.core_deadline = deadline;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn send(&self, Request { id, payload, timeout }: Request) -> BoxFuture<'static, Input> {
+        let transport = Arc::clone(&self.transport);
+        let limit = self.runtime.sleep_until(self.runtime.now().instant + timeout);
+        Box::pin(async move {
+            let attempt = AssertUnwindSafe(async move { transport.send(payload).await }).catch_unwind();
+            let result = match select(pin!(attempt), limit).await {
+                Either::Left((Ok(result), _)) => result,
+                Either::Left((Err(_), _)) => Err(TransportError::new(
+                    TransportErrorKind::Panicked,
+                    "see the message of the panic on standard error",
+                )),
+                Either::Right(_) => Err(TransportError::new(
+                    TransportErrorKind::Timeout,
+                    std::format!("no answer within {timeout:?}"),
+                )),
+            };
+            Input::Response { id, result }
+        })
+    }
+
+    fn store(&self, StoreRequest { id, op }: StoreRequest) -> BoxFuture<'static, Input> {
+        let store = self.store.clone();
+        let unavailable = |message| StoreError { kind: StoreErrorKind::Unavailable, message };
+        Box::pin(async move {
+            let attempt = AssertUnwindSafe(async move {
+                match store {
+                    Some(store) => store.execute(op).await,
+                    None => Err(unavailable("there is no store".into())),
+                }
+            });
+            let result = attempt.catch_unwind().await;
+            Input::StoreReply {
+                id,
+                result: result.unwrap_or_else(|_| Err(unavailable("the store panicked".into()))),
+            }
+        })
+    }
+
+    fn tell(&mut self, event: AgentEvent) {
+        let now = self.runtime.now().instant;
+        match event {
+            AgentEvent::Rules(rules) => {
+                self.log.rules(now, rules.as_deref());
+                self.notices.rules(rules);
+            }
+            AgentEvent::Health(health) => self.log.health(now, &health),
+            AgentEvent::Error { stage, message } => {
+                let error = AgentError { stage, message };
+                self.log.error(now, &error);
+                self.notices.error(error);
+            }
+            AgentEvent::Flushed { id, mut report } => {
+                if let Some((reply, withheld)) = self.flushes.remove(&id) {
+                    for kind in Kind::ALL {
+                        report.pending[kind] += withheld[kind] as u64;
+                    }
+                    // Nobody waits any more.
+                    let _ = reply.send(report);
+                }
+            }
+        }
+    }
+
+    /// Records taken from the inbox that the core does not know yet.
+    fn transit(&self) -> ByKind<usize> {
+        let away = self.encoding.as_ref().map(|offloaded| offloaded.records).unwrap_or_default();
+        ByKind {
+            events: self.intake.events.len() + away.events,
+            metrics: self.intake.metrics.len() + away.metrics,
+        }
+    }
+
+    fn publish(&mut self) {
+        let shared = &self.presence.0;
+        shared.keep_dead_letters(self.core.take_dead_letters());
+        let snapshot = Arc::new(Snapshot::of(&self.core, self.transport.as_ref()));
+        let progress = Progress { snapshot, transit: self.transit(), told: self.told };
+        shared.inbox.publish(progress, &self.intake);
+    }
+
+    fn finish(mut self) {
+        self.publish();
+        let unserved = self.presence.0.inbox.close(true);
+        let mut report = self.report.unwrap_or_default();
+        for kind in Kind::ALL {
+            report.dropped[kind][DropReason::Closed] += unserved[kind];
+        }
+        let waiting = mem::take(&mut self.flushes).into_values().map(|(reply, _)| reply);
+        for reply in waiting.chain(self.closing.take().into_iter().flatten()) {
+            // Nobody waits any more.
+            let _ = reply.send(report);
+        }
+        self.notices.finish(&self.runtime, &self.presence.0.subscribers);
+    }
+}
+
+impl Control {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Flush { deadline, .. } | Self::Shutdown { deadline, .. } => Some(*deadline),
+            Self::RefreshRules | Self::CredentialsChanged | Self::Abandon => None,
+        }
+    }
+}
+
+impl Snapshot {
+    fn of(core: &Agent, transport: &dyn Transport) -> Self {
+        let mut stats = core.stats();
+        // A getter of the application's that panics costs this figure and nothing else.
+        stats.bytes_sent = catch_unwind(AssertUnwindSafe(|| transport.bytes_sent())).unwrap_or(0);
+        Self { stats, status: core.status(), pressure: core.pressure(), rules: core.rules().cloned() }
+    }
+}
+
+/// The driver's presence, as the handles see it: it ends with the driver, however that ends.
+struct Presence(Arc<Shared>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if self.0.inbox.close(false) != ByKind::default() {
+            tracing::error!(target: "guard_agent", "the runtime went away before the records were delivered");
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! Where the application's threads and the driver meet: one short lock around two queues.
+//!
+//! The wake-ups are those of a network card's interrupts: the driver takes everything at once, and as
+//! long as it finds something it comes back by timer with the wake-up disarmed; only when it found
+//! nothing is the next record to wake it. A busy caller therefore never pays for a wake-up, and an idle
+//! agent has no timer.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::vec::Vec;
+
+use futures_channel::oneshot;
+
+use super::handle::Snapshot;
+use super::item::{Item, TrySendError, TrySendErrorKind, by_kind};
+use crate::{
+    AgentConfig, ByKind, DropReason, HealthReason, Instant, Kind, OverflowPolicy, Report, SecurityEvent,
+    SecurityMetric, Stats, StatusLevel,
+};
+
+/// Records beyond the capacity that may wait for the driver under [`OverflowPolicy::Drop`]: the core is
+/// the one that gives up the oldest, but only once it has been handed the newest.
+const HANDOVER_RECORDS: usize = 1_024;
+/// The same in bytes.
+const HANDOVER_BYTES: usize = 1 << 20;
+/// A drained queue keeps room for that many records; a burst does not occupy memory for ever.
+const KEPT_CAPACITY: usize = 4_096;
+
+pub(crate) struct Inbox {
+    capacity: Weight,
+    policy: OverflowPolicy,
+    enabled: ByKind<bool>,
+    state: Mutex<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) events: Queue<SecurityEvent>,
+    pub(crate) metrics: Queue<SecurityMetric>,
+    phase: Phase,
+    driver: Option<Waker>,
+    /// Length of a queue that wakes the driver.
+    wake_at: usize,
+    controls: Vec<Control>,
+    /// Callers that wait for room.
+    waiting: Vec<Waker>,
+    snapshot: Arc<Snapshot>,
+}
+
+/// One kind's waiting records and their accounting. The length of the queue is the count.
+pub(crate) struct Queue<T> {
+    items: VecDeque<T>,
+    gauge: Gauge,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Gauge {
+    /// Approximate bytes of the queue.
+    bytes: usize,
+    /// What the queue may hold before the agent is full.
+    room: Weight,
+    /// Taken by the driver, not yet by the core.
+    transit: Weight,
+    losses: Losses,
+    /// The part of `losses` that the core's statistics include.
+    told: Losses,
+    /// Lost with the driver.
+    closed: u64,
+    /// Offered after the end.
+    refused: u64,
+}
+
+/// Records and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What the inbox gave up or refused so far, for the core to count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    pub(crate) overflow: u64,
+    pub(crate) invalid: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// A shutdown was asked for; the driver is still there.
+    Closing,
+    /// The driver ended as it was told to.
+    Closed,
+    /// The driver is gone without a shutdown.
+    Gone,
+}
+
+/// What the handle asks of the driver, beside taking records.
+pub(crate) enum Control {
+    Flush {
+        deadline: Instant,
+        reply: oneshot::Sender<Report>,
+    },
+    Shutdown {
+        deadline: Instant,
+        reply: oneshot::Sender<Report>,
+    },
+    RefreshRules,
+    CredentialsChanged,
+    /// The last handle is gone.
+    Abandon,
+}
+
+/// What the driver took. Given back empty, it lends its memory to the queues.
+#[derive(Default)]
+pub(crate) struct Intake {
+    pub(crate) events: VecDeque<SecurityEvent>,
+    pub(crate) metrics: VecDeque<SecurityMetric>,
+    /// Cumulative.
+    pub(crate) losses: ByKind<Losses>,
+    bytes: ByKind<usize>,
+}
+
+impl Intake {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.metrics.is_empty()
+    }
+
+    fn recycle(&mut self) {
+        if self.events.capacity() > KEPT_CAPACITY {
+            self.events = VecDeque::new();
+        }
+        if self.metrics.capacity() > KEPT_CAPACITY {
+            self.metrics = VecDeque::new();
+        }
+    }
+}
+
+/// What the driver tells after each step.
+pub(crate) struct Progress {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Records taken from the inbox that the core does not know yet.
+    pub(crate) transit: ByKind<usize>,
+    /// Losses that the core was told of.
+    pub(crate) told: ByKind<Losses>,
+}
+
+impl Inbox {
+    pub(crate) fn new(config: &AgentConfig, snapshot: Snapshot) -> Self {
+        let capacity = Weight { records: config.buffer_size, bytes: config.buffer_bytes };
+        Self {
+            capacity,
+            policy: config.buffer_overflow_policy,
+            enabled: ByKind {
+                events: config.enabled && config.enable_events,
+                metrics: config.enabled && config.enable_metrics,
+            },
+            state: Mutex::new(State {
+                events: Queue::new(capacity),
+                metrics: Queue::new(capacity),
+                phase: if config.enabled { Phase::Open } else { Phase::Closed },
+                driver: None,
+                wake_at: usize::MAX,
+                controls: Vec::new(),
+                waiting: Vec::new(),
+                snapshot: Arc::new(snapshot),
+            }),
+        }
+    }
+
+    /// Takes the record, or gives up what the policy says.
+    #[inline]
+    pub(crate) fn send<T: Item>(&self, item: T) {
+        if !self.enabled[T::KIND] {
+            return;
+        }
+        if item.validate().is_err() {
+            T::queue(&mut self.lock()).gauge.losses.invalid += 1;
+            return;
+        }
+        let bytes = item.approximate_size();
+        let slack = match self.policy {
+            OverflowPolicy::Drop => Weight { records: HANDOVER_RECORDS, bytes: HANDOVER_BYTES },
+            OverflowPolicy::Raise | OverflowPolicy::Block => Weight::default(),
+        };
+        loop {
+            let mut state = self.lock();
+            let open = state.phase == Phase::Open;
+            let queue = T::queue(&mut state);
+            if !open {
+                queue.gauge.refused += 1;
+                return;
+            }
+            if queue.fits(bytes, slack) || (self.policy == OverflowPolicy::Drop && queue.items.is_empty()) {
+                let waker = state.push(item, bytes);
+                drop(state);
+                return wake(waker);
+            }
+            queue.gauge.losses.overflow += 1;
+            match self.policy {
+                OverflowPolicy::Raise | OverflowPolicy::Block => return,
+                OverflowPolicy::Drop => {
+                    let oldest = queue.pop();
+                    // Freeing a record takes longer than all the rest here.
+                    drop(state);
+                    drop(oldest);
+                }
+            }
+        }
+    }
+
+    /// Takes the record if there is room; gives up nothing.
+    #[inline]
+    pub(crate) fn try_send<T: Item>(&self, record: T) -> Result<(), TrySendError<T>> {
+        if !self.enabled[T::KIND] {
+            return Err(TrySendError { kind: TrySendErrorKind::Disabled, record });
+        }
+        if let Err(error) = record.validate() {
+            T::queue(&mut self.lock()).gauge.losses.invalid += 1;
+            return Err(TrySendError { kind: TrySendErrorKind::Invalid(error), record });
+        }
+        let bytes = record.approximate_size();
+        let mut state = self.lock();
+        if state.phase != Phase::Open {
+            drop(state);
+            return Err(TrySendError { kind: TrySendErrorKind::Closed, record });
+        }
+        if !T::queue(&mut state).fits(bytes, Weight::default()) {
+            drop(state);
+            return Err(TrySendError { kind: TrySendErrorKind::Full, record });
+        }
+        let waker = state.push(record, bytes);
+        drop(state);
+        wake(waker);
+        Ok(())
+    }
+
+    /// Ready when a record of that size may find room, or when there will never be any.
+    pub(crate) fn poll_room<T: Item>(&self, record: &T, cx: &Context<'_>) -> Poll<()> {
+        let bytes = record.approximate_size();
+        let mut state = self.lock();
+        if state.phase != Phase::Open || T::queue(&mut state).fits(bytes, Weight::default()) {
+            return Poll::Ready(());
+        }
+        if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Asks the driver, past all records. False when there is no driver to ask.
+    pub(crate) fn control(&self, control: Control) -> bool {
+        let mut state = self.lock();
+        match (&control, state.phase) {
+            (_, Phase::Closed | Phase::Gone) => return false,
+            (Control::Shutdown { .. } | Control::Abandon, Phase::Open) => state.phase = Phase::Closing,
+            _ => {}
+        }
+        state.controls.push(control);
+        let driver = state.driver.take();
+        let waiting = if state.phase == Phase::Open { Vec::new() } else { mem::take(&mut state.waiting) };
+        drop(state);
+        wake(driver);
+        waiting.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    /// For the driver: ready when a control waits, or records to the number of `wake_at` do.
+    pub(crate) fn poll_ready(&self, wake_at: usize, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if !state.controls.is_empty() || state.events.len().max(state.metrics.len()) >= wake_at {
+            return Poll::Ready(());
+        }
+        state.wake_at = wake_at;
+        if !state.driver.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.driver = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// For the driver: what was asked so far.
+    pub(crate) fn take_controls(&self) -> Vec<Control> {
+        mem::take(&mut self.lock().controls)
+    }
+
+    /// For the driver: everything that waits, in exchange for an empty `intake`.
+    pub(crate) fn drain(&self, intake: &mut Intake) {
+        debug_assert!(intake.is_empty(), "what was taken before goes first");
+        intake.recycle();
+        let mut state = self.lock();
+        state.wake_at = usize::MAX;
+        mem::swap(&mut state.events.items, &mut intake.events);
+        mem::swap(&mut state.metrics.items, &mut intake.metrics);
+        for (kind, records) in [(Kind::Event, intake.events.len()), (Kind::Metric, intake.metrics.len())] {
+            let gauge = state.gauge_mut(kind);
+            intake.losses[kind] = gauge.losses;
+            intake.bytes[kind] = mem::take(&mut gauge.bytes);
+            gauge.transit = Weight { records, bytes: intake.bytes[kind] };
+            gauge.room = gauge.room.minus(gauge.transit);
+        }
+    }
+
+    /// For the driver: where everything stands after a step.
+    pub(crate) fn publish(&self, progress: Progress, intake: &Intake) {
+        let Progress { snapshot, transit, told } = progress;
+        let mut state = self.lock();
+        for kind in Kind::ALL {
+            let held = Weight {
+                records: saturating(snapshot.stats.records[kind].pending),
+                bytes: saturating(snapshot.stats.memory_bytes),
+            };
+            // In full until the last of them is encoded: an upper bound is all that is needed.
+            let bytes = if transit[kind] == 0 { 0 } else { intake.bytes[kind] };
+            let gauge = state.gauge_mut(kind);
+            gauge.transit = Weight { records: transit[kind], bytes };
+            gauge.told = told[kind];
+            gauge.room = self.capacity.minus(held).minus(gauge.transit);
+        }
+        let old = mem::replace(&mut state.snapshot, snapshot);
+        let waiting = if state.events.has_room() || state.metrics.has_room() {
+            mem::take(&mut state.waiting)
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        drop(old);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// For the driver: its end, `orderly` after a shutdown. What nobody will take any more is counted and
+    /// answered.
+    pub(crate) fn close(&self, orderly: bool) -> ByKind<u64> {
+        let mut left = Intake::default();
+        let mut unserved = ByKind::default();
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Closed | Phase::Gone) {
+            return unserved;
+        }
+        state.phase = if orderly { Phase::Closed } else { Phase::Gone };
+        mem::swap(&mut state.events.items, &mut left.events);
+        mem::swap(&mut state.metrics.items, &mut left.metrics);
+        for (kind, records) in [(Kind::Event, left.events.len()), (Kind::Metric, left.metrics.len())] {
+            let gauge = state.gauge_mut(kind);
+            unserved[kind] = (records + gauge.transit.records) as u64;
+            gauge.closed += unserved[kind];
+            gauge.transit = Weight::default();
+            gauge.bytes = 0;
+        }
+        let controls = mem::take(&mut state.controls);
+        let waiting = mem::take(&mut state.waiting);
+        let driver = state.driver.take();
+        drop(state);
+        drop((left, controls, driver));
+        waiting.into_iter().for_each(Waker::wake);
+        unserved
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.lock().snapshot)
+    }
+
+    /// The statistics of this very moment: the core's, and what it does not know yet.
+    pub(crate) fn stats(&self) -> Stats {
+        let state = self.lock();
+        let snapshot = Arc::clone(&state.snapshot);
+        let gauges = by_kind(|kind| (state.len(kind), *state.gauge(kind)));
+        let gone = state.phase == Phase::Gone;
+        drop(state);
+
+        let mut stats = snapshot.stats.clone();
+        for kind in Kind::ALL {
+            let (waiting, gauge) = gauges[kind];
+            let pending = (waiting + gauge.transit.records) as u64;
+            let overflow = gauge.losses.overflow - gauge.told.overflow;
+            let ledger = &mut stats.records[kind];
+            ledger.accepted += pending + overflow + gauge.closed;
+            ledger.pending += pending;
+            ledger.dropped[DropReason::Overflow] += overflow;
+            ledger.dropped[DropReason::Closed] += gauge.closed;
+            ledger.invalid += gauge.losses.invalid - gauge.told.invalid;
+            ledger.refused += gauge.refused;
+        }
+        if gone {
+            stats.health.level = StatusLevel::Failed;
+            stats.health.reasons.push(HealthReason::DriverGone);
+        }
+        stats
+    }
+
+    /// Fill level, records or bytes of either kind, whichever is highest, in permille of the capacity.
+    pub(crate) fn fill_permille(&self) -> u16 {
+        let state = self.lock();
+        let used = by_kind(|kind| (state.len(kind), state.gauge(kind).bytes, state.gauge(kind).room));
+        drop(state);
+        let permille = |used: usize, room: usize, capacity: usize| {
+            let taken = capacity.saturating_sub(room).saturating_add(used).min(capacity);
+            u16::try_from(taken.saturating_mul(1_000) / capacity.max(1)).unwrap_or(1_000)
+        };
+        let fill = |kind| {
+            let (records, bytes, room): (usize, usize, Weight) = used[kind];
+            permille(records, room.records, self.capacity.records).max(permille(
+                bytes,
+                room.bytes,
+                self.capacity.bytes,
+            ))
+        };
+        fill(Kind::Event).max(fill(Kind::Metric))
+    }
+
+    /// Nothing that runs under the lock can panic; if it did, the counters are still the best there is.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    #[inline]
+    fn push<T: Item>(&mut self, item: T, bytes: usize) -> Option<Waker> {
+        let queue = T::queue(self);
+        queue.items.push_back(item);
+        queue.gauge.bytes += bytes;
+        if queue.items.len() < self.wake_at {
+            return None;
+        }
+        self.wake_at = usize::MAX;
+        self.driver.take()
+    }
+
+    fn len(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Event => self.events.len(),
+            Kind::Metric => self.metrics.len(),
+        }
+    }
+
+    fn gauge(&self, kind: Kind) -> &Gauge {
+        match kind {
+            Kind::Event => &self.events.gauge,
+            Kind::Metric => &self.metrics.gauge,
+        }
+    }
+
+    fn gauge_mut(&mut self, kind: Kind) -> &mut Gauge {
+        match kind {
+            Kind::Event => &mut self.events.gauge,
+            Kind::Metric => &mut self.metrics.gauge,
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    fn new(room: Weight) -> Self {
+        Self { items: VecDeque::new(), gauge: Gauge { room, ..Gauge::default() } }
+    }
+
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn fits(&self, bytes: usize, slack: Weight) -> bool {
+        self.items.len() < self.gauge.room.records + slack.records
+            && self.gauge.bytes + bytes <= self.gauge.room.bytes + slack.bytes
+    }
+
+    fn has_room(&self) -> bool {
+        self.fits(0, Weight::default())
+    }
+}
+
+impl<T: Item> Queue<T> {
+    fn pop(&mut self) -> Option<T> {
+        let oldest = self.items.pop_front()?;
+        self.gauge.bytes = self.gauge.bytes.saturating_sub(oldest.approximate_size());
+        Some(oldest)
+    }
+}
+
+impl Weight {
+    fn minus(self, other: Self) -> Self {
+        Self {
+            records: self.records.saturating_sub(other.records),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+}
+
+fn saturating(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+#[inline]
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,68 @@
+use std::collections::BTreeMap;
+use std::string::ToString;
+use std::time::Duration;
+use std::vec::Vec;
+
+use super::AgentError;
+use crate::{Health, Instant, RulesDocument, StatusLevel};
+
+/// A message of one kind is logged at most that often. What is suppressed is counted in the next one.
+///
+/// Nothing is ever logged per record or per request that went well, so that a subscriber that turns
+/// log records into events comes to rest.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The agent's own messages, all under the target `guard_agent`.
+#[derive(Debug, Default)]
+pub(super) struct Log(BTreeMap<&'static str, Gate>);
+
+#[derive(Debug, Default)]
+struct Gate {
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Log {
+    pub(super) fn error(&mut self, now: Instant, error: &AgentError) {
+        if let Some(suppressed) = self.admit(error.stage.as_str(), now) {
+            let stage = error.stage.as_str();
+            tracing::warn!(target: "guard_agent", stage, suppressed, "{}", error.message);
+        }
+    }
+
+    pub(super) fn health(&mut self, now: Instant, health: &Health) {
+        let Some(suppressed) = self.admit("health", now) else { return };
+        let reasons = || health.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        match health.level {
+            StatusLevel::Healthy => tracing::info!(target: "guard_agent", suppressed, "healthy"),
+            StatusLevel::Degraded => {
+                tracing::warn!(target: "guard_agent", suppressed, "degraded: {}", reasons());
+            }
+            StatusLevel::Failed => {
+                tracing::error!(target: "guard_agent", suppressed, "failed: {}", reasons())
+            }
+        }
+    }
+
+    pub(super) fn rules(&mut self, now: Instant, rules: Option<&RulesDocument>) {
+        let Some(suppressed) = self.admit("rules", now) else { return };
+        match rules {
+            Some(RulesDocument { rules, .. }) => {
+                let (id, version) = (rules.rule_id.as_str(), rules.version);
+                tracing::info!(target: "guard_agent", suppressed, id, version, "rules changed");
+            }
+            None => tracing::warn!(target: "guard_agent", suppressed, "rules expired"),
+        }
+    }
+
+    /// How many messages of that kind were suppressed since the last one, if this one may be logged.
+    fn admit(&mut self, kind: &'static str, now: Instant) -> Option<u64> {
+        let gate = self.0.entry(kind).or_default();
+        if gate.last.is_some_and(|last| now.since(last) < INTERVAL) {
+            gate.suppressed += 1;
+            return None;
+        }
+        gate.last = Some(now);
+        Some(std::mem::take(&mut gate.suppressed))
+    }
+}

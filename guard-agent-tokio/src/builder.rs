@@ -1,0 +1,190 @@
+use std::fmt;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use guard_agent_proto::shell::{
+    AgentError, Handle, Hooks, LaunchError, Store, Transport, install_id, launch,
+};
+use guard_agent_proto::{AgentConfig, ConfigError, SecurityEvent, SecurityMetric};
+
+use crate::runtime::Clock;
+use crate::{Agent, HttpError, HttpOptions, HttpTransport};
+
+/// Puts an agent together: made by [`Agent::builder`], ended by [`start`](Self::start).
+#[must_use = "an agent runs only once it is started"]
+pub struct AgentBuilder {
+    config: AgentConfig,
+    hooks: Hooks,
+    http: HttpOptions,
+    transport: Option<Arc<dyn Transport>>,
+    store: Option<Arc<dyn Store>>,
+}
+
+impl AgentBuilder {
+    pub(crate) fn new(config: AgentConfig) -> Self {
+        Self { config, hooks: Hooks::new(), http: HttpOptions::new(), transport: None, store: None }
+    }
+
+    /// Calls `hook` when something fails, at most once per episode and stage; replaces an earlier hook.
+    ///
+    /// It runs on a thread for blocking work, one call at a time: it may block (later calls wait), it may
+    /// panic, and it may use the agent.
+    pub fn on_error(mut self, hook: impl Fn(&AgentError) + Send + Sync + 'static) -> Self {
+        self.hooks.on_error(hook);
+        self
+    }
+
+    /// Passes every event through `process` before it is redacted and encoded: it may change the event,
+    /// or return `None` to filter it out. Several processors run in the order they were added.
+    ///
+    /// It runs on a thread for blocking work, never on the one that sends. A panic costs the event, which
+    /// is counted under [`DropReason::Processor`](crate::DropReason::Processor).
+    ///
+    /// ```
+    /// # use guard_agent_tokio::{Agent, AgentConfig};
+    /// # fn build(config: AgentConfig) {
+    /// let builder = Agent::builder(config)
+    ///     .event_processor(|event| (event.endpoint.as_deref() != Some("/health")).then_some(event))
+    ///     .event_processor(|event| Some(event.metadata("region", "eu-west-1")));
+    /// # }
+    /// ```
+    pub fn event_processor(
+        mut self,
+        process: impl Fn(SecurityEvent) -> Option<SecurityEvent> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.event_processor(process);
+        self
+    }
+
+    /// Passes every metric through `process`; see [`event_processor`](Self::event_processor).
+    pub fn metric_processor(
+        mut self,
+        process: impl Fn(SecurityMetric) -> Option<SecurityMetric> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.metric_processor(process);
+        self
+    }
+
+    /// Reaches the platform with these options; without effect on a transport of one's own.
+    pub fn http(mut self, options: HttpOptions) -> Self {
+        self.http = options;
+        self
+    }
+
+    /// Delivers through `transport` instead of HTTP.
+    ///
+    /// The agent limits the time of each call, and a panic counts as a failed attempt. A call must not
+    /// block its thread.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Journals to `store`.
+    #[doc(hidden)]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Starts the agent on the current tokio runtime.
+    ///
+    /// With `enabled = false` it starts nothing, needs no runtime, and gives an agent that ignores what
+    /// it is sent.
+    ///
+    /// # Errors
+    ///
+    /// There is no tokio runtime, its timer is off, or the configuration cannot be used: see
+    /// [`StartError`].
+    pub fn start(self) -> Result<Agent, StartError> {
+        if !self.config.enabled {
+            return Ok(Agent::disabled(Handle::disabled(&self.config)));
+        }
+        let tokio = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        // There is no other way to ask.
+        catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).map_err(|_| StartError::NoTimer)?;
+
+        let (transport, http): (Arc<dyn Transport>, _) = match self.transport {
+            Some(transport) => (transport, None),
+            None => {
+                let install_id = install_id(self.config.install_id.as_deref());
+                let http = Arc::new(HttpTransport::new(&self.config, &install_id, &self.http)?);
+                (Arc::<HttpTransport>::clone(&http), Some(http))
+            }
+        };
+        let clock = Clock::start();
+        let (handle, driver) = launch(&self.config, clock, transport, self.store, self.hooks)?;
+        tokio.spawn(driver);
+        Ok(Agent::running(handle, clock, http, tokio))
+    }
+}
+
+impl fmt::Debug for AgentBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentBuilder")
+            .field("config", &self.config)
+            .field("hooks", &self.hooks)
+            .field("http", &self.http)
+            .field("transport", &self.transport.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an agent did not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartError {
+    /// `start` was called outside a tokio runtime.
+    NoRuntime,
+    /// The runtime was built without `enable_time` (or `enable_all`).
+    NoTimer,
+    /// The configuration cannot be used: every problem with the name of its field.
+    Config(ConfigError),
+    /// HTTP cannot be set up.
+    Http(HttpError),
+    /// The operating system gave no randomness.
+    Randomness(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRuntime => f.write_str(
+                "there is no tokio runtime here: start the agent inside one, or enter it with `Handle::enter`",
+            ),
+            Self::NoTimer => f.write_str("the tokio runtime has no timer: build it with `enable_time`"),
+            Self::Config(error) => error.fmt(f),
+            Self::Http(error) => error.fmt(f),
+            Self::Randomness(error) => write!(f, "no randomness from the operating system: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Http(error) => Some(error),
+            Self::NoRuntime | Self::NoTimer | Self::Randomness(_) => None,
+        }
+    }
+}
+
+impl From<HttpError> for StartError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Config(error) => Self::Config(error),
+            HttpError::Tls(_) => Self::Http(error),
+        }
+    }
+}
+
+impl From<LaunchError> for StartError {
+    fn from(error: LaunchError) -> Self {
+        match error {
+            LaunchError::Config(error) => Self::Config(error),
+            LaunchError::Randomness(error) => Self::Randomness(error),
+        }
+    }
+}
