@@ -89,7 +89,7 @@ fn pass<T: Item>(
         let processed = processors.iter().try_fold(record, |record, process| process(record));
         let processed = processed.ok_or(DropReason::Filtered)?;
         processed.validate().map_err(|_| DropReason::Processor)?;
-        encode(&processed).map_err(|error| error.reason)
+        encode(&processed).map_err(|error| error.reason())
     }));
     attempt.unwrap_or(Err(DropReason::Processor))
 }
