@@ -124,6 +124,7 @@ pub fn launch<R: Runtime>(
         next_flush: 0,
         closing: None,
         report: None,
+        answers: Vec::new(),
         notices: Notices::new(hooks.error),
         timer: None,
         log: Log::default(),
@@ -169,6 +170,8 @@ struct Driver<R> {
     closing: Option<Vec<oneshot::Sender<Report>>>,
     /// How the shutdown ended.
     report: Option<Report>,
+    /// Given once the statistics that go with them are published.
+    answers: Vec<(oneshot::Sender<Report>, Report)>,
 
     notices: Notices,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
@@ -490,8 +493,7 @@ impl<R: Runtime> Driver<R> {
                     for kind in Kind::ALL {
                         report.pending[kind] += withheld[kind] as u64;
                     }
-                    // Nobody waits any more.
-                    let _ = reply.send(report);
+                    self.answers.push((reply, report));
                 }
             }
         }
@@ -512,18 +514,19 @@ impl<R: Runtime> Driver<R> {
         let snapshot = Arc::new(Snapshot::of(&self.core, self.transport.as_ref()));
         let progress = Progress { snapshot, transit: self.transit(), told: self.told };
         shared.inbox.publish(progress, &self.intake);
+        for (reply, report) in self.answers.drain(..) {
+            // Nobody may wait any more.
+            let _ = reply.send(report);
+        }
     }
 
     fn finish(mut self) {
         self.publish();
-        let unserved = self.presence.0.inbox.close(true);
-        let mut report = self.report.unwrap_or_default();
-        for kind in Kind::ALL {
-            report.dropped[kind][DropReason::Closed] += unserved[kind];
-        }
-        let waiting = mem::take(&mut self.flushes).into_values().map(|(reply, _)| reply);
-        for reply in waiting.chain(self.closing.take().into_iter().flatten()) {
-            // Nobody waits any more.
+        self.presence.0.inbox.close(true);
+        let report = self.report.unwrap_or_default();
+        let flushes = mem::take(&mut self.flushes).into_values().map(|(reply, _)| reply);
+        for reply in flushes.chain(self.closing.take().into_iter().flatten()) {
+            // Nobody may wait any more.
             let _ = reply.send(report);
         }
         self.notices.finish(&self.runtime, &self.presence.0.subscribers);

@@ -196,12 +196,16 @@ impl Handle {
         let before = shared.inbox.stats();
         shared.inbox.control(control);
         async move {
-            match select(answer, pin!(guard)).await {
-                Either::Left((Ok(report), _)) => report,
-                // No driver, or a stuck one: the accounting knows all the same.
-                Either::Left((Err(oneshot::Canceled), _)) | Either::Right(_) => {
-                    report_since(&before, &shared.inbox.stats())
-                }
+            let answer = match select(answer, pin!(guard)).await {
+                Either::Left((answer, _)) => answer.ok(),
+                Either::Right(_) => None,
+            };
+            // Counted from the call on, which is earlier than the moment the core heard of it; and without
+            // a driver, or with a stuck one, the accounting knows all the same.
+            let since = report_since(&before, &shared.inbox.stats());
+            match answer {
+                Some(Report { pending, persisted, .. }) => Report { pending, persisted, ..since },
+                None => since,
             }
         }
     }
