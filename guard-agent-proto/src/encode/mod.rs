@@ -14,14 +14,13 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use self::names::Names;
 use self::redact::Redactor;
 use self::text::TextRedactor;
 use crate::model::FIELDS;
+use crate::rng::Rng;
 use crate::text::Text;
 use crate::{
     AgentConfig, ConfigError, DropReason, IpAddress, IpPrivacy, Kind, Record, Secret, SecurityEvent,
@@ -54,7 +53,7 @@ pub struct Encoder {
     sample_rates: BTreeMap<String, f64>,
     informational: Vec<String>,
     max_bytes: usize,
-    rng: ChaCha8Rng,
+    rng: Rng,
     /// Reused, so that a record costs one allocation of its exact size.
     scratch: Vec<u8>,
 }
@@ -125,7 +124,7 @@ impl Encoder {
             sample_rates: config.sample_rates.clone(),
             informational: config.informational_event_types.clone(),
             max_bytes: crate::wire::record_budget(config),
-            rng: ChaCha8Rng::from_seed(seed),
+            rng: Rng::new(seed),
             scratch: Vec::new(),
         })
     }
@@ -147,11 +146,7 @@ impl Encoder {
             return Err(EncodeError::NotFinite { field: "response_time" });
         }
         let attack = !self.informational.iter().any(|informational| informational == event_type);
-        let key = event.idempotency_key.unwrap_or_else(|| {
-            let mut bytes = [0; 16];
-            self.rng.fill_bytes(&mut bytes);
-            uuid::Builder::from_random_bytes(bytes).into_uuid()
-        });
+        let key = event.idempotency_key.unwrap_or_else(|| self.rng.uuid());
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
         self.write_event(&mut out, event, key);
@@ -289,7 +284,7 @@ fn number(out: &mut Vec<u8>, number: Option<f64>) {
 }
 
 /// Uniform in [0, 1).
-fn unit_interval(rng: &mut ChaCha8Rng) -> f64 {
+fn unit_interval(rng: &mut Rng) -> f64 {
     f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 

@@ -284,29 +284,6 @@ fn encoding_again_changes_nothing() {
     }
 }
 
-/// The event that a record holds.
 fn read_back(record: &Record) -> SecurityEvent {
-    let Value::Object(mut sent) = serde_json::from_slice(record.json()).unwrap() else { panic!("no object") };
-    let mut take = |name: &str| sent.remove(name).unwrap();
-    let text = |value: Value| value.as_str().map(|text| Text::Owned(String::from(text)));
-    let members = |value: Value| value.as_object().unwrap().clone().into_iter().collect();
-    let mut event = SecurityEvent::new("", text(take("timestamp")).unwrap().parse().unwrap());
-    event.idempotency_key = text(take("idempotency_key")).map(|key| key.parse().unwrap());
-    event.event_type = text(take("event_type")).unwrap();
-    event.ip_address = IpAddress::Text(text(take("ip_address")).unwrap());
-    event.country = text(take("country"));
-    event.user_agent = text(take("user_agent"));
-    event.action_taken = text(take("action_taken")).unwrap();
-    event.reason = text(take("reason")).unwrap();
-    event.endpoint = text(take("endpoint"));
-    event.method = text(take("method"));
-    event.status_code = take("status_code").as_i64();
-    event.response_time = take("response_time").as_f64();
-    event.decorator_type = text(take("decorator_type"));
-    event.rule_type = text(take("rule_type"));
-    event.pattern_matched = text(take("pattern_matched"));
-    event.handler_name = text(take("handler_name"));
-    event.metadata = members(take("metadata"));
-    event.extra = members(Value::Object(sent));
-    event
+    serde_json::from_slice(record.json()).unwrap()
 }
