@@ -505,17 +505,15 @@ fn batch(kind: Kind, count: usize) -> Arc<Batch> {
         Input::Flush { id: FlushId::from_u64(1), deadline: guard_agent_proto::Instant::FAR_FUTURE },
     );
     for _ in 0..100 {
-        match agent.poll_output() {
-            Output::Send(request) => {
-                if let Payload::Batch(batch) = request.payload {
-                    return batch;
-                }
-            }
-            Output::Idle { deadline, .. } => {
-                now.instant = deadline;
-                agent.handle_input(now, Input::Timeout);
-            }
-            other => panic!("{other:?}"),
+        let output = agent.poll_output();
+        if let Output::Send(request) = &output
+            && let Payload::Batch(batch) = &request.payload
+        {
+            return Arc::clone(batch);
+        }
+        if let Output::Idle { deadline, .. } = output {
+            now.instant = deadline;
+            agent.handle_input(now, Input::Timeout);
         }
     }
     panic!("no batch")

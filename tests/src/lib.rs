@@ -3,3 +3,4 @@
 
 pub mod collector;
 pub mod fuzz;
+pub mod pipe;

@@ -1,0 +1,147 @@
+use std::io::{self, BufRead, Read as _};
+
+use guard_agent_proto::{SecurityEvent, SecurityMetric, Timestamp};
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
+
+/// Longest line, in bytes. The platform takes no body above 256 KiB.
+const LONGEST: usize = 1 << 20;
+
+/// A valid line.
+#[derive(Debug, PartialEq)]
+pub enum Line {
+    /// `{"kind":"event", …}`
+    Event(Box<SecurityEvent>),
+    /// `{"kind":"metric", …}`
+    Metric(SecurityMetric),
+    /// `{"kind":"flush"}`
+    Flush,
+}
+
+impl Line {
+    /// Reads a line. `now` becomes the timestamp of a record that has none.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not valid, in one line.
+    pub fn parse(line: &[u8], now: Timestamp) -> Result<Self, String> {
+        let mut object: Map<String, Value> =
+            serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let kind = object.remove("kind").ok_or("`kind` is missing")?;
+        if !object.contains_key("timestamp") {
+            object.insert("timestamp".into(), serde_json::to_value(now).map_err(|error| error.to_string())?);
+        }
+        match kind.as_str() {
+            Some("event") => SecurityEvent::deserialize(Value::Object(object)).map(Box::new).map(Self::Event),
+            Some("metric") => SecurityMetric::deserialize(Value::Object(object)).map(Self::Metric),
+            Some("flush") => Ok(Self::Flush),
+            Some(_) | None => return Err(r#"`kind` must be "event", "metric" or "flush""#.into()),
+        }
+        .map_err(|error| error.to_string())
+    }
+}
+
+/// Gives every line with its number to `take` until that answers false. Blank lines are skipped.
+pub(super) fn read(mut input: impl BufRead, mut take: impl FnMut(u64, Result<Line, String>) -> bool) {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let parsed = match next(&mut input, &mut line) {
+            Ok(Next::End) => return,
+            Ok(Next::Line) if line.trim_ascii().is_empty() => continue,
+            Ok(Next::Line) => Line::parse(&line, Timestamp::now()),
+            Ok(Next::TooLong) => Err(format!("longer than {LONGEST} bytes")),
+            Err(error) => {
+                take(number, Err(format!("reading failed: {error}")));
+                return;
+            }
+        };
+        if !take(number, parsed) {
+            return;
+        }
+    }
+}
+
+enum Next {
+    Line,
+    TooLong,
+    End,
+}
+
+fn next(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Next> {
+    let limit = LONGEST as u64 + 1;
+    if input.take(limit).read_until(b'\n', line)? == 0 {
+        return Ok(Next::End);
+    }
+    if line.ends_with(b"\n") || line.len() <= LONGEST {
+        return Ok(Next::Line);
+    }
+    input.skip_until(b'\n')?;
+    Ok(Next::TooLong)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix_micros(1_000_000);
+
+    #[test]
+    fn records_are_filled_in_and_otherwise_as_given() {
+        let key = "3b241101-e2bb-4255-8caf-4136c566a962";
+        let line = format!(r#"{{"kind":"event","event_type":"ip_banned","idempotency_key":"{key}","x":1}}"#);
+        let Line::Event(event) = Line::parse(line.as_bytes(), NOW).unwrap() else { panic!() };
+        assert_eq!((event.timestamp, event.event_type.as_ref()), (NOW, "ip_banned"));
+        assert_eq!(event.idempotency_key.unwrap().to_string(), key);
+        assert_eq!(serde_json::to_value(&event.extra).unwrap(), serde_json::json!({"x": 1}));
+
+        let line =
+            r#"{"kind":"metric","metric_type":"error_rate","value":0.5,"timestamp":"1970-01-01T00:00:02Z"}"#;
+        let Line::Metric(metric) = Line::parse(line.as_bytes(), NOW).unwrap() else { panic!() };
+        assert_eq!(metric.timestamp, Timestamp::from_unix_micros(2_000_000));
+
+        assert_eq!(Line::parse(br#"{"kind":"flush"}"#, NOW), Ok(Line::Flush));
+    }
+
+    #[test]
+    fn an_invalid_line_says_what_is_wrong() {
+        let cases = [
+            ("", "EOF"),
+            ("[]", "map"),
+            ("{}", "`kind` is missing"),
+            (r#"{"kind":1}"#, "`kind` must be"),
+            (r#"{"kind":"trace"}"#, "`kind` must be"),
+            (r#"{"kind":"event"}"#, "event_type"),
+            (r#"{"kind":"event","event_type":"a","status_code":"x"}"#, "status_code"),
+            (r#"{"kind":"event","event_type":"a","timestamp":"soon"}"#, "timestamp"),
+            (r#"{"kind":"metric","metric_type":"weather","value":1}"#, "metric_type"),
+            (r#"{"kind":"metric","metric_type":"error_rate","value":null}"#, "value"),
+            (r#"{"kind":"metric","metric_type":"error_rate","value":NaN}"#, "expected"),
+        ];
+        for (line, reason) in cases {
+            let error = Line::parse(line.as_bytes(), NOW).unwrap_err();
+            assert!(error.contains(reason), "{line}: {error}");
+        }
+        assert!(Line::parse(b"{\"kind\":\"\xff\"}", NOW).is_err());
+    }
+
+    #[test]
+    fn lines_are_numbered_and_a_bad_one_does_not_stop_the_rest() {
+        let flush = r#"{"kind":"flush"}"#;
+        let input = format!("{flush}\n\nnonsense\n{}\n{flush}\r\n{flush}", "x".repeat(LONGEST + 1));
+        let mut seen = Vec::new();
+        read(input.as_bytes(), |number, line| {
+            seen.push((number, line.is_ok()));
+            true
+        });
+        assert_eq!(seen, [(1, true), (3, false), (4, false), (5, true), (6, true)]);
+
+        let mut taken = 0;
+        read(input.as_bytes(), |_, _| {
+            taken += 1;
+            taken < 2
+        });
+        assert_eq!(taken, 2);
+    }
+}

@@ -1,0 +1,155 @@
+//! The agent as a pipe: JSON lines on standard input go through an agent. What the tool of every runtime
+//! shares; a runtime adds its clock, its signals and the start of its agent.
+//!
+//! ```text
+//! pipe-tokio --endpoint URL --api-key KEY [--project-id ID] [--config FILE] [--set KEY=VALUE]…
+//!            [--shutdown-timeout SECONDS] [--stats-every SECONDS]
+//! ```
+//!
+//! A line is `{"kind":"event", …}` or `{"kind":"metric", …}` with the fields of the model, or
+//! `{"kind":"flush"}`. The last line on standard output is the statistics object. Exit code 0: nothing
+//! lost and nothing invalid; 2: bad flags or configuration; 3: something was lost; 4: nothing was lost,
+//! but there were invalid lines.
+
+mod line;
+mod options;
+mod report;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
+use guard_agent_proto::Stats;
+use guard_agent_proto::shell::Handle;
+use tokio::sync::mpsc;
+
+pub use self::line::Line;
+pub use self::options::{Options, UsageError};
+
+/// Lines that are read ahead of the agent.
+const READ_AHEAD: usize = 64;
+
+/// Begins to read standard input, in a thread of its own, so that no runtime ever waits for it.
+#[must_use]
+pub fn open() -> (Lines, Report) {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    let report = Report::default();
+    let rejected = report.clone();
+    thread::spawn(move || {
+        line::read(io::stdin().lock(), |number, line| match line {
+            Ok(line) => sender.blocking_send((number, line)).is_ok(),
+            Err(reason) => {
+                rejected.invalid(number, &reason);
+                true
+            }
+        });
+    });
+    (Lines { receiver, report: report.clone() }, report)
+}
+
+/// The valid lines of the input.
+#[derive(Debug)]
+pub struct Lines {
+    receiver: mpsc::Receiver<(u64, Line)>,
+    report: Report,
+}
+
+impl Lines {
+    /// Hands line after line to the agent until the input or `stop` ends. While the agent is full it
+    /// waits, and with it, by and by, whoever writes to the pipe. `flush` is called for lines that ask
+    /// for it.
+    pub async fn feed(mut self, agent: &Handle, flush: impl Fn(), stop: impl Future<Output = ()> + Send) {
+        let stop = stop.shared();
+        loop {
+            // `stop` comes first, or input that never pauses would keep it from being seen.
+            let line = match select(stop.clone(), pin!(self.receiver.recv())).await {
+                Either::Left(_) => break,
+                Either::Right((Some(line), _)) => line,
+                Either::Right((None, _)) => return,
+            };
+            self.hand_over(line, agent, &flush, stop.clone()).await;
+        }
+        // What was read before the end is still offered, without waiting.
+        self.receiver.close();
+        while let Some(line) = self.receiver.recv().await {
+            self.hand_over(line, agent, &flush, stop.clone()).await;
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        (number, line): (u64, Line),
+        agent: &Handle,
+        flush: &impl Fn(),
+        stop: impl Future<Output = ()> + Send,
+    ) {
+        let refusal = match line {
+            Line::Event(event) => agent.send_event_within(*event, stop).await.err().map(|error| error.kind),
+            Line::Metric(metric) => {
+                agent.send_metric_within(metric, stop).await.err().map(|error| error.kind)
+            }
+            Line::Flush => {
+                flush();
+                None
+            }
+        };
+        if let Some(reason) = refusal {
+            self.report.not_taken(number, reason);
+        }
+    }
+}
+
+/// Tells what became of the lines.
+#[derive(Clone, Debug, Default)]
+pub struct Report(Arc<Rejected>);
+
+#[derive(Debug, Default)]
+struct Rejected {
+    invalid: AtomicU64,
+    not_taken: AtomicU64,
+}
+
+impl Report {
+    fn invalid(&self, line: u64, reason: &str) {
+        self.0.invalid.fetch_add(1, Ordering::Relaxed);
+        tell(format_args!("line {line}: {reason}"));
+    }
+
+    fn not_taken(&self, line: u64, reason: impl Display) {
+        self.0.not_taken.fetch_add(1, Ordering::Relaxed);
+        tell(format_args!("line {line} was not taken: {reason}"));
+    }
+
+    /// Prints the statistics object.
+    pub fn print(&self, stats: &Stats) {
+        let line = report::stats_line(stats, self.0.invalid.load(Ordering::Relaxed));
+        // There is nobody left to tell that standard output is closed.
+        let _ = writeln!(io::stdout(), "{line}");
+    }
+
+    /// Prints the last line and decides the exit code.
+    #[must_use]
+    pub fn finish(&self, stats: &Stats) -> ExitCode {
+        self.print(stats);
+        let [invalid, not_taken] = [&self.0.invalid, &self.0.not_taken].map(|n| n.load(Ordering::Relaxed));
+        ExitCode::from(report::exit_code(stats, invalid, not_taken))
+    }
+}
+
+/// Tells what keeps the pipe from starting.
+#[must_use]
+pub fn refuse(error: impl Display) -> ExitCode {
+    tell(error);
+    ExitCode::from(2)
+}
+
+/// Tells something on standard error, in one line.
+pub fn tell(what: impl Display) {
+    let _ = writeln!(io::stderr(), "pipe: {what}");
+}

@@ -1,0 +1,171 @@
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::time::Duration;
+
+use guard_agent_proto::{AgentConfig, AgentConfigBuilder};
+use lexopt::{Arg, ValueExt as _};
+
+/// What the flags say.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// From `--config`, the flags for single fields, and `--set`.
+    pub config: AgentConfig,
+    /// `--shutdown-timeout`: deadline of the final flush; 10 s by default.
+    pub shutdown_timeout: Duration,
+    /// `--stats-every`: how often to print the statistics.
+    pub stats_every: Option<Duration>,
+}
+
+/// Flags or a configuration that cannot be used, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Options {
+    /// Reads the flags of this process.
+    ///
+    /// # Errors
+    ///
+    /// See [`Options::parse`].
+    pub fn from_env() -> Result<Self, UsageError> {
+        Self::parse(std::env::args_os().skip(1))
+    }
+
+    /// Reads flags, without the name of the program.
+    ///
+    /// # Errors
+    ///
+    /// A flag that is unknown, not supported yet or lacks its value; a file that cannot be read; a
+    /// configuration that is not valid.
+    pub fn parse(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, UsageError> {
+        let mut args = lexopt::Parser::from_args(args);
+        let mut file = None;
+        let mut fields = Vec::new();
+        let mut shutdown_timeout = Duration::from_secs(10);
+        let mut stats_every = None;
+        while let Some(arg) = args.next()? {
+            match arg {
+                Arg::Long("config") => file = Some(read(&args.value()?)?),
+                Arg::Long("set") => {
+                    let field = args.value()?.string()?;
+                    let (name, value) = field
+                        .split_once('=')
+                        .ok_or_else(|| UsageError(format!("--set {field}: not KEY=VALUE")))?;
+                    fields.push((name.to_owned(), value.to_owned()));
+                }
+                Arg::Long(name @ ("endpoint" | "api-key" | "project-id")) => {
+                    let name = name.replace('-', "_");
+                    fields.push((name, args.value()?.string()?));
+                }
+                Arg::Long("shutdown-timeout") => {
+                    shutdown_timeout = seconds("--shutdown-timeout", &args.value()?)?
+                }
+                Arg::Long("stats-every") => stats_every = Some(seconds("--stats-every", &args.value()?)?),
+                Arg::Long(name @ ("redis" | "journal")) => {
+                    return Err(UsageError(format!("--{name}: not supported yet")));
+                }
+                Arg::Long("ack") => {
+                    return Err(UsageError("--ack: not supported yet, it needs a journal".into()));
+                }
+                Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(arg.unexpected().into()),
+            }
+        }
+        let mut builder = AgentConfigBuilder::default();
+        if let Some(json) = file {
+            builder = builder.merge_json(json);
+        }
+        for (name, value) in fields {
+            builder = builder.set(&name, &value);
+        }
+        let config = builder.build().map_err(|error| UsageError(error.to_string()))?;
+        for name in &config.unknown_fields {
+            super::tell(format_args!("the configuration has no field `{name}`"));
+        }
+        Ok(Self { config, shutdown_timeout, stats_every })
+    }
+}
+
+fn read(path: &OsString) -> Result<Vec<u8>, UsageError> {
+    fs::read(path).map_err(|error| UsageError(format!("--config {}: {error}", path.display())))
+}
+
+fn seconds(flag: &str, value: &OsString) -> Result<Duration, UsageError> {
+    let wrong = || UsageError(format!("{flag} {}: not a number of seconds above 0", value.display()));
+    let seconds = value.to_str().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero()).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NEEDED: [&str; 2] = ["--api-key", "0123456789"];
+
+    fn parse(args: &[&str]) -> Result<Options, UsageError> {
+        Options::parse(NEEDED.iter().chain(args))
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_last_one_wins() {
+        let path = std::env::temp_dir().join(format!("pipe-config-{}.json", std::process::id()));
+        fs::write(&path, r#"{"api_key":"of-the-file","buffer_size":7,"project_id":"a"}"#).unwrap();
+        let options =
+            parse(&["--set", "project_id=b", "--config", path.to_str().unwrap(), "--project-id=42"]);
+        fs::remove_file(path).unwrap();
+
+        let options = options.unwrap();
+        assert_eq!(options.config.api_key.expose(), NEEDED[1]);
+        assert_eq!(options.config.buffer_size, 7);
+        assert_eq!(options.config.project_id.as_deref(), Some("42"));
+        assert_eq!(options.shutdown_timeout, Duration::from_secs(10));
+        assert_eq!(options.stats_every, None);
+    }
+
+    #[test]
+    fn times_are_seconds() {
+        let options = parse(&["--shutdown-timeout", "0.5", "--stats-every=2"]).unwrap();
+        assert_eq!(options.shutdown_timeout, Duration::from_millis(500));
+        assert_eq!(options.stats_every, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let cases: [(&[&str], &str); 13] = [
+            (&["--colour"], "--colour"),
+            (&["-v"], "-v"),
+            (&["words"], "words"),
+            (&["--endpoint"], "--endpoint"),
+            (&["--redis", "redis://localhost"], "--redis: not supported yet"),
+            (&["--journal=/tmp"], "--journal: not supported yet"),
+            (&["--ack"], "--ack"),
+            (&["--set", "buffer_size"], "not KEY=VALUE"),
+            (&["--set", "bufer_size=1"], "bufer_size"),
+            (&["--set", "buffer_size=0"], "buffer_size"),
+            (&["--config", "/nonexistent"], "/nonexistent"),
+            (&["--shutdown-timeout", "0"], "--shutdown-timeout"),
+            (&["--stats-every", "nan"], "--stats-every"),
+        ];
+        for (args, named) in cases {
+            let error = parse(args).unwrap_err().to_string();
+            assert!(error.contains(named), "{args:?}: {error}");
+        }
+        let error = Options::parse(["--api-key", "short"]).unwrap_err().to_string();
+        assert!(error.contains("api_key") && !error.contains("short"), "{error}");
+    }
+}
