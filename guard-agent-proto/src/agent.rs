@@ -194,9 +194,10 @@ impl Agent {
     /// The statistics as of the last input.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let records = self.ledgers();
         Stats {
-            records: self.ledgers(),
-            memory_bytes: Kind::ALL.map(|kind| self.streams[kind].cost() as u64).iter().sum(),
+            records,
+            memory_bytes: records.events.pending_bytes + records.metrics.pending_bytes,
             breaker: self.breaker.state(),
             health: self.health(),
             ..self.counters.clone()
@@ -829,7 +830,7 @@ impl Agent {
             let stream = &self.streams[kind];
             let pending = stream.len() as u64;
             let persisted = self.journal.as_ref().map_or(0, |journal| pending - journal.volatile()[kind]);
-            Ledger { pending, persisted, ..stream.ledger }
+            Ledger { pending, pending_bytes: stream.cost() as u64, persisted, ..stream.ledger }
         });
         ByKind { events, metrics }
     }

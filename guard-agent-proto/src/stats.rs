@@ -86,6 +86,8 @@ pub struct Ledger {
     pub delivered: u64,
     /// Still here.
     pub pending: u64,
+    /// Memory of those, in bytes: their JSON and what goes with it.
+    pub pending_bytes: u64,
     /// Left to the worker that adopted our journal.
     pub handed_over: u64,
     /// Metrics folded into another one.
@@ -139,7 +141,7 @@ impl BreakerState {
 pub struct Stats {
     /// The accounting, per kind.
     pub records: ByKind<Ledger>,
-    /// Bytes of encoded records in memory.
+    /// Memory of the pending records of both kinds, in bytes.
     pub memory_bytes: u64,
     /// Requests made, whatever came of them.
     pub requests_sent: u64,

@@ -308,7 +308,7 @@ impl Inbox {
         for kind in Kind::ALL {
             let held = Weight {
                 records: saturating(snapshot.stats.records[kind].pending),
-                bytes: saturating(snapshot.stats.memory_bytes),
+                bytes: saturating(snapshot.stats.records[kind].pending_bytes),
             };
             // In full until the last of them is encoded: an upper bound is all that is needed.
             let bytes = if transit[kind] == 0 { 0 } else { intake.bytes[kind] };
