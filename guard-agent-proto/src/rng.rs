@@ -2,6 +2,7 @@ use core::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use uuid::{Builder, Uuid};
 
 /// All randomness of the core: jitter, ids and nonces from one seed, so that a run can be repeated.
 #[derive(Clone, Debug)]
@@ -25,6 +26,13 @@ impl Rng {
         let mut nonce = [0; 12];
         self.0.fill_bytes(&mut nonce);
         nonce
+    }
+
+    /// A random (version 4) UUID.
+    pub(crate) fn uuid(&mut self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.0.fill_bytes(&mut bytes);
+        Builder::from_random_bytes(bytes).into_uuid()
     }
 
     /// Uniform in `low..=high`, to the microsecond.
