@@ -238,6 +238,7 @@ async fn garbage_and_cut_off_answers_are_errors() {
         .await;
         let error = send(&transport(&server.url())).await.unwrap_err();
         assert_eq!(error.kind, kind, "{bytes:?}: {error}");
+        assert_eq!(server.connections(), 1, "one call is one attempt");
     }
 }
 
@@ -250,6 +251,7 @@ async fn a_reset_is_a_lost_connection() {
     .await;
     let error = send(&transport(&server.url())).await.unwrap_err();
     assert_eq!(error.kind, TransportErrorKind::Connection, "{error}");
+    assert_eq!(server.connections(), 1, "one call is one attempt");
 }
 
 #[tokio::test]
