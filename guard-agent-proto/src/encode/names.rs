@@ -13,6 +13,9 @@ const NAMING: [&str; 3] = ["name", "key", "header"];
 /// The members that they name.
 const NAMED: [&str; 2] = ["value", "values"];
 
+/// Query parameters whose names say too little to redact a member of that name.
+const AMBIGUOUS: [&str; 6] = ["auth", "code", "key", "session", "sig", "signature"];
+
 /// Longest folded name that is compared without allocation, in bytes.
 const SHORT: usize = 64;
 
@@ -21,7 +24,8 @@ const SHORT: usize = 64;
 pub(super) enum Class {
     /// A sensitive header or member: its value is redacted wherever it stands.
     Header,
-    /// A sensitive query parameter: its value is redacted behind an `=`.
+    /// A sensitive query parameter: its value is redacted behind an `=`, and as a member unless the name
+    /// is ambiguous.
     Param,
 }
 
@@ -60,12 +64,16 @@ impl Names {
 
     /// Whether the value of an object's member of that name is redacted.
     pub(super) fn is_member(&self, name: &str) -> bool {
-        self.class(name.as_bytes()) == Some(Class::Header)
+        match self.class(name.as_bytes()) {
+            Some(Class::Header) => true,
+            Some(Class::Param) => !is_one_of(&AMBIGUOUS, last_part(name.as_bytes())),
+            None => false,
+        }
     }
 
     /// What `name` says about its value, or the part of it behind the last dot.
     pub(super) fn class(&self, name: &[u8]) -> Option<Class> {
-        let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or(name);
+        let last = last_part(name);
         let whole = self.exact(name);
         if last.len() == name.len() { whole } else { whole.or_else(|| self.exact(last)) }
     }
@@ -83,6 +91,10 @@ impl Names {
             self.folded.get(found).map(|(_, class)| *class)
         })
     }
+}
+
+fn last_part(name: &[u8]) -> &[u8] {
+    name.rsplit(|byte| *byte == b'.').next().unwrap_or(name)
 }
 
 /// Whether a member of that name says what the `value` beside it is.

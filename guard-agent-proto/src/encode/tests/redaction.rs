@@ -244,6 +244,15 @@ fn configured_names_count() {
     let given = json!({"x_TENANT": "S3CRET", "pin": 1, "": "empty", "u": "/?pin=S3CRET&token=t"});
     assert_eq!(
         metadata(&mut encoder(&config), given),
-        json!({"x_TENANT": "[REDACTED]", "pin": 1, "": "empty", "u": "/?pin=[REDACTED]&token=t"})
+        json!({"x_TENANT": "[REDACTED]", "pin": "[REDACTED]", "": "empty", "u": "/?pin=[REDACTED]&token=t"})
+    );
+}
+
+#[test]
+fn members_named_like_credentials_are_redacted_unless_the_name_is_ambiguous() {
+    let given = json!({"user": {"password": "S3CRET", "code": 7}, "accessToken": ["S3CRET"], "key": "k", "form.token": "S3CRET"});
+    assert_eq!(
+        metadata(&mut encoder(&config()), given),
+        json!({"user": {"password": "[REDACTED]", "code": 7}, "accessToken": "[REDACTED]", "key": "k", "form.token": "[REDACTED]"})
     );
 }
