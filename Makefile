@@ -53,8 +53,7 @@ no-std:
 
 ## A service, an attack, an outage and the accounting, on loopback.
 demo:
-	$(CARGO) build --locked --quiet -p guard-agent-tests --bin demo
-	target/debug/demo
+	$(CARGO) run --locked --quiet -p guard-agent-tests --example demo
 
 ## Our own figures beside the peer's; `FILTER=name` runs some.
 bench:
