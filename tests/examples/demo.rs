@@ -6,7 +6,6 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 use std::error::Error;
-use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,7 +58,8 @@ async fn run() -> Result<bool, Box<dyn Error>> {
 
     story.chapter("An attack, and the rule that stops it");
     let attack = Instant::now();
-    let status = service.request(ATTACKER, "/products/1?id=1%27%20UNION%20SELECT%20password%20FROM%20users").await?;
+    let status =
+        service.request(ATTACKER, "/products/1?id=1%27%20UNION%20SELECT%20password%20FROM%20users").await?;
     story.say(&format!("{ATTACKER} tries an SQL injection and is answered {status}"));
     // The platform decides as soon as it hears of it.
     collector.until(|received| received.events.iter().any(is_attack), LIMIT).await;
@@ -71,7 +71,10 @@ async fn run() -> Result<bool, Box<dyn Error>> {
         }
         sleep(Duration::from_millis(100)).await;
     }
-    story.say(&format!("its next request is refused: {:.2} s from attack to block", attack.elapsed().as_secs_f64()));
+    story.say(&format!(
+        "its next request is refused: {:.2} s from attack to block",
+        attack.elapsed().as_secs_f64()
+    ));
     sleep(Duration::from_secs(1)).await;
 
     story.chapter("The platform is away, and the service goes on");
@@ -139,12 +142,15 @@ async fn guard(State(agent): State<Agent>, request: Request, next: Next) -> Resp
     }
     if endpoint.to_lowercase().contains("union%20select") {
         let event = describe("penetration_attempt", &client, &method, &endpoint).reason("SQL injection");
-        agent.send_event(event.action_taken("request_blocked").pattern_matched("union select").status_code(400));
+        agent.send_event(
+            event.action_taken("request_blocked").pattern_matched("union select").status_code(400),
+        );
         return StatusCode::BAD_REQUEST.into_response();
     }
     let response = next.run(request).await;
     let seconds = started.elapsed().as_secs_f64();
-    let event = describe("security_headers_applied", &client, &method, &endpoint).action_taken("headers_added");
+    let event =
+        describe("security_headers_applied", &client, &method, &endpoint).action_taken("headers_added");
     agent.send_event(event.status_code(response.status().as_u16()).response_time(seconds));
     agent.send_metric(SecurityMetric::now(MetricType::ResponseTime, seconds).endpoint(&endpoint));
     response
@@ -169,15 +175,13 @@ impl Story {
         println!("{:>7.2} s  {what}", self.started.elapsed().as_secs_f64());
     }
 
-    fn print_arrivals(self, collector: Arc<Collector>) -> impl Future<Output = ()> {
-        async move {
-            let mut printed = 0;
-            loop {
-                let new = collector.read(|received| received.events[printed..].to_vec());
-                printed += new.len();
-                new.iter().for_each(|arrival| self.print(arrival));
-                sleep(Duration::from_millis(10)).await;
-            }
+    async fn print_arrivals(self, collector: Arc<Collector>) {
+        let mut printed = 0;
+        loop {
+            let new = collector.read(|received| received.events[printed..].to_vec());
+            printed += new.len();
+            new.iter().for_each(|arrival| self.print(arrival));
+            sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -219,8 +223,7 @@ fn account(stats: &Stats, collector: &Collector) -> bool {
     let (events, metrics, duplicates) =
         collector.read(|received| (received.event_count, received.metric_count, received.duplicates));
     // An answer that the outage swallowed shows as duplicates; metrics have no key to recognise them by.
-    let arrived =
-        events == stats.records.events.delivered && metrics >= stats.records.metrics.delivered;
+    let arrived = events == stats.records.events.delivered && metrics >= stats.records.metrics.delivered;
     println!("           the collector has {events} events and {metrics} metrics ({duplicates} came twice)");
     for violation in collector.violations() {
         println!("           against the contract: {violation}");

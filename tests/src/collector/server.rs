@@ -63,20 +63,26 @@ pub(super) fn start(builder: Builder) -> Collector {
         changes: watch::Sender::new(()),
     });
     let (commands, inbox) = tokio::sync::mpsc::unbounded_channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, builder.port));
-    let (listener, addr) = runtime
-        .block_on(async {
-            let listener = reserve(addr)?.listen(1024)?;
-            let addr = listener.local_addr()?;
-            Ok::<_, io::Error>((listener, addr))
-        })
-        .expect("a port");
-    let server = Server { addr, shared: Arc::clone(&shared), connections: JoinSet::new() };
+    let (tell_addr, told_addr) = mpsc::channel();
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, builder.port));
+    let server_shared = Arc::clone(&shared);
     let thread = std::thread::Builder::new()
         .name(String::from("collector"))
-        .spawn(move || runtime.block_on(server.run(listener, inbox)))
+        .spawn(move || {
+            // Made here, since the caller may be on a runtime of its own.
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = reserve(at).and_then(|socket| socket.listen(1024)).expect("a port");
+                let addr = listener.local_addr().expect("an address");
+                // An error means that the caller is gone; then so are the commands.
+                let _ = tell_addr.send(addr);
+                let server = Server { addr, shared: server_shared, connections: JoinSet::new() };
+                server.run(listener, inbox).await;
+            });
+        })
         .expect("a thread");
+    let addr = told_addr.recv().expect("a collector that listens");
     Collector { addr, shared, commands, thread: Some(thread) }
 }
 
