@@ -495,3 +495,225 @@ fn wake(waker: Option<Waker>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::string::{String, ToString};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+    use std::thread;
+
+    use super::*;
+    use crate::Timestamp;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Wakes {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    fn inbox(policy: OverflowPolicy, records: usize, bytes: usize) -> Inbox {
+        let mut config = AgentConfig::builder("key-of-the-tests").build().unwrap();
+        (config.buffer_overflow_policy, config.buffer_size, config.buffer_bytes) = (policy, records, bytes);
+        Inbox::new(&config, Snapshot::empty())
+    }
+
+    fn event(n: usize) -> SecurityEvent {
+        SecurityEvent::new("ip_banned", Timestamp::default()).reason(n.to_string())
+    }
+
+    /// As the driver does after a step in which the core took over all of `intake`.
+    fn hand_over(inbox: &Inbox, intake: &mut Intake) {
+        let mut stats = inbox.snapshot().stats.clone();
+        for (kind, records) in [(Kind::Event, intake.events.len()), (Kind::Metric, intake.metrics.len())] {
+            stats.records[kind].accepted += records as u64;
+            stats.records[kind].delivered += records as u64;
+            stats.records[kind].accepted += intake.losses[kind].overflow;
+            stats.records[kind].accepted -= stats.records[kind].dropped[DropReason::Overflow];
+            stats.records[kind].dropped[DropReason::Overflow] = intake.losses[kind].overflow;
+        }
+        intake.events.clear();
+        intake.metrics.clear();
+        let snapshot = Arc::new(Snapshot { stats, ..Snapshot::empty() });
+        let progress = Progress { snapshot, transit: ByKind::default(), told: intake.losses };
+        inbox.publish(progress, intake);
+    }
+
+    #[test]
+    fn only_an_armed_inbox_wakes_and_only_once() {
+        let inbox = inbox(OverflowPolicy::Drop, 1_000, 1 << 20);
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let cx = Context::from_waker(&waker);
+        let mut intake = Intake::default();
+
+        inbox.send(event(0));
+        assert_eq!(wakes.count(), 0, "not armed yet");
+        assert!(inbox.poll_ready(1, &cx).is_ready(), "it came before");
+
+        inbox.drain(&mut intake);
+        hand_over(&inbox, &mut intake);
+        // Disarmed, but for a burst.
+        assert!(inbox.poll_ready(10, &cx).is_pending());
+        (0..9).for_each(|n| inbox.send(event(n)));
+        assert_eq!(wakes.count(), 0);
+        (0..9).for_each(|n| inbox.send(event(n)));
+        assert_eq!(wakes.count(), 1);
+
+        inbox.drain(&mut intake);
+        hand_over(&inbox, &mut intake);
+        assert!(inbox.poll_ready(1, &cx).is_pending());
+        (0..9).for_each(|n| inbox.send(event(n)));
+        assert_eq!(wakes.count(), 2);
+
+        inbox.drain(&mut intake);
+        hand_over(&inbox, &mut intake);
+        assert!(inbox.poll_ready(usize::MAX, &cx).is_pending());
+        assert!(inbox.control(Control::RefreshRules));
+        assert_eq!(wakes.count(), 3, "a control always wakes");
+        assert!(inbox.poll_ready(usize::MAX, &cx).is_ready());
+    }
+
+    #[test]
+    fn the_oldest_makes_way_once_the_handover_is_full() {
+        let inbox = inbox(OverflowPolicy::Drop, 10, 1 << 30);
+        (0..10 + HANDOVER_RECORDS + 5).for_each(|n| inbox.send(event(n)));
+        let ledger = inbox.stats().records.events;
+        assert_eq!(ledger.dropped[DropReason::Overflow], 5);
+        assert!(ledger.balances());
+        let mut intake = Intake::default();
+        inbox.drain(&mut intake);
+        assert_eq!(intake.events[0].reason, "5");
+        assert_eq!(intake.events.len(), 10 + HANDOVER_RECORDS);
+        assert_eq!(intake.losses.events.overflow, 5);
+    }
+
+    #[test]
+    fn bytes_are_a_limit_too() {
+        let size = event(0).approximate_size();
+        let raising = inbox(OverflowPolicy::Raise, 1_000, 3 * size);
+        (0..5).for_each(|n| raising.send(event(n)));
+        assert_eq!(raising.stats().records.events.dropped[DropReason::Overflow], 2);
+        assert_eq!(raising.try_send(event(5)).unwrap_err().kind, TrySendErrorKind::Full);
+        assert_eq!(raising.fill_permille(), 1_000);
+
+        let dropping = inbox(OverflowPolicy::Drop, 1_000_000, size);
+        let large = |n| event(n).user_agent(std::iter::repeat_n('x', HANDOVER_BYTES / 2).collect::<String>());
+        (0..5).for_each(|n| dropping.send(large(n)));
+        // Larger than all there is: it has the inbox for itself.
+        dropping.send(event(5).user_agent("x".repeat(3 * HANDOVER_BYTES)));
+        let mut intake = Intake::default();
+        dropping.drain(&mut intake);
+        assert_eq!(intake.events.len(), 1);
+        assert_eq!(intake.losses.events.overflow, 5);
+        assert!(dropping.stats().records.events.balances());
+    }
+
+    #[test]
+    fn accounting_is_exact_at_every_moment() {
+        const THREADS: usize = 4;
+        const EACH: usize = 3_000;
+        let inbox = inbox(OverflowPolicy::Drop, 64, 1 << 20);
+        let inbox = &inbox;
+        thread::scope(|scope| {
+            let senders: std::vec::Vec<_> = (0..THREADS)
+                .map(|_| scope.spawn(move || (0..EACH).for_each(|n| inbox.send(event(n)))))
+                .collect();
+            let mut intake = Intake::default();
+            let mut last = 0;
+            loop {
+                let finished = senders.iter().all(thread::ScopedJoinHandle::is_finished);
+                inbox.drain(&mut intake);
+                let ledger = inbox.stats().records.events;
+                assert!(ledger.balances() && ledger.accepted >= last, "{ledger:?} after {last}");
+                last = ledger.accepted;
+                hand_over(inbox, &mut intake);
+                if finished {
+                    break;
+                }
+            }
+        });
+        let ledger = inbox.stats().records.events;
+        assert_eq!(ledger.accepted, (THREADS * EACH) as u64);
+        assert_eq!(ledger.pending, 0);
+        assert!(ledger.balances());
+    }
+
+    #[test]
+    fn what_nobody_takes_any_more_is_counted() {
+        let inbox = inbox(OverflowPolicy::Drop, 100, 1 << 20);
+        let mut intake = Intake::default();
+        inbox.send(event(0));
+        inbox.drain(&mut intake);
+        inbox.send(event(1));
+        assert_eq!(inbox.close(false).events, 2);
+        assert_eq!(inbox.close(true).events, 0, "it ends once");
+        inbox.send(event(2));
+        let ledger = inbox.stats().records.events;
+        assert_eq!((ledger.accepted, ledger.dropped[DropReason::Closed], ledger.refused), (2, 2, 1));
+        assert!(!inbox.control(Control::RefreshRules));
+        assert_eq!(inbox.stats().health.reasons, [HealthReason::DriverGone]);
+    }
+
+    /// Prints what a record costs its sender, beside a bare push of the same struct.
+    #[test]
+    #[ignore = "a measurement"]
+    fn cost_of_sending() {
+        const RECORDS: usize = 1_000;
+        const ROUNDS: usize = 2_000;
+        let typical = || {
+            event(0)
+                .ip_address("203.0.113.9")
+                .country("NL")
+                .user_agent("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36")
+                .action_taken("request_blocked")
+                .endpoint("/api/v1/orders?page=2")
+                .method("POST")
+                .status_code(403)
+                .response_time(0.012)
+                .rule_type("ip_ban")
+                .metadata("region", "eu-west-1")
+                .metadata("attempt", 3)
+        };
+        let bare = Mutex::new(VecDeque::new());
+        let inbox = inbox(OverflowPolicy::Drop, 1 << 20, 1 << 30);
+        let mut intake = Intake::default();
+        let (mut pushing, mut sending) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
+        for _ in 0..ROUNDS {
+            let records: std::vec::Vec<_> = (0..RECORDS).map(|_| typical()).collect();
+            let start = std::time::Instant::now();
+            for record in records {
+                bare.lock().unwrap().push_back(record);
+            }
+            pushing += start.elapsed();
+            bare.lock().unwrap().clear();
+
+            let records: std::vec::Vec<_> = (0..RECORDS).map(|_| typical()).collect();
+            let start = std::time::Instant::now();
+            for record in records {
+                inbox.send(record);
+            }
+            sending += start.elapsed();
+            inbox.drain(&mut intake);
+            hand_over(&inbox, &mut intake);
+        }
+        let each = |total: std::time::Duration| total.as_nanos() as f64 / (RECORDS * ROUNDS) as f64;
+        std::println!(
+            "{} bytes: bare push {:.1} ns, send_event {:.1} ns",
+            size_of::<SecurityEvent>(),
+            each(pushing),
+            each(sending)
+        );
+    }
+}
