@@ -21,9 +21,10 @@ use crate::status::StatusPush;
 use crate::wire::{self, Verdict};
 use crate::{
     AgentConfig, AgentEvent, AgentStatus, BreakerState, ByKind, ConfigError, DeadLetter, DrainOrder,
-    DropReason, Endpoint, ErrorStage, Health, HealthReason, Input, Instant, Kind, Ledger, Now, Output,
-    OverflowPolicy, Payload, Pressure, Reason, Record, Request, RequestId, Response, RulesDocument, Seq,
-    Stats, StatusLevel, StoreAnswer, StoreEntry, StoreError, StoreOpId, TransportError, TransportErrorKind,
+    DropReason, Endpoint, ErrorStage, Health, HealthReason, Input, Instant, Kind, Ledger, Now, Outcome,
+    Output, OverflowPolicy, Payload, Pressure, Reason, ReceiptId, Record, Request, RequestId, Response,
+    RulesDocument, Seq, Stats, StatusLevel, StoreAnswer, StoreEntry, StoreError, StoreOpId, TransportError,
+    TransportErrorKind,
 };
 
 /// The agent: one state machine made of small ones, which this file only wires.
@@ -49,6 +50,8 @@ pub struct Agent {
     closed: bool,
     decided: Decided,
     dead_letters: VecDeque<DeadLetter>,
+    /// Records whose outcome somebody waits for.
+    receipts: BTreeMap<Seq, ReceiptId>,
     /// Failures that were told and have not ended yet.
     episodes: BTreeSet<(ErrorStage, Endpoint)>,
     /// Drops since they were last told, and when that was.
@@ -134,6 +137,7 @@ impl Agent {
             closed: false,
             decided: Decided::new(now.instant),
             dead_letters: VecDeque::new(),
+            receipts: BTreeMap::new(),
             episodes: BTreeSet::new(),
             untold: BTreeMap::new(),
             last_health: Health::default(),
@@ -301,18 +305,21 @@ impl Agent {
         for record in records {
             let kind = record.kind();
             self.streams[kind].ledger.accepted += 1;
+            let seq = self.take_seq();
+            if let Some(receipt) = record.receipt() {
+                self.receipts.insert(seq, receipt);
+            }
+            if let Some(journal) = &mut self.journal {
+                journal.on_accepted(kind, record.json().len(), self.now.instant);
+            }
             if self.closed {
-                self.count_drops(kind, DropReason::Closed, 1);
+                self.give_up(kind, seq, DropReason::Closed);
                 continue;
             }
             if record.is_attack() {
                 self.pacer.on_attack(self.now.instant);
             }
-            if let Some(journal) = &mut self.journal {
-                journal.on_accepted(kind, record.json().len(), self.now.instant);
-            }
-            let entry = Entry::new(self.take_seq(), self.now.instant, false, record);
-            self.streams[kind].live.push(entry);
+            self.streams[kind].live.push(Entry::new(seq, self.now.instant, false, record));
             self.make_room(kind);
         }
     }
@@ -485,6 +492,11 @@ impl Agent {
             return;
         };
         self.counters.corrupt_entries += news.corrupt;
+        if let Some(durable) = news.durable {
+            let told = self.receipts.range(durable).map(|(_, id)| *id);
+            let told = told.map(|id| AgentEvent::Receipt { id, outcome: Outcome::Durable });
+            self.outputs.extend(told.map(Output::Event));
+        }
         match news.error {
             Some(error) => self.tell(ErrorStage::Journal, Endpoint::Events, error.message.into_owned()),
             None => self.episodes.retain(|(stage, _)| *stage != ErrorStage::Journal),
@@ -563,7 +575,7 @@ impl Agent {
                 let expired: Vec<_> = core::iter::from_fn(|| lane.expire(limit)).collect();
                 let oldest = lane.oldest();
                 for entry in expired {
-                    self.give_up(kind, &entry, DropReason::Expired);
+                    self.give_up(kind, entry.seq(), DropReason::Expired);
                 }
                 next.consider(oldest.map(|oldest| (oldest + age + Duration::from_micros(1), Reason::Expiry)));
             }
@@ -769,13 +781,11 @@ impl Agent {
         }
         self.streams[kind].ledger.delivered += delivered.len() as u64;
         self.decided.on_delivered(delivered.len() as u64, self.now.instant);
-        if let Some(journal) = &mut self.journal {
-            for entry in &delivered {
-                journal.on_settled(kind, entry.seq());
-            }
+        for entry in &delivered {
+            self.on_settled(kind, entry.seq(), Outcome::Delivered);
         }
         for Dead { entry, reason, status, message } in dead {
-            self.give_up(kind, &entry, reason);
+            self.give_up(kind, entry.seq(), reason);
             self.dead_letters.push_back(DeadLetter {
                 record: entry.into_record(kind),
                 reason,
@@ -798,15 +808,23 @@ impl Agent {
                 OverflowPolicy::Raise | OverflowPolicy::Block => live.evict_newest(),
             };
             let Some(entry) = evicted else { return };
-            self.give_up(kind, &entry, DropReason::Overflow);
+            self.give_up(kind, entry.seq(), DropReason::Overflow);
         }
     }
 
     /// A record that left its lane is lost.
-    fn give_up(&mut self, kind: Kind, entry: &Entry, reason: DropReason) {
+    fn give_up(&mut self, kind: Kind, seq: Seq, reason: DropReason) {
         self.count_drops(kind, reason, 1);
+        self.on_settled(kind, seq, Outcome::Dropped(reason));
+    }
+
+    /// A record left us for good.
+    fn on_settled(&mut self, kind: Kind, seq: Seq, outcome: Outcome) {
         if let Some(journal) = &mut self.journal {
-            journal.on_settled(kind, entry.seq());
+            journal.on_settled(kind, seq);
+        }
+        if let Some(id) = self.receipts.remove(&seq) {
+            self.outputs.push_back(Output::Event(AgentEvent::Receipt { id, outcome }));
         }
     }
 

@@ -41,6 +41,10 @@ id!(
     FlushId
 );
 id!(
+    /// Names a record whose outcome somebody waits for; chosen by the runtime.
+    ReceiptId
+);
+id!(
     /// Place of a record in the order of acceptance, across both kinds.
     Seq
 );

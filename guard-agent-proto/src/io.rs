@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::{
-    DropReason, FlushId, Health, Instant, Kind, Record, Report, Request, RequestId, Response, RulesDocument,
-    StoreAnswer, StoreError, StoreOpId, StoreRequest, TransportError,
+    DropReason, FlushId, Health, Instant, Kind, ReceiptId, Record, Report, Request, RequestId, Response,
+    RulesDocument, StoreAnswer, StoreError, StoreOpId, StoreRequest, TransportError,
 };
 
 /// What happened in the world.
@@ -141,6 +141,14 @@ pub enum AgentEvent {
         /// What, in one line without secrets.
         message: String,
     },
+    /// News of a record that asked for it: [`Outcome::Durable`] at most once, then
+    /// [`Outcome::Delivered`] or [`Outcome::Dropped`], unless the agent stops before.
+    Receipt {
+        /// From [`Record::with_receipt`].
+        id: ReceiptId,
+        /// What became of it.
+        outcome: Outcome,
+    },
     /// A flush ended.
     Flushed {
         /// Which one.
@@ -148,6 +156,17 @@ pub enum AgentEvent {
         /// Where the records stand. `report.pending` counts only what the flush was asked for.
         report: Report,
     },
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The journal holds it; it is still to be delivered.
+    Durable,
+    /// The platform confirmed it.
+    Delivered,
+    /// It was given up.
+    Dropped(DropReason),
 }
 
 /// Where an error arose. The first four names are those of the reference agent's hook.

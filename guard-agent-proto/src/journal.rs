@@ -1,5 +1,6 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::time::Duration;
 
 use crate::backoff::Backoff;
@@ -66,6 +67,8 @@ enum Recovery {
 /// What a reply brought.
 #[derive(Debug, Default)]
 pub(crate) struct JournalNews {
+    /// Our own records that became durable.
+    pub(crate) durable: Option<Range<Seq>>,
     /// Recovered records, in order.
     pub(crate) recovered: Vec<(StreamId, StoreEntry)>,
     /// Entries that could not be understood.
@@ -259,6 +262,7 @@ impl Journal {
     fn on_done(&mut self, done: Outstanding, answer: StoreAnswer, news: &mut JournalNews) {
         match (done, answer) {
             (Outstanding::Append { end, pending }, _) => {
+                news.durable = Some(self.acknowledged..end);
                 self.acknowledged = end;
                 for kind in Kind::ALL {
                     self.volatile[kind] -= pending[kind];

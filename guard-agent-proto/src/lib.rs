@@ -107,8 +107,8 @@ pub use config::{
     Secret,
 };
 pub use encode::{EncodeError, Encoder};
-pub use ids::{BatchId, FlushId, RequestId, Seq, StoreOpId, StreamId};
-pub use io::{AgentEvent, ErrorStage, Input, Output, Reason};
+pub use ids::{BatchId, FlushId, ReceiptId, RequestId, Seq, StoreOpId, StreamId};
+pub use io::{AgentEvent, ErrorStage, Input, Outcome, Output, Reason};
 pub use model::{
     AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, RateLimit, SecurityEvent,
     SecurityMetric, StatusLevel, Tags, Timestamp, TimestampError, event_type,

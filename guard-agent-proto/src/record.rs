@@ -1,6 +1,8 @@
 use alloc::boxed::Box;
 use core::fmt;
 
+use crate::ReceiptId;
+
 /// Which of the two streams a record belongs to. They never share a batch, a buffer or a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -91,6 +93,7 @@ impl DropReason {
 pub struct Record {
     kind: Kind,
     attack: bool,
+    receipt: Option<ReceiptId>,
     json: Box<[u8]>,
 }
 
@@ -99,7 +102,7 @@ impl Record {
     /// quickly. [`Encoder`](crate::Encoder) is what makes records; a journal brings them back.
     #[must_use]
     pub const fn new(kind: Kind, attack: bool, json: Box<[u8]>) -> Self {
-        Self { kind, attack, json }
+        Self { kind, attack, receipt: None, json }
     }
 
     /// Event or metric.
@@ -112,6 +115,17 @@ impl Record {
     #[must_use]
     pub const fn is_attack(&self) -> bool {
         self.attack
+    }
+
+    /// Asks for news of the record: see [`AgentEvent::Receipt`](crate::AgentEvent::Receipt).
+    #[must_use]
+    pub const fn with_receipt(mut self, id: ReceiptId) -> Self {
+        self.receipt = Some(id);
+        self
+    }
+
+    pub(crate) const fn receipt(&self) -> Option<ReceiptId> {
+        self.receipt
     }
 
     /// The encoded JSON object.

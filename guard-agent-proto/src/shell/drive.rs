@@ -488,6 +488,8 @@ impl<R: Runtime> Driver<R> {
                 self.log.error(now, &error);
                 self.notices.error(error);
             }
+            // The shell does not ask for receipts yet.
+            AgentEvent::Receipt { .. } => {}
             AgentEvent::Flushed { id, mut report } => {
                 if let Some((reply, withheld)) = self.flushes.remove(&id) {
                     for kind in Kind::ALL {

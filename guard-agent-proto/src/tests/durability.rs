@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use super::{Bench, SECOND, numbers};
 use crate::{
-    HealthReason, Input, Kind, Seq, StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOp,
-    StoreRequest, StreamId,
+    AgentEvent, DropReason, HealthReason, Input, Kind, Outcome, ReceiptId, Seq, StoreAnswer, StoreEntry,
+    StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId,
 };
 
 fn bench() -> Bench {
@@ -55,6 +55,32 @@ fn records_are_appended_acknowledged_and_removed_after_delivery() {
     reply(&mut bench, &remove, StoreAnswer::Done);
     bench.pass(SECOND);
     assert!(bench.stores.is_empty());
+}
+
+#[test]
+fn who_asks_for_a_receipt_hears_of_durability_delivery_and_loss() {
+    let receipts = |bench: &mut Bench| -> Vec<(u64, Outcome)> {
+        let told = core::mem::take(&mut bench.events).into_iter().filter_map(|event| match event {
+            AgentEvent::Receipt { id, outcome } => Some((id.as_u64(), outcome)),
+            _ => None,
+        });
+        told.collect()
+    };
+    let mut bench = bench();
+    bench.send(vec![super::event(1).with_receipt(ReceiptId::from_u64(71)), super::event(2)]);
+    let append = take_op(&mut bench);
+    assert!(receipts(&mut bench).is_empty());
+    reply(&mut bench, &append, StoreAnswer::Done);
+    assert_eq!(receipts(&mut bench), [(71, Outcome::Durable)]);
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    bench.answer(&request, 200);
+    assert_eq!(receipts(&mut bench), [(71, Outcome::Delivered)]);
+    bench.send(vec![super::event(3).with_receipt(ReceiptId::from_u64(72))]);
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    bench.answer(&request, 413);
+    assert_eq!(receipts(&mut bench), [(72, Outcome::Dropped(DropReason::TooLarge))]);
 }
 
 #[test]
