@@ -265,6 +265,7 @@ impl SecurityEvent {
     }
 
     /// About how many bytes its JSON takes; cheap.
+    #[cfg(feature = "std")]
     pub(crate) fn approximate_size(&self) -> usize {
         let optional = [
             &self.country,
@@ -359,6 +360,7 @@ fn owned(text: impl AsRef<str>) -> Text {
     Text::Owned(String::from(text.as_ref()))
 }
 
+#[cfg(feature = "std")]
 fn value_size(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
@@ -743,6 +745,7 @@ mod tests {
             let _ = read(&text);
         }
 
+        #[cfg(feature = "std")]
         #[test]
         fn the_size_is_about_that_of_the_json(event in events()) {
             let size = event.approximate_size();

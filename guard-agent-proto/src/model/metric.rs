@@ -87,6 +87,7 @@ impl SecurityMetric {
     }
 
     /// About how many bytes its JSON takes; cheap.
+    #[cfg(feature = "std")]
     pub(crate) fn approximate_size(&self) -> usize {
         let mut size = 128 + self.endpoint.as_ref().map_or(0, |endpoint| endpoint.len());
         for (key, value) in self.tags.iter() {
