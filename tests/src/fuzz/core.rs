@@ -27,14 +27,14 @@ fn configuration(u: &mut Unstructured<'_>) -> Result<(AgentConfig, bool)> {
     }
     if u.arbitrary()? {
         config.buffer_size = u.int_in_range(1..=64)?;
-        config.buffer_bytes = u.int_in_range(1_000..=20_000)?;
+        config.buffer_bytes = u.int_in_range(1_024..=20_000)?;
     }
     config.buffer_overflow_policy =
         *u.choose(&[OverflowPolicy::Drop, OverflowPolicy::Block, OverflowPolicy::Raise])?;
     config.drain = *u.choose(&[DrainOrder::LiveFirst, DrainOrder::Fifo])?;
     config.max_record_age = u.arbitrary::<Option<u16>>()?.map(|age| Duration::from_secs(u64::from(age) + 1));
     config.batch_max_records = u.int_in_range(1..=100)?;
-    config.rate_limit = u.int_in_range(4..=100)?;
+    config.rate_limit = u.int_in_range(10..=100)?;
     config.max_concurrent_flushes = u.int_in_range(1..=4)?;
     config.dead_letter_capacity = u.int_in_range(0..=4)?;
     Ok((config, u.arbitrary()?))
