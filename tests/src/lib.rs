@@ -4,3 +4,4 @@
 pub mod collector;
 pub mod fuzz;
 pub mod pipe;
+pub mod sim;

@@ -1,0 +1,529 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use guard_agent_proto::{
+    AgentConfig, BreakerState, ByKind, DrainOrder, DropReason, Endpoint, FlushId, Instant, Kind, Report,
+    RequestId, Stats, StatusLevel, TransportErrorKind,
+};
+
+use super::application::Made;
+use super::network::{Answer, Meaning};
+
+/// Most outputs to one input: a handful of requests, store operations and news.
+pub(crate) const MAX_OUTPUTS: usize = 64;
+/// Most wake-ups in one second that come to nothing.
+const MAX_IDLE_WAKES: usize = 100;
+
+/// Something that must hold did not.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    pub(crate) invariant: &'static str,
+    details: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant `{}` does not hold: {}", self.invariant, self.details)
+    }
+}
+
+pub(crate) type Checked = Result<(), Violation>;
+
+pub(crate) fn require(holds: bool, invariant: &'static str, details: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Violation { invariant, details: details() }) }
+}
+
+/// How much later than its time limit an answer may come before the agent takes it for lost.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// Memory that the agent may reckon beside the JSON of a record, in bytes.
+const OVERHEAD: u64 = 64;
+
+/// What became of a record, as the world sees it.
+#[derive(Debug)]
+pub(crate) struct Fate {
+    pub(crate) made: Made,
+    /// The run of the agent that accepted it, and when.
+    pub(crate) run: u32,
+    pub(crate) accepted_at: Instant,
+    /// First arrival at the platform that took it.
+    pub(crate) taken_at: Option<Instant>,
+    /// The agent knows that the journal has it.
+    pub(crate) journaled: bool,
+    /// It was in the memory of a process that died.
+    pub(crate) died: bool,
+    /// The run that sent it last, in which batch, and what came of it.
+    last: Option<(u32, u32, Ended)>,
+}
+
+impl Fate {
+    pub(crate) const fn new(made: Made, run: u32, accepted_at: Instant) -> Self {
+        Self { made, run, accepted_at, taken_at: None, journaled: false, died: false, last: None }
+    }
+}
+
+/// How the last attempt to deliver a record ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Not yet.
+    InFlight,
+    /// In a way that has nothing to do with the content: the same batch must be tried again.
+    Unrelated,
+    /// The platform has it.
+    Confirmed,
+    /// In a way that may be due to the content: other batches may be made of it.
+    Content,
+}
+
+/// A request that has no answer yet.
+#[derive(Debug)]
+struct Flight {
+    endpoint: Endpoint,
+    records: Vec<u64>,
+    probe: bool,
+    /// When the agent gives up on a runtime that does not answer.
+    lost_at: Instant,
+}
+
+/// A batch that the platform may see again.
+#[derive(Debug)]
+struct Seen {
+    number: u32,
+    hash: u64,
+}
+
+/// What must be true of one run of the agent, from its start to its end.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) run: u32,
+    config: AgentConfig,
+    accepted: ByKind<u64>,
+    invalid: ByKind<u64>,
+    delivered: ByKind<u64>,
+    /// Bytes of what was accepted and not delivered.
+    held_bytes: u64,
+    strays: u64,
+    sends: VecDeque<Instant>,
+    sent: u64,
+    in_flight: BTreeMap<RequestId, Flight>,
+    highest_request: Option<RequestId>,
+    batches: BTreeMap<String, Seen>,
+    tails: ByKind<[Option<u64>; 2]>,
+    streak: u32,
+    not_before: BTreeMap<Endpoint, Instant>,
+    flushes: BTreeMap<FlushId, Instant>,
+    shutdown: Option<Instant>,
+    rules: Option<i64>,
+    announced: StatusLevel,
+    idle_wakes: VecDeque<Instant>,
+    /// As of the last step.
+    pub(crate) stats: Stats,
+}
+
+/// What one step of the agent did, for the checks after it.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) now: Instant,
+    /// It was woken by time alone.
+    pub(crate) timeout: bool,
+    /// Its deadline had come.
+    pub(crate) due: bool,
+    pub(crate) outputs: usize,
+    pub(crate) sends: usize,
+    pub(crate) deadline: Instant,
+    /// Records and bytes that came in, per kind.
+    pub(crate) came: ByKind<(u64, u64)>,
+    /// Whether the journal may have brought records, or records were lost before the agent.
+    pub(crate) may_overflow: bool,
+}
+
+impl Model {
+    pub(crate) fn new(run: u32, config: AgentConfig) -> Self {
+        Self {
+            run,
+            config,
+            accepted: ByKind::default(),
+            invalid: ByKind::default(),
+            delivered: ByKind::default(),
+            held_bytes: 0,
+            strays: 0,
+            sends: VecDeque::new(),
+            sent: 0,
+            in_flight: BTreeMap::new(),
+            highest_request: None,
+            batches: BTreeMap::new(),
+            tails: ByKind::default(),
+            streak: 0,
+            not_before: BTreeMap::new(),
+            flushes: BTreeMap::new(),
+            shutdown: None,
+            rules: None,
+            announced: StatusLevel::Healthy,
+            idle_wakes: VecDeque::new(),
+            stats: Stats::default(),
+        }
+    }
+
+    pub(crate) fn accepts(&mut self, kind: Kind, count: u64) {
+        self.accepted[kind] += count;
+    }
+
+    pub(crate) fn holds(&mut self, bytes: usize) {
+        self.held_bytes += bytes as u64;
+    }
+
+    pub(crate) fn refuses(&mut self, kind: Kind, count: u64) {
+        self.invalid[kind] += count;
+    }
+
+    pub(crate) fn flush(&mut self, id: FlushId, deadline: Instant) {
+        self.flushes.insert(id, deadline);
+        self.not_before.clear();
+    }
+
+    pub(crate) fn shutdown(&mut self, deadline: Instant) {
+        self.shutdown = Some(deadline);
+        self.not_before.clear();
+    }
+
+    pub(crate) const fn is_stopping(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
+    /// The application asked for something that may overrule a wait.
+    pub(crate) fn overrule(&mut self) {
+        self.not_before.clear();
+    }
+
+    pub(crate) fn flushed(&mut self, id: FlushId, now: Instant, paused: Instant) -> Checked {
+        let deadline = self.flushes.remove(&id);
+        require(deadline.is_some(), "flushed-once", || format!("flush {id} was not waiting"))?;
+        let deadline = deadline.unwrap_or(Instant::ZERO).max(paused);
+        require(now <= deadline, "flushes-in-time", || format!("flush {id} was due at {deadline:?}"))
+    }
+
+    /// The agent makes a request.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        endpoint: Endpoint,
+        batch: Option<(&str, u64, &[u64])>,
+        timeout: Duration,
+        records: &mut [Fate],
+    ) -> Checked {
+        require(self.highest_request < Some(id), "request-id", || {
+            format!("request {id} comes after {:?}", self.highest_request)
+        })?;
+        self.highest_request = Some(id);
+        self.sent += 1;
+
+        self.sends.push_back(now);
+        if self.sends.len() > self.config.rate_limit {
+            let first = self.sends.pop_front().unwrap_or(Instant::ZERO);
+            let window = self.config.rate_window;
+            require(now.since(first) >= window, "rate-limit", || {
+                format!("{} requests since {first:?}", self.sends.len() + 1)
+            })?;
+        }
+
+        let wait = self.not_before.get(&endpoint).copied().unwrap_or(Instant::ZERO);
+        require(wait <= now, "retry-after", || format!("{endpoint} asked for quiet until {wait:?}"))?;
+
+        let same_endpoint = self.in_flight.values().filter(|flight| flight.endpoint == endpoint).count();
+        let most = match endpoint {
+            // The live lane and the backlog.
+            Endpoint::Events | Endpoint::Metrics => 1,
+            Endpoint::Status | Endpoint::Rules => 0,
+        };
+        require(same_endpoint <= most, "one-per-lane", || {
+            format!("{same_endpoint} requests to {endpoint} in flight already")
+        })?;
+        let batches = self.in_flight.values().filter(|flight| !flight.records.is_empty()).count();
+        require(batch.is_none() || batches < self.config.max_concurrent_flushes, "concurrency", || {
+            format!("{batches} batches in flight already")
+        })?;
+
+        let ids = match batch {
+            Some((name, hash, ids)) => {
+                self.send_batch(name, hash, ids, records)?;
+                ids.to_vec()
+            }
+            None => Vec::new(),
+        };
+        self.in_flight.insert(
+            id,
+            Flight { endpoint, records: ids, probe: false, lost_at: now + timeout + ANSWER_GRACE },
+        );
+        Ok(())
+    }
+
+    fn send_batch(&mut self, name: &str, hash: u64, ids: &[u64], records: &mut [Fate]) -> Checked {
+        require(ids.len() <= self.config.batch_max_records, "batch-size", || {
+            format!("{} records", ids.len())
+        })?;
+        let number = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
+        let seen = self.batches.entry(String::from(name)).or_insert(Seen { number, hash });
+        require(seen.hash == hash, "retry-bytes", || format!("batch {name} has other bytes than before"))?;
+        let number = seen.number;
+        for id in ids {
+            let index = usize::try_from(*id).unwrap_or(usize::MAX);
+            let record = records.get_mut(index);
+            require(record.is_some(), "made-by-us", || format!("nobody made record {id}"))?;
+            let Some(record) = record else { continue };
+            match record.last {
+                Some((run, batch, ended)) if run == self.run => {
+                    require(ended != Ended::InFlight, "sent-once", || {
+                        format!("record {id} goes out in batch {name} while it is in flight")
+                    })?;
+                    require(ended != Ended::Confirmed, "sent-after-confirmation", || {
+                        format!("record {id} goes out again in batch {name}")
+                    })?;
+                    require(batch == number || ended == Ended::Content, "stable-batch", || {
+                        format!("record {id} was in another batch than {name} before, which was not refused")
+                    })?;
+                }
+                // Sent by an earlier run, perhaps.
+                Some(_) | None if record.run == self.run => {
+                    in_order(&mut self.tails[record.made.kind], self.config.drain, *id)?;
+                }
+                Some(_) | None => {}
+            }
+            record.last = Some((self.run, number, Ended::InFlight));
+        }
+        Ok(())
+    }
+
+    /// An answer is about to be given to the agent.
+    pub(crate) fn answer(&mut self, now: Instant, id: RequestId, answer: &Answer, records: &mut [Fate]) {
+        let Some(flight) = self.in_flight.remove(&id) else {
+            self.strays += 1;
+            return;
+        };
+        let mut ended = Ended::Unrelated;
+        let mut confirmed: &[u64] = &[];
+        match &answer.meaning {
+            Meaning::Taken { records: taken, named } => {
+                self.streak = 0;
+                if let Some(kind) = kind_of(flight.endpoint) {
+                    self.delivered[kind] += taken.len() as u64;
+                }
+                confirmed = taken;
+                if *named {
+                    ended = Ended::Content;
+                }
+            }
+            Meaning::Rules(version) => {
+                self.streak = 0;
+                self.rules = Some(*version);
+            }
+            Meaning::NotModified => self.streak = 0,
+            Meaning::Failure => self.streak += 1,
+            Meaning::Unsure | Meaning::Content => {
+                ended = Ended::Content;
+                self.neutral();
+            }
+            Meaning::SlowDown(wait) => {
+                if let Some(wait) = wait {
+                    self.not_before.insert(flight.endpoint, now + *wait);
+                }
+                self.neutral();
+            }
+            Meaning::Hold => self.neutral(),
+        }
+        for id in flight.records {
+            let record = usize::try_from(id).ok().and_then(|index| records.get_mut(index));
+            if let Some(Fate { made, last: Some((_, _, last)), .. }) = record {
+                *last = ended;
+                if confirmed.binary_search(&id).is_ok() {
+                    *last = Ended::Confirmed;
+                    self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);
+                }
+            }
+        }
+    }
+
+    /// The agent looked at the clock: what was not answered long ago is lost.
+    pub(crate) fn lose_overdue(&mut self, now: Instant, records: &mut [Fate]) {
+        let overdue: Vec<_> =
+            self.in_flight.iter().filter(|(_, flight)| flight.lost_at <= now).map(|(id, _)| *id).collect();
+        for id in overdue {
+            self.answer(now, id, &Answer::error(TransportErrorKind::Timeout), records);
+        }
+    }
+
+    pub(crate) fn waits_for(&self, id: RequestId) -> bool {
+        self.in_flight.contains_key(&id)
+    }
+
+    /// An answer that counts neither as a failure nor as a success: to a probe it says that the platform
+    /// is there.
+    fn neutral(&mut self) {
+        if self.stats.breaker != BreakerState::Closed {
+            self.streak = 0;
+        }
+    }
+
+    /// What must hold after every step.
+    pub(crate) fn check(&mut self, step: &Step, stats: Stats, level: StatusLevel) -> Checked {
+        self.check_accounting(&stats)?;
+        self.check_memory(step, &stats)?;
+        self.check_breaker(step, &stats)?;
+        self.check_progress(step)?;
+        if let Some((id, deadline)) = self.flushes.iter().find(|(_, deadline)| **deadline < step.now)
+            && step.due
+        {
+            return require(false, "flushes-in-time", || format!("flush {id} was due at {deadline:?}"));
+        }
+        require(level == self.announced, "health-announced", || {
+            format!("health is {level:?}, but {:?} was announced", self.announced)
+        })?;
+        self.stats = stats;
+        Ok(())
+    }
+
+    fn check_accounting(&self, stats: &Stats) -> Checked {
+        for kind in Kind::ALL {
+            let ledger = stats.records[kind];
+            require(ledger.balances(), "balance", || format!("{kind}s: {ledger:?}"))?;
+            require(ledger.accepted == self.accepted[kind], "accepted", || {
+                format!("{} {kind}s were given, {ledger:?}", self.accepted[kind])
+            })?;
+            require(ledger.delivered == self.delivered[kind], "delivered", || {
+                format!("{} {kind}s were confirmed, {ledger:?}", self.delivered[kind])
+            })?;
+            require(ledger.invalid == self.invalid[kind], "invalid", || {
+                format!("{} {kind}s were invalid, {ledger:?}", self.invalid[kind])
+            })?;
+            require(ledger.persisted <= ledger.pending, "persisted", || format!("{kind}s: {ledger:?}"))?;
+        }
+        require(stats.stray_replies == self.strays, "strays", || {
+            format!("{} strays instead of {}", stats.stray_replies, self.strays)
+        })?;
+        require(stats.requests_sent == self.sent, "requests", || {
+            format!("{} requests instead of {}", stats.requests_sent, self.sent)
+        })?;
+        require(stats.requests_failed <= stats.requests_sent, "requests", || format!("{stats:?}"))
+    }
+
+    fn check_memory(&self, step: &Step, stats: &Stats) -> Checked {
+        let limit = self.config.buffer_bytes as u64;
+        require(stats.memory_bytes <= 2 * limit, "memory", || format!("{} bytes", stats.memory_bytes))?;
+        let all_here = Kind::ALL.into_iter().all(|kind| {
+            let ledger = stats.records[kind];
+            ledger.dropped.total() == 0 && ledger.recovered == 0 && ledger.persisted == 0
+        });
+        let pending: u64 = Kind::ALL.into_iter().map(|kind| stats.records[kind].pending).sum();
+        let real = self.held_bytes..=self.held_bytes + pending * OVERHEAD;
+        require(!all_here || real.contains(&stats.memory_bytes), "memory", || {
+            format!("{} bytes are said to be held, not {real:?}", stats.memory_bytes)
+        })?;
+        for kind in Kind::ALL {
+            let (before, after) = (self.stats.records[kind], stats.records[kind]);
+            let most = self.config.buffer_size as u64;
+            require(after.pending <= most, "memory", || format!("{} {kind}s of {most}", after.pending))?;
+
+            let (records, bytes) = step.came[kind];
+            let overflowed = after.dropped[DropReason::Overflow] > before.dropped[DropReason::Overflow];
+            let full = before.pending + records > self.config.buffer_size as u64
+                || self.stats.memory_bytes + bytes + records * OVERHEAD > limit;
+            require(!overflowed || full || step.may_overflow, "overflow", || {
+                format!("{kind}s overflowed at {} of {} records", before.pending, self.config.buffer_size)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_breaker(&mut self, step: &Step, stats: &Stats) -> Checked {
+        let (before, after) = (self.stats.breaker, stats.breaker);
+        require(step.sends == 0 || after != BreakerState::Open, "breaker", || {
+            String::from("a request while it is open")
+        })?;
+        require(
+            self.streak < self.config.breaker_threshold || after != BreakerState::Closed,
+            "breaker",
+            || format!("closed after {} failures in a row", self.streak),
+        )?;
+        if after == BreakerState::HalfOpen {
+            let probing = before == BreakerState::HalfOpen && self.in_flight.values().any(|f| f.probe);
+            require(step.sends <= usize::from(!probing), "breaker", || {
+                format!("{} probes at once", step.sends + usize::from(probing))
+            })?;
+            if step.sends == 1
+                && let Some(mut probe) = self.in_flight.last_entry()
+            {
+                probe.get_mut().probe = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_progress(&mut self, step: &Step) -> Checked {
+        require(step.deadline > step.now, "deadline-passed", || {
+            format!("the next deadline is {:?}", step.deadline)
+        })?;
+        require(!step.timeout || step.due || step.outputs == 0, "late-deadline", || {
+            format!("woken early it had {} outputs ready", step.outputs)
+        })?;
+        if step.timeout && step.due && step.outputs == 0 {
+            self.idle_wakes.push_back(step.now);
+            while self.idle_wakes.front().is_some_and(|at| step.now.since(*at) > Duration::from_secs(1)) {
+                self.idle_wakes.pop_front();
+            }
+            require(self.idle_wakes.len() <= MAX_IDLE_WAKES, "busy-loop", || {
+                format!("{} wake-ups for nothing in a second", self.idle_wakes.len())
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn announce(&mut self, level: StatusLevel) {
+        self.announced = level;
+    }
+
+    pub(crate) fn check_rules(&self, version: Option<i64>) -> Checked {
+        require(version == self.rules, "rules", || {
+            format!("version {version:?} is in force, {:?} came last", self.rules)
+        })
+    }
+
+    pub(crate) fn check_closed(&self, now: Instant, paused: Instant, closed: bool) -> Checked {
+        let late = self.shutdown.is_some_and(|deadline| deadline.max(paused) <= now);
+        require(closed || !late, "closes-in-time", || format!("it was due at {:?}", self.shutdown))
+    }
+
+    pub(crate) fn check_report(&self, report: &Report, stats: &Stats) -> Checked {
+        for kind in Kind::ALL {
+            let ledger = stats.records[kind];
+            require(
+                report.pending[kind] == ledger.pending && report.persisted[kind] == ledger.persisted,
+                "report",
+                || format!("{report:?} against {ledger:?}"),
+            )?;
+        }
+        require(self.flushes.is_empty(), "flushes-in-time", || format!("left waiting: {:?}", self.flushes))
+    }
+}
+
+/// First requests go in the order of acceptance; while a backlog drains beside new events, in two such
+/// orders side by side.
+fn in_order(tails: &mut [Option<u64>; 2], drain: DrainOrder, id: u64) -> Checked {
+    let [newest, second] = tails;
+    if *newest < Some(id) {
+        *newest = Some(id);
+        return Ok(());
+    }
+    require(drain == DrainOrder::LiveFirst && *second < Some(id), "order", || {
+        format!("record {id} after {newest:?} and {second:?}")
+    })?;
+    *second = Some(id);
+    Ok(())
+}
+
+const fn kind_of(endpoint: Endpoint) -> Option<Kind> {
+    match endpoint {
+        Endpoint::Events => Some(Kind::Event),
+        Endpoint::Metrics => Some(Kind::Metric),
+        Endpoint::Status | Endpoint::Rules => None,
+    }
+}
