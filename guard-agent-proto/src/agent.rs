@@ -361,7 +361,6 @@ impl Agent {
         let stream = &mut self.streams[kind];
         let settled = stream.lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
         if alive {
-            stream.retry_after = None;
             stream.lane_mut(path.other()).retry_parked(self.now, &mut self.rng);
         }
         if let Some(wait) = retry_after {
@@ -423,6 +422,11 @@ impl Agent {
     fn on_status_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
         self.status.on_answer();
         let (verdict, status) = self.read_answer(id, Endpoint::Status, result);
+        if let Verdict::SlowDown { retry_after: Some(wait) } | Verdict::Failed { retry_after: Some(wait) } =
+            &verdict
+        {
+            self.status.wait_until(self.now.instant + *wait);
+        }
         if let Some(message) = trouble(&verdict, status) {
             self.counters.status_failed += 1;
             self.tell(ErrorStage::Status, Endpoint::Status, message);
@@ -501,14 +505,22 @@ impl Agent {
             Some(error) => self.tell(ErrorStage::Journal, Endpoint::Events, error.message.into_owned()),
             None => self.episodes.retain(|(stage, _)| *stage != ErrorStage::Journal),
         }
+        let mut last = None;
         for (stream, StoreEntry { seq: there, kind, attack, json }) in news.recovered {
+            let record = Record::new(kind, attack, json);
+            // The first of a page is always taken, so that recovery goes on.
+            if let (Some(last), false, Some(journal)) = (last, self.has_room_for(&record), &mut self.journal)
+            {
+                journal.read_again(stream, last);
+                break;
+            }
+            last = Some(there);
             let seq = self.take_seq();
             if let Some(journal) = &mut self.journal {
                 journal.on_recovered(seq, stream, there);
             }
-            let entry = Entry::new(seq, now, true, Record::new(kind, attack, json));
             self.streams[kind].ledger.recovered += 1;
-            self.streams[kind].backlog.push(entry);
+            self.streams[kind].backlog.push(Entry::new(seq, now, true, record));
         }
     }
 
@@ -700,6 +712,8 @@ impl Agent {
             }
             Sender::Rules => Payload::Rules { etag: self.rules.depart(id, now) },
             Sender::Status => {
+                // An agent without traffic does not stay degraded for ever.
+                self.decided.halve(now);
                 self.status.depart(id, now);
                 if self.shutdown.is_some() {
                     timeout = timeout.min(LAST_STATUS_TIMEOUT);
@@ -719,7 +733,10 @@ impl Agent {
         let Some(journal) = &mut self.journal else { return };
         let streams = &self.streams;
         // A recovered page must not push out what is already here.
-        let room = Kind::ALL.iter().all(|kind| streams[*kind].len() < self.config.buffer_size / 2);
+        let room = Kind::ALL.iter().all(|kind| {
+            streams[*kind].len() < self.config.buffer_size.div_ceil(2)
+                && streams[*kind].cost() < self.config.buffer_bytes / 2
+        });
         let request = journal.poll(self.now.instant, room && self.shutdown.is_none(), |from, bytes| {
             unwritten(streams, from, bytes)
         });
@@ -810,6 +827,12 @@ impl Agent {
             let Some(entry) = evicted else { return };
             self.give_up(kind, entry.seq(), DropReason::Overflow);
         }
+    }
+
+    fn has_room_for(&self, record: &Record) -> bool {
+        let stream = &self.streams[record.kind()];
+        stream.len() < self.config.buffer_size
+            && stream.cost() + record.json().len() + Entry::OVERHEAD <= self.config.buffer_bytes
     }
 
     /// A record that left its lane is lost.

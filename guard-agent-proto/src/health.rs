@@ -37,9 +37,11 @@ impl Decided {
         (share > TOLERATED_PERMILLE).then(|| u16::try_from(share).unwrap_or(1_000))
     }
 
-    fn halve(&mut self, now: Instant) {
+    /// Forgets what is not recent any more.
+    pub(crate) fn halve(&mut self, now: Instant) {
         let half_lives = now.since(self.halved_at).as_secs() / HALF_LIFE.as_secs();
-        if let Some(shift) = u32::try_from(half_lives).ok().filter(|shift| *shift > 0) {
+        if half_lives > 0 {
+            let shift = u32::try_from(half_lives).unwrap_or(u32::MAX);
             self.delivered = self.delivered.checked_shr(shift).unwrap_or(0);
             self.dropped = self.dropped.checked_shr(shift).unwrap_or(0);
             self.halved_at = now;
@@ -61,7 +63,8 @@ mod tests {
             decided.on_delivered(delivered, start);
             decided.on_dropped(dropped, start);
             assert_eq!(decided.failing_permille(), told, "{delivered} {dropped}");
-            decided.on_delivered(0, start + Duration::from_secs(3_600));
+            // Also when nothing else happens.
+            decided.halve(start + Duration::from_secs(3_600));
             assert_eq!(decided.failing_permille(), None);
         }
     }

@@ -60,8 +60,14 @@ enum Outstanding {
 
 #[derive(Clone, Debug)]
 enum Recovery {
-    List,
-    Streams { orphans: VecDeque<StreamId>, reading: Option<(StreamId, Option<Seq>)> },
+    /// Other streams are looked for then, because the lease of a dead run outlives it.
+    List {
+        at: Instant,
+    },
+    Streams {
+        orphans: VecDeque<StreamId>,
+        reading: Option<(StreamId, Option<Seq>)>,
+    },
 }
 
 /// What a reply brought.
@@ -83,6 +89,8 @@ const GROUP_COMMIT: Duration = Duration::from_millis(50);
 const GROUP_BYTES: usize = 64 << 10;
 /// Most bytes in one append.
 const APPEND_BYTES: usize = 256 << 10;
+/// Longest time between two looks for streams without an owner.
+const LIST_EVERY: Duration = Duration::from_secs(60);
 /// Most entries in one read or removal.
 const PAGE: usize = 512;
 
@@ -98,7 +106,7 @@ impl Journal {
             next_append: Instant::ZERO,
             removable: BTreeMap::new(),
             recovered: BTreeMap::new(),
-            recovery: Recovery::List,
+            recovery: Recovery::List { at: Instant::ZERO },
             gate: None,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15)),
             volatile: ByKind::default(),
@@ -115,6 +123,15 @@ impl Journal {
     /// A record came out of an adopted stream and got a place of its own here.
     pub(crate) fn on_recovered(&mut self, seq: Seq, stream: StreamId, there: Seq) {
         self.recovered.insert(seq, (stream, there));
+    }
+
+    /// There was no room for what followed `after` in a recovered page: it is read again later.
+    pub(crate) fn read_again(&mut self, stream: StreamId, after: Seq) {
+        let orphans = match &mut self.recovery {
+            Recovery::Streams { orphans, .. } => core::mem::take(orphans),
+            Recovery::List { .. } => VecDeque::new(),
+        };
+        self.recovery = Recovery::Streams { orphans, reading: Some((stream, Some(after))) };
     }
 
     /// A record was delivered or given up.
@@ -147,7 +164,7 @@ impl Journal {
             },
         );
         let remove = (!self.removable.is_empty()).then_some(self.next_append);
-        let recover = (room && !self.recovery.is_done()).then_some(Instant::ZERO);
+        let recover = room.then_some(self.recovery.due());
         let due = append.into_iter().chain(remove).chain(recover).min()?;
         Some((self.gate.map_or(due, |gate| gate.max(due)), Reason::Journal))
     }
@@ -190,7 +207,8 @@ impl Journal {
             return None;
         }
         match &mut self.recovery {
-            Recovery::List => Some(self.start(StoreOp::ListOrphans, Outstanding::List)),
+            Recovery::List { at } if *at > now => None,
+            Recovery::List { .. } => Some(self.start(StoreOp::ListOrphans, Outstanding::List)),
             Recovery::Streams { reading: Some((stream, after)), .. } => {
                 let (stream, after) = (*stream, *after);
                 Some(self.start(StoreOp::Read { stream, after, limit: PAGE }, Outstanding::Read { stream }))
@@ -222,6 +240,9 @@ impl Journal {
                 self.gate = Some(now + self.backoff.next(rng));
                 news.error = Some(error);
             }
+        }
+        if self.recovery.is_done() {
+            self.recovery = Recovery::List { at: now + rng.duration(LIST_EVERY / 2, LIST_EVERY) };
         }
         Some(news)
     }
@@ -299,6 +320,7 @@ impl Journal {
                     orphans.push_back(stream);
                 }
             }
+            Outstanding::Read { .. } if kind == StoreErrorKind::Fenced => self.reading(None),
             Outstanding::Read { .. } | Outstanding::List => {}
         }
     }
@@ -311,9 +333,16 @@ impl Journal {
 }
 
 impl Recovery {
+    const fn due(&self) -> Instant {
+        match self {
+            Self::List { at } => *at,
+            Self::Streams { .. } => Instant::ZERO,
+        }
+    }
+
     fn is_done(&self) -> bool {
         match self {
-            Self::List => false,
+            Self::List { .. } => false,
             Self::Streams { orphans, reading } => orphans.is_empty() && reading.is_none(),
         }
     }

@@ -57,6 +57,11 @@ impl StatusPush {
         self.in_flight = None;
     }
 
+    /// The platform asked to wait.
+    pub(crate) fn wait_until(&mut self, at: Instant) {
+        self.due = self.due.max(at);
+    }
+
     /// The agent stops: one last push, as soon as the records are through.
     pub(crate) const fn want_last(&mut self) {
         if matches!(self.last, Last::No) {
@@ -105,6 +110,17 @@ mod tests {
         push.depart(ID, at(36_000));
         push.on_answer();
         assert_eq!(push.due_at(), Some((at(36_300), Reason::StatusPush)));
+    }
+
+    #[test]
+    fn a_platform_that_asks_for_quiet_gets_it() {
+        let mut push = push();
+        push.depart(ID, at(300));
+        push.on_answer();
+        push.wait_until(at(900));
+        assert_eq!(push.due_at(), Some((at(900), Reason::StatusPush)));
+        push.wait_until(at(310));
+        assert_eq!(push.due_at(), Some((at(900), Reason::StatusPush)));
     }
 
     #[test]

@@ -178,21 +178,20 @@ impl Model {
 
     pub(crate) fn flush(&mut self, id: FlushId, deadline: Instant) {
         self.flushes.insert(id, deadline);
-        self.not_before.clear();
     }
 
     pub(crate) fn shutdown(&mut self, deadline: Instant) {
         self.shutdown = Some(deadline);
-        self.not_before.clear();
+        self.not_before.remove(&Endpoint::Status);
     }
 
     pub(crate) const fn is_stopping(&self) -> bool {
         self.shutdown.is_some()
     }
 
-    /// The application asked for something that may overrule a wait.
-    pub(crate) fn overrule(&mut self) {
-        self.not_before.clear();
+    /// The application asked for the rules.
+    pub(crate) fn refresh(&mut self) {
+        self.not_before.remove(&Endpoint::Rules);
     }
 
     pub(crate) fn flushed(&mut self, id: FlushId, now: Instant, paused: Instant) -> Checked {

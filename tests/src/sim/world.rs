@@ -488,11 +488,11 @@ impl World {
                 self.feed(Input::Flush { id, deadline })
             }
             Act::RefreshRules => {
-                self.model.overrule();
+                self.model.refresh();
                 self.feed(Input::RefreshRules)
             }
             Act::CredentialsChanged => {
-                self.model.overrule();
+                self.model.refresh();
                 self.feed(Input::CredentialsChanged)
             }
             Act::Nudge => self.feed(Input::Timeout),
