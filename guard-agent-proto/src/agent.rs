@@ -361,12 +361,12 @@ impl Agent {
         let stream = &mut self.streams[kind];
         let settled = stream.lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
         if alive {
-            stream.lane_mut(path.other()).retry_parked(self.now, &mut self.rng);
+            stream.lane_mut(path.other()).on_endpoint_alive(self.now, &mut self.rng);
         }
         if let Some(wait) = retry_after {
             // A little later each, so that a fleet does not come back in step.
             let wait = wait.max(Backoff::FLOOR) + self.rng.duration(Duration::ZERO, wait / 10);
-            stream.retry_after = Some(self.now.instant + wait);
+            stream.retry_after = stream.retry_after.max(Some(self.now.instant + wait));
             stream.lane_mut(path).clear_backoff();
         }
         if self.breaker.state() != BreakerState::Closed {

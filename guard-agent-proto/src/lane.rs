@@ -265,13 +265,13 @@ impl Lane {
         self.strikes = 0;
     }
 
-    /// The endpoint took something: what we parked deserves another trial.
-    pub(crate) fn retry_parked(&mut self, now: Now, rng: &mut Rng) {
-        self.park_limit = PARK_LIMIT;
-        if !self.parked.is_empty() {
-            let batch = self.batcher.batch(core::mem::take(&mut self.parked), now.wall, rng);
-            self.sealed.push_front(Work { tries: self.retry_attempts, retrial: true, ..Work::new(batch) });
+    /// Another lane of this endpoint got through: there is no reason to hold, and what we parked
+    /// deserves another trial.
+    pub(crate) fn on_endpoint_alive(&mut self, now: Now, rng: &mut Rng) {
+        if self.hold.take().is_some() {
+            self.hurry();
         }
+        self.retry_parked(now, rng);
     }
 
     /// Whether it failed as often as a quick schedule allows since it was hurried.
@@ -331,6 +331,20 @@ impl Lane {
         self.strikes = 0;
         self.hold = None;
         self.retry_parked(now, rng);
+    }
+
+    /// The endpoint took something: what was parked deserves another trial.
+    fn retry_parked(&mut self, now: Now, rng: &mut Rng) {
+        self.park_limit = PARK_LIMIT;
+        let mut parked = Buffer::default();
+        parked.push_front(core::mem::take(&mut self.parked));
+        let mut trials = VecDeque::new();
+        while !parked.is_empty() {
+            let batch = self.batcher.seal(&mut parked, now.wall, rng);
+            trials.push_back(Work { tries: self.retry_attempts, retrial: true, ..Work::new(batch) });
+        }
+        trials.append(&mut self.sealed);
+        self.sealed = trials;
     }
 
     fn on_partly(&mut self, work: Work, failed: &[ItemRef], now: Now, rng: &mut Rng, settled: &mut Settled) {
@@ -544,6 +558,40 @@ mod tests {
                 prop_assert_eq!(cost, bench.lane.cost());
             }
         }
+    }
+
+    #[test]
+    fn trials_of_what_was_parked_are_no_larger_than_other_batches() {
+        let mut bench = Bench::new();
+        bench.lane.batcher = Batcher::new(
+            Kind::Event,
+            &AgentConfig { batch_max_records: 1, ..AgentConfig::builder("0123456789").build().unwrap() },
+        );
+        for _ in 0..2 {
+            bench.push(1);
+            bench.depart();
+            bench.answer(Verdict::Refused { message: String::from("bad") });
+        }
+        bench.push(1);
+        bench.depart();
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        for seq in [1, 2] {
+            let again = bench.depart().unwrap();
+            assert_eq!((again.len(), again.entries[0].seq()), (1, Seq::from_u64(seq)));
+            bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        }
+    }
+
+    #[test]
+    fn a_hold_ends_when_another_lane_gets_through() {
+        let mut bench = Bench::new();
+        bench.push(1);
+        bench.depart();
+        bench.answer(Verdict::Hold { message: String::from("who?") });
+        assert!(bench.lane.held().is_some());
+        bench.lane.on_endpoint_alive(bench.now, &mut bench.rng);
+        assert!(bench.lane.held().is_none());
+        assert!(bench.depart().is_some());
     }
 
     #[test]
