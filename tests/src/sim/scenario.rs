@@ -179,6 +179,7 @@ fn config(rng: &mut Rng) -> AgentConfig {
         rng.pick(&[Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(10)]);
     config.breaker_threshold = rng.pick(&[1, 3, 5, 20]);
     config.timeout = Duration::from_secs(rng.pick(&[5, 30]));
+    config.connect_timeout = config.connect_timeout.min(config.timeout);
     config.status_interval = Duration::from_secs(rng.pick(&[60, 300]));
     config.dynamic_rule_interval = Duration::from_secs(rng.pick(&[60, 300]));
     if rng.chance(200) {
