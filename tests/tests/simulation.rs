@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 use guard_agent_tests::sim::{Arrivals, Bug, World, environment, measure, replay_line, run_many, run_one};
@@ -72,7 +72,7 @@ fn different_seeds_give_different_traces() {
 fn planted_bugs_are_found() {
     for (bug, invariants) in Bug::ALL {
         let found = (0..20).find_map(|seed| {
-            let panic = catch_unwind(AssertUnwindSafe(|| run_one(seed, Some(bug), false))).err()?;
+            let panic = catch_unwind(|| World::new(seed, Some(bug), false).live()).err()?;
             Some(panic.downcast_ref::<String>().unwrap().clone())
         });
         let message = found.unwrap_or_else(|| panic!("{bug} is not found"));
