@@ -820,10 +820,12 @@ impl Agent {
             || self.streams[kind].cost() > self.config.buffer_bytes
         {
             let Stream { live, backlog, .. } = &mut self.streams[kind];
-            let evicted = match self.config.buffer_overflow_policy {
+            // What was refused alone goes first: memory full of it would let nothing through for ever.
+            let refused = backlog.evict_parked().or_else(|| live.evict_parked());
+            let evicted = refused.or_else(|| match self.config.buffer_overflow_policy {
                 OverflowPolicy::Drop => backlog.evict().or_else(|| live.evict()),
                 OverflowPolicy::Raise | OverflowPolicy::Block => live.evict_newest(),
-            };
+            });
             let Some(entry) = evicted else { return };
             self.give_up(kind, entry.seq(), DropReason::Overflow);
         }

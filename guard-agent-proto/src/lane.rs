@@ -137,6 +137,14 @@ impl Lane {
         Some(entry)
     }
 
+    /// Gives up the oldest parked record.
+    pub(crate) fn evict_parked(&mut self) -> Option<Entry> {
+        let oldest = (0..self.parked.len()).min_by_key(|index| self.parked[*index].seq())?;
+        let entry = self.parked.remove(oldest);
+        self.forget(&entry);
+        Some(entry)
+    }
+
     /// Gives up the newest record that is not sealed.
     pub(crate) fn evict_newest(&mut self) -> Option<Entry> {
         let entry = self.queue.pop_newest()?;
@@ -580,6 +588,18 @@ mod tests {
             assert_eq!((again.len(), again.entries[0].seq()), (1, Seq::from_u64(seq)));
             bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
         }
+    }
+
+    #[test]
+    fn the_oldest_parked_record_can_make_room() {
+        let mut bench = Bench::new();
+        for _ in 0..2 {
+            bench.push(1);
+            bench.depart();
+            bench.answer(Verdict::Refused { message: String::from("bad") });
+        }
+        assert_eq!(bench.lane.evict_parked().map(|entry| entry.seq()), Some(Seq::from_u64(1)));
+        assert_eq!((bench.lane.len(), bench.lane.sendable()), (1, 0));
     }
 
     #[test]
