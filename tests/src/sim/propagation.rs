@@ -22,8 +22,10 @@ pub struct Propagation {
     pub max: Duration,
     /// Most requests in any window of 60 seconds.
     pub busiest_minute: usize,
-    /// From the acceptance of an attack to the rule against it, the slowest; zero without attacks.
-    pub slowest_reaction: Duration,
+    /// From the acceptance of an attack to the rule against it, of 99 in 100; zero without attacks.
+    pub reaction_p99: Duration,
+    /// The same, the slowest.
+    pub reaction_max: Duration,
 }
 
 /// Measures events that come like that for that long, with a share of attacks (in permille) and metrics
@@ -64,17 +66,22 @@ pub fn measure(arrivals: Arrivals, attacks: u64, duration: Duration) -> Propagat
         .map(|record| record.taken_at.unwrap_or(Instant::FAR_FUTURE).since(record.accepted_at))
         .collect();
     delays.sort_unstable();
-    let quantile = |permille: usize| {
-        delays.get((delays.len() * permille / 1_000).min(delays.len().saturating_sub(1))).copied()
-    };
+    world.reactions.sort_unstable();
     Propagation {
         events: delays.len(),
-        p50: quantile(500).unwrap_or_default(),
-        p99: quantile(990).unwrap_or_default(),
-        max: delays.last().copied().unwrap_or_default(),
+        p50: quantile(&delays, 500),
+        p99: quantile(&delays, 990),
+        max: quantile(&delays, 1_000),
         busiest_minute: busiest(&world.requests, Duration::from_secs(60)),
-        slowest_reaction: world.reactions.iter().max().copied().unwrap_or_default(),
+        reaction_p99: quantile(&world.reactions, 990),
+        reaction_max: quantile(&world.reactions, 1_000),
     }
+}
+
+/// Zero if there is none.
+fn quantile(sorted: &[Duration], permille: usize) -> Duration {
+    let index = (sorted.len() * permille / 1_000).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or_default()
 }
 
 fn busiest(requests: &[Instant], window: Duration) -> usize {
