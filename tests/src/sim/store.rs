@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use guard_agent_proto::{Kind, Seq, StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOp, StreamId};
@@ -7,6 +7,8 @@ use guard_agent_proto::{Kind, Seq, StoreAnswer, StoreEntry, StoreError, StoreErr
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     streams: BTreeMap<StreamId, Stream>,
+    /// Runs whose lease ended: what they still do comes too late.
+    ended: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -19,6 +21,9 @@ struct Stream {
 impl Store {
     /// Carries out `op` for that run of the agent.
     pub(crate) fn execute(&mut self, run: u32, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
+        if self.ended.contains(&run) {
+            return Err(fenced());
+        }
         match op {
             StoreOp::Append { stream, entries } => {
                 let stream = self
@@ -69,6 +74,7 @@ impl Store {
 
     /// The lease of that run ended.
     pub(crate) fn orphan(&mut self, run: u32) {
+        self.ended.insert(run);
         for stream in self.streams.values_mut().filter(|stream| stream.owner == Some(run)) {
             stream.owner = None;
         }
@@ -104,8 +110,12 @@ impl Stream {
         if self.owner == Some(run) {
             return Ok(());
         }
-        Err(StoreError { kind: StoreErrorKind::Fenced, message: "another owner".into() })
+        Err(fenced())
     }
+}
+
+fn fenced() -> StoreError {
+    StoreError { kind: StoreErrorKind::Fenced, message: "another owner".into() }
 }
 
 pub(crate) fn unavailable() -> StoreError {
