@@ -800,7 +800,7 @@ impl World {
                 require(!message.contains(API_KEY) && !message.contains('\n'), "message", || message.clone())
             }
             AgentEvent::Flushed { id, .. } => self.model.flushed(id, self.now, self.paused),
-            event => require(false, "known-output", || format!("{event:?}")),
+            event @ (AgentEvent::Receipt { .. } | _) => require(false, "asked-for", || format!("{event:?}")),
         }
     }
 
