@@ -173,6 +173,37 @@ fn an_orphan_that_somebody_else_adopted_is_left_alone() {
     let adopt = take_op(&mut bench);
     let error = StoreError { kind: StoreErrorKind::Fenced, message: "taken".into() };
     bench.input(Input::StoreReply { id: adopt.id, result: Err(error) });
-    bench.pass(60 * SECOND);
+    bench.pass(29 * SECOND);
     assert!(bench.stores.is_empty());
+    bench.pass(31 * SECOND);
+    assert_eq!(take_op(&mut bench).op, StoreOp::ListOrphans, "the lease of a dead run outlives it");
+}
+
+#[test]
+fn what_has_no_room_in_memory_is_read_again_later() {
+    let mut bench = Bench::with_journal(true, |config| config.buffer_size = 2);
+    let list = take_op(&mut bench);
+    let orphan = StreamId::from_u64(99);
+    reply(&mut bench, &list, StoreAnswer::Orphans(vec![orphan]));
+    let adopt = take_op(&mut bench);
+    reply(&mut bench, &adopt, StoreAnswer::Done);
+    let read = take_op(&mut bench);
+    let entry = |seq| StoreEntry {
+        seq: Seq::from_u64(seq),
+        kind: Kind::Event,
+        attack: false,
+        json: super::event(seq as usize).json().into(),
+    };
+    let entries = vec![entry(4), entry(6), entry(9)];
+    let last = Some(Seq::from_u64(9));
+    reply(&mut bench, &read, StoreAnswer::Entries { entries, last, skipped: 0 });
+    assert_eq!(bench.agent.stats().records.events.recovered, 2);
+    bench.pass(SECOND);
+    let (request, batch) = bench.take_batch();
+    assert_eq!(numbers(&batch), [4, 6]);
+    bench.answer(&request, 200);
+    let remove = take_op(&mut bench);
+    reply(&mut bench, &remove, StoreAnswer::Done);
+    let read = take_op(&mut bench);
+    assert!(matches!(read.op, StoreOp::Read { after: Some(after), .. } if after == Seq::from_u64(6)));
 }
