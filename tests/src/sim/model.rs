@@ -3,8 +3,8 @@ use std::fmt;
 use std::time::Duration;
 
 use guard_agent_proto::{
-    AgentConfig, BreakerState, ByKind, DrainOrder, DropReason, Endpoint, FlushId, Instant, Kind, Report,
-    RequestId, Stats, StatusLevel, TransportErrorKind,
+    AgentConfig, BreakerState, ByKind, DrainOrder, DropReason, Endpoint, FlushId, Instant, Kind, Outcome,
+    Report, RequestId, Stats, StatusLevel, TransportErrorKind,
 };
 
 use super::application::Made;
@@ -52,14 +52,32 @@ pub(crate) struct Fate {
     pub(crate) journaled: bool,
     /// It was in the memory of a process that died.
     pub(crate) died: bool,
+    /// What its receipts said last.
+    receipt: Option<Receipt>,
     /// The run that sent it last, in which batch, and what came of it.
     last: Option<(u32, u32, Ended)>,
 }
 
 impl Fate {
     pub(crate) const fn new(made: Made, run: u32, accepted_at: Instant) -> Self {
-        Self { made, run, accepted_at, taken_at: None, journaled: false, died: false, last: None }
+        Self {
+            made,
+            run,
+            accepted_at,
+            taken_at: None,
+            journaled: false,
+            died: false,
+            receipt: None,
+            last: None,
+        }
     }
+}
+
+/// See [`Receipt`]: at most one of each, the final one last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receipt {
+    Durable,
+    Final,
 }
 
 /// How the last attempt to deliver a record ended.
@@ -115,6 +133,8 @@ pub(crate) struct Model {
     shutdown: Option<Instant>,
     rules: Option<i64>,
     announced: StatusLevel,
+    /// Records whose last receipt came: delivered, and given up.
+    receipts: ByKind<(u64, u64)>,
     idle_wakes: VecDeque<Instant>,
     /// As of the last step.
     pub(crate) stats: Stats,
@@ -159,6 +179,7 @@ impl Model {
             shutdown: None,
             rules: None,
             announced: StatusLevel::Healthy,
+            receipts: ByKind::default(),
             idle_wakes: VecDeque::new(),
             stats: Stats::default(),
         }
@@ -472,6 +493,48 @@ impl Model {
             require(self.idle_wakes.len() <= MAX_IDLE_WAKES, "busy-loop", || {
                 format!("{} wake-ups for nothing in a second", self.idle_wakes.len())
             })?;
+        }
+        Ok(())
+    }
+
+    /// A record's receipt came.
+    pub(crate) fn receipt(&mut self, outcome: Outcome, record: &mut Fate) -> Checked {
+        let told = record.receipt;
+        require(told != Some(Receipt::Final), "receipt", || format!("{outcome:?} after the final one"))?;
+        match outcome {
+            Outcome::Durable => {
+                record.receipt = Some(Receipt::Durable);
+                require(told.is_none() && record.journaled, "receipt", || {
+                    format!("durable, but the journal says {}, and before came {told:?}", record.journaled)
+                })
+            }
+            Outcome::Delivered => {
+                record.receipt = Some(Receipt::Final);
+                self.receipts[record.made.kind].0 += 1;
+                require(record.taken_at.is_some(), "receipt", || {
+                    String::from("delivered, but it never arrived")
+                })
+            }
+            Outcome::Dropped(_) => {
+                record.receipt = Some(Receipt::Final);
+                self.receipts[record.made.kind].1 += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Every record asks for receipts, so they say what the statistics say.
+    pub(crate) fn check_receipts(&self) -> Checked {
+        for kind in Kind::ALL {
+            let ledger = self.stats.records[kind];
+            let (delivered, dropped) = self.receipts[kind];
+            // What an earlier run accepted has no receipt, nor what was lost before the agent had it.
+            let complete = delivered + ledger.recovered >= ledger.delivered;
+            require(
+                complete && delivered <= ledger.delivered && dropped <= ledger.dropped.total(),
+                "receipt",
+                || format!("{delivered} {kind}s delivered and {dropped} dropped, but {ledger:?}"),
+            )?;
         }
         Ok(())
     }

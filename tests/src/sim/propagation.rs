@@ -53,6 +53,7 @@ pub fn measure(arrivals: Arrivals, attacks: u64, duration: Duration) -> Propagat
         tags: true,
         timer_first: false,
         rules_on_attack: true,
+        receipts: false,
     };
     let mut world = World::with(scenario, Rng::new(1), None, false);
     world.run_for(duration);

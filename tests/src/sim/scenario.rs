@@ -37,6 +37,8 @@ pub struct Scenario {
     pub(crate) timer_first: bool,
     /// Whether the platform makes new rules of every attack.
     pub(crate) rules_on_attack: bool,
+    /// Whether every record asks for a receipt.
+    pub(crate) receipts: bool,
 }
 
 /// What is done to the agent from outside.
@@ -134,6 +136,7 @@ impl Scenario {
             tags: rng.chance(500),
             timer_first: rng.chance(500),
             rules_on_attack: rng.chance(300),
+            receipts: rng.chance(300),
             config,
         }
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use guard_agent_proto::wire::Wire;
 use guard_agent_proto::{
-    AgentEvent, BreakerState, ByKind, DropReason, FlushId, Input, Instant, Kind, Now, Output, Payload,
-    Reason, Report, Request, RequestId, Response, StatusLevel, StoreAnswer, StoreError, StoreOp, StoreOpId,
-    StoreRequest, Timestamp,
+    AgentEvent, BreakerState, ByKind, DropReason, FlushId, Input, Instant, Kind, Now, Outcome as Delivery,
+    Output, Payload, Reason, ReceiptId, Report, Request, RequestId, Response, StatusLevel, StoreAnswer,
+    StoreError, StoreOp, StoreOpId, StoreRequest, Timestamp,
 };
 
 use super::application::Application;
@@ -468,7 +468,8 @@ impl World {
             self.model.accepts(made.kind, 1);
             self.model.holds(made.bytes);
             self.records.push(Fate::new(made, self.run, self.now));
-            records.push(record);
+            let receipts = self.scenario.receipts;
+            records.push(if receipts { record.with_receipt(ReceiptId::from_u64(number)) } else { record });
         }
         self.made += count;
         self.feed(Input::Records(records))
@@ -611,6 +612,11 @@ impl World {
                     self.send(&request)?;
                 }
                 Output::Store(request) => self.store_operation(request),
+                Output::Event(AgentEvent::Receipt { id, outcome }) => {
+                    // One per record: not counted among the outputs, which are few.
+                    self.receipt(id, outcome)?;
+                    continue;
+                }
                 Output::Event(event) => self.news(event)?,
                 Output::Closed(report) => closed = Some(report),
                 output => return require(false, "known-output", || format!("{output:?}")),
@@ -622,6 +628,9 @@ impl World {
         let step =
             Step { now: self.now, timeout, due, outputs, sends, deadline: self.deadline, came, may_overflow };
         self.model.check(&step, subject.stats(), subject.health().level)?;
+        if self.scenario.receipts {
+            self.model.check_receipts()?;
+        }
         self.model.check_rules(subject.rules_version())?;
         self.model.check_closed(self.now, self.paused, closed.is_some())?;
         require(closed.is_some() == subject.is_closed(), "closed", || format!("{closed:?}"))?;
@@ -801,6 +810,15 @@ impl World {
             }
             AgentEvent::Flushed { id, .. } => self.model.flushed(id, self.now, self.paused),
             event @ (AgentEvent::Receipt { .. } | _) => require(false, "asked-for", || format!("{event:?}")),
+        }
+    }
+
+    fn receipt(&mut self, id: ReceiptId, outcome: Delivery) -> Checked {
+        self.trace.line(self.now, format_args!("  receipt {} {outcome:?}", id.as_u64()));
+        let record = usize::try_from(id.as_u64()).ok().and_then(|index| self.records.get_mut(index));
+        match record {
+            Some(record) if self.scenario.receipts => self.model.receipt(outcome, record),
+            Some(_) | None => require(false, "receipt", || format!("{id:?} was not asked for")),
         }
     }
 
