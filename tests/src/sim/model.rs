@@ -389,7 +389,8 @@ impl Model {
         self.check_accounting(&stats)?;
         self.check_memory(step, &stats)?;
         self.check_breaker(step, &stats)?;
-        self.check_progress(step)?;
+        // Expired records go one by one, without an output each.
+        self.check_progress(step, stats.records == self.stats.records)?;
         if let Some((id, deadline)) = self.flushes.iter().find(|(_, deadline)| **deadline < step.now)
             && step.due
         {
@@ -478,14 +479,14 @@ impl Model {
         Ok(())
     }
 
-    fn check_progress(&mut self, step: &Step) -> Checked {
+    fn check_progress(&mut self, step: &Step, unchanged: bool) -> Checked {
         require(step.deadline > step.now, "deadline-passed", || {
             format!("the next deadline is {:?}", step.deadline)
         })?;
         require(!step.timeout || step.due || step.outputs == 0, "late-deadline", || {
             format!("woken early it had {} outputs ready", step.outputs)
         })?;
-        if step.timeout && step.due && step.outputs == 0 {
+        if step.timeout && step.due && step.outputs == 0 && unchanged {
             self.idle_wakes.push_back(step.now);
             while self.idle_wakes.front().is_some_and(|at| step.now.since(*at) > Duration::from_secs(1)) {
                 self.idle_wakes.pop_front();

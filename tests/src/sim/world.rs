@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use guard_agent_proto::wire::Wire;
 use guard_agent_proto::{
-    AgentEvent, BreakerState, ByKind, DropReason, FlushId, Input, Instant, Kind, Now, Outcome as Delivery,
-    Output, Payload, Reason, ReceiptId, Report, Request, RequestId, Response, StatusLevel, StoreAnswer,
-    StoreError, StoreOp, StoreOpId, StoreRequest, Timestamp,
+    AgentEvent, BreakerState, ByKind, DropReason, FlushId, Health, HealthReason, Input, Instant, Kind, Now,
+    Outcome as Delivery, Output, Payload, Reason, ReceiptId, Report, Request, RequestId, Response,
+    StoreAnswer, StoreError, StoreOp, StoreOpId, StoreRequest, Timestamp,
 };
 
 use super::application::Application;
@@ -265,7 +265,9 @@ impl World {
 
     fn at_peace(&self) -> bool {
         let stats = &self.model.stats;
-        self.subject.as_ref().is_some_and(|subject| subject.health().level == StatusLevel::Healthy)
+        // The pace comes back with successes, of which a quiet service has few.
+        let healthy = |health: Health| health.reasons.iter().all(|reason| *reason == HealthReason::Slowed);
+        self.subject.as_ref().is_some_and(|subject| healthy(subject.health()))
             && stats.records.events.pending == 0
             && stats.records.metrics.pending == 0
             && stats.breaker == BreakerState::Closed
