@@ -29,12 +29,15 @@ const PROBATION: u32 = 100;
 impl Batcher {
     pub(crate) fn new(kind: Kind, config: &AgentConfig) -> Self {
         let ceiling = crate::wire::record_budget(config);
+        let (patience, reason) = match kind {
+            Kind::Event => (config.event_linger, Reason::Linger),
+            Kind::Metric => (config.flush_interval, Reason::FlushInterval),
+        };
+        // Nothing waits for company until it is too old to be sent.
+        let patience = config.max_record_age.map_or(patience, |age| patience.min(age / 2));
         Self {
             kind,
-            patience: match kind {
-                Kind::Event => (config.event_linger, Reason::Linger),
-                Kind::Metric => (config.flush_interval, Reason::FlushInterval),
-            },
+            patience: (patience, reason),
             most: config.batch_max_records,
             watermark: watermark(config),
             ceiling,
@@ -162,6 +165,14 @@ mod tests {
         ] {
             assert_eq!(batcher(kind).ready_at(&queue(count, 10), urgent), ready, "{kind} {count}");
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_company_until_it_expires() {
+        let mut config = AgentConfig::builder("0123456789").build().unwrap();
+        config.max_record_age = Some(Duration::from_secs(10));
+        let ready = Batcher::new(Kind::Metric, &config).ready_at(&queue(1, 10), Seq::from_u64(0));
+        assert_eq!(ready.map(|(at, _)| at), Some(Instant::from_micros(1_000) + Duration::from_secs(5)));
     }
 
     #[test]
