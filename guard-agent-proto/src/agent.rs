@@ -11,7 +11,7 @@ use crate::batcher::permille;
 use crate::breaker::Breaker;
 use crate::flush::{Flush, Flushes};
 use crate::health::Decided;
-use crate::journal::Journal;
+use crate::journal::{Journal, Page};
 use crate::lane::{Dead, Lane, Settled};
 use crate::pacer::{Class, Pacer};
 use crate::rng::Rng;
@@ -505,22 +505,25 @@ impl Agent {
             Some(error) => self.tell(ErrorStage::Journal, Endpoint::Events, error.message.into_owned()),
             None => self.episodes.retain(|(stage, _)| *stage != ErrorStage::Journal),
         }
-        let mut last = None;
-        for (stream, StoreEntry { seq: there, kind, attack, json }) in news.recovered {
+        if let Some(page) = news.page {
+            self.on_recovered(page);
+        }
+    }
+
+    /// Takes over as much of a page as there is room for.
+    fn on_recovered(&mut self, Page { stream, mut after, entries }: Page) {
+        for StoreEntry { seq: there, kind, attack, json } in entries {
             let record = Record::new(kind, attack, json);
-            // The first of a page is always taken, so that recovery goes on.
-            if let (Some(last), false, Some(journal)) = (last, self.has_room_for(&record), &mut self.journal)
-            {
-                journal.read_again(stream, last);
-                break;
-            }
-            last = Some(there);
+            let has_room = self.has_room_for(&record);
             let seq = self.take_seq();
-            if let Some(journal) = &mut self.journal {
-                journal.on_recovered(seq, stream, there);
+            let Some(journal) = &mut self.journal else { return };
+            if !has_room {
+                return journal.read_again(stream, after);
             }
+            journal.on_recovered(seq, stream, there);
+            after = Some(there);
             self.streams[kind].ledger.recovered += 1;
-            self.streams[kind].backlog.push(Entry::new(seq, now, true, record));
+            self.streams[kind].backlog.push(Entry::new(seq, self.now.instant, true, record));
         }
     }
 
@@ -831,10 +834,12 @@ impl Agent {
         }
     }
 
+    /// Whether memory can hold that record too; alone it always may, else it would never be recovered.
     fn has_room_for(&self, record: &Record) -> bool {
         let stream = &self.streams[record.kind()];
-        stream.len() < self.config.buffer_size
-            && stream.cost() + record.json().len() + Entry::OVERHEAD <= self.config.buffer_bytes
+        stream.len() == 0
+            || stream.len() < self.config.buffer_size
+                && stream.cost() + record.json().len() + Entry::OVERHEAD <= self.config.buffer_bytes
     }
 
     /// A record that left its lane is lost.

@@ -55,6 +55,7 @@ enum Outstanding {
     Adopt(StreamId),
     Read {
         stream: StreamId,
+        after: Option<Seq>,
     },
 }
 
@@ -75,12 +76,21 @@ enum Recovery {
 pub(crate) struct JournalNews {
     /// Our own records that became durable.
     pub(crate) durable: Option<Range<Seq>>,
-    /// Recovered records, in order.
-    pub(crate) recovered: Vec<(StreamId, StoreEntry)>,
+    /// Records of an earlier run.
+    pub(crate) page: Option<Page>,
     /// Entries that could not be understood.
     pub(crate) corrupt: u64,
     /// Why the operation failed.
     pub(crate) error: Option<StoreError>,
+}
+
+/// Recovered records, in order.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) stream: StreamId,
+    /// What they were read after.
+    pub(crate) after: Option<Seq>,
+    pub(crate) entries: Vec<StoreEntry>,
 }
 
 /// The next append starts at least that long after the last one...
@@ -125,13 +135,13 @@ impl Journal {
         self.recovered.insert(seq, (stream, there));
     }
 
-    /// There was no room for what followed `after` in a recovered page: it is read again later.
-    pub(crate) fn read_again(&mut self, stream: StreamId, after: Seq) {
+    /// There was no room for what follows `after` in a recovered page: it is read again later.
+    pub(crate) fn read_again(&mut self, stream: StreamId, after: Option<Seq>) {
         let orphans = match &mut self.recovery {
             Recovery::Streams { orphans, .. } => core::mem::take(orphans),
             Recovery::List { .. } => VecDeque::new(),
         };
-        self.recovery = Recovery::Streams { orphans, reading: Some((stream, Some(after))) };
+        self.recovery = Recovery::Streams { orphans, reading: Some((stream, after)) };
     }
 
     /// A record was delivered or given up.
@@ -211,7 +221,12 @@ impl Journal {
             Recovery::List { .. } => Some(self.start(StoreOp::ListOrphans, Outstanding::List)),
             Recovery::Streams { reading: Some((stream, after)), .. } => {
                 let (stream, after) = (*stream, *after);
-                Some(self.start(StoreOp::Read { stream, after, limit: PAGE }, Outstanding::Read { stream }))
+                Some(
+                    self.start(
+                        StoreOp::Read { stream, after, limit: PAGE },
+                        Outstanding::Read { stream, after },
+                    ),
+                )
             }
             Recovery::Streams { orphans, reading: None } => {
                 let stream = orphans.pop_front()?;
@@ -295,10 +310,10 @@ impl Journal {
                 self.recovery = Recovery::Streams { orphans, reading: None };
             }
             (Outstanding::Adopt(stream), _) => self.reading(Some((stream, None))),
-            (Outstanding::Read { stream }, StoreAnswer::Entries { entries, last, skipped }) => {
+            (Outstanding::Read { stream, after }, StoreAnswer::Entries { entries, last, skipped }) => {
                 news.corrupt = skipped;
                 self.reading(last.map(|last| (stream, Some(last))));
-                news.recovered = entries.into_iter().map(|entry| (stream, entry)).collect();
+                news.page = Some(Page { stream, after, entries });
             }
             (Outstanding::Read { .. }, StoreAnswer::Done | StoreAnswer::Orphans(_)) => self.reading(None),
             (Outstanding::List, StoreAnswer::Done | StoreAnswer::Entries { .. }) => {
