@@ -2,7 +2,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guard_agent_proto::shell::{Handle, TrySendError};
+use guard_agent_proto::shell::{Handle, Receipt, TrySendError};
 use guard_agent_proto::wire::Credentials;
 use guard_agent_proto::{AgentConfig, ConfigError, Instant, Report, SecurityEvent, SecurityMetric};
 use tokio::time::Sleep;
@@ -17,7 +17,7 @@ const GUARD: Duration = Duration::from_millis(100);
 /// A running agent: cheap to clone, usable from any thread.
 ///
 /// What does not depend on tokio is in [`Handle`], to which the agent dereferences: `send_event`,
-/// `send_metric`, `try_send_event`, `stats`, `status`, `health`, `pressure`, `rules`, `subscribe_rules`,
+/// `send_metric`, `try_send_event`, `try_send_event_with_receipt`, `stats`, `status`, `health`, `pressure`, `rules`, `subscribe_rules`,
 /// `refresh_rules`, `take_dead_letters`.
 ///
 /// Call [`shutdown`](Self::shutdown) before the process ends. An agent whose last clone is dropped
@@ -118,6 +118,40 @@ impl Agent {
         match &self.running {
             Some(running) => self.handle.send_metric_within(metric, running.sleep(timeout)).await,
             None => self.handle.try_send_metric(metric),
+        }
+    }
+
+    /// Like [`send_event_within`](Self::send_event_within); the receipt tells what becomes of the event.
+    ///
+    /// # Errors
+    ///
+    /// The event was not taken and comes back, with the reason.
+    pub async fn send_event_with_receipt_within(
+        &self,
+        event: SecurityEvent,
+        timeout: Duration,
+    ) -> Result<Receipt, TrySendError<SecurityEvent>> {
+        match &self.running {
+            Some(running) => self.handle.send_event_with_receipt_within(event, running.sleep(timeout)).await,
+            None => self.handle.try_send_event_with_receipt(event),
+        }
+    }
+
+    /// Like [`send_metric_within`](Self::send_metric_within); the receipt tells what becomes of the metric.
+    ///
+    /// # Errors
+    ///
+    /// The metric was not taken and comes back, with the reason.
+    pub async fn send_metric_with_receipt_within(
+        &self,
+        metric: SecurityMetric,
+        timeout: Duration,
+    ) -> Result<Receipt, TrySendError<SecurityMetric>> {
+        match &self.running {
+            Some(running) => {
+                self.handle.send_metric_with_receipt_within(metric, running.sleep(timeout)).await
+            }
+            None => self.handle.try_send_metric_with_receipt(metric),
         }
     }
 

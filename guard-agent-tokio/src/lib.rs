@@ -45,7 +45,7 @@ mod runtime;
 pub use agent::Agent;
 pub use builder::{AgentBuilder, StartError};
 pub use guard_agent_proto::shell::{
-    AgentError, Attempt, BoxFuture, CaptureTransport, RulesSubscription, Transport, TrySendError,
+    AgentError, Attempt, BoxFuture, CaptureTransport, Receipt, RulesSubscription, Transport, TrySendError,
     TrySendErrorKind,
 };
 pub use guard_agent_proto::wire::Credentials;

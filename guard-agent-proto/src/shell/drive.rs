@@ -19,12 +19,13 @@ use super::handle::{Shared, Snapshot};
 use super::hooks::Notices;
 use super::inbox::{Control, Intake, Losses, Progress};
 use super::log::Log;
+use super::receipt::{Promise, is_final};
 use super::workbench::{Chunk, Encoded, Workbench};
 use super::{AgentError, BoxFuture, Handle, Hooks, Store, Transport};
 use crate::{
     Agent, AgentConfig, AgentEvent, ByKind, ConfigError, ConfigProblem, DropReason, Encoder, FlushId, Input,
-    Instant, Kind, Now, Output, OverflowPolicy, Report, Request, StoreError, StoreErrorKind, StoreRequest,
-    TransportError, TransportErrorKind,
+    Instant, Kind, Now, Outcome, Output, OverflowPolicy, ReceiptId, Report, Request, StoreError,
+    StoreErrorKind, StoreRequest, TransportError, TransportErrorKind,
 };
 
 /// How long the driver leaves the inbox alone after it found something: short against the linger of
@@ -118,6 +119,8 @@ pub fn launch<R: Runtime>(
         workbench: Some(Box::new(Workbench::new(encoder, hooks.processors))),
         encoding: None,
         told: ByKind::default(),
+        promises: BTreeMap::new(),
+        news: Vec::new(),
         uncovered: Vec::new(),
         covered: Vec::new(),
         flushes: BTreeMap::new(),
@@ -159,6 +162,10 @@ struct Driver<R> {
     workbench: Option<Box<Workbench>>,
     encoding: Option<Offloaded>,
     told: ByKind<Losses>,
+    /// Of records that the core holds and somebody waits for.
+    promises: BTreeMap<ReceiptId, Promise>,
+    /// Told once the statistics that go with it are published.
+    news: Vec<(ReceiptId, Outcome)>,
 
     /// Controls whose preceding records may still be in the inbox.
     uncovered: Vec<Control>,
@@ -364,6 +371,8 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn hand_over(&mut self, encoded: Encoded) {
+        self.promises.extend(encoded.promises);
+        self.news.extend(encoded.news);
         if !encoded.records.is_empty() {
             self.step(Input::Records(encoded.records));
         }
@@ -488,8 +497,7 @@ impl<R: Runtime> Driver<R> {
                 self.log.error(now, &error);
                 self.notices.error(error);
             }
-            // The shell does not ask for receipts yet.
-            AgentEvent::Receipt { .. } => {}
+            AgentEvent::Receipt { id, outcome } => self.news.push((id, outcome)),
             AgentEvent::Flushed { id, mut report } => {
                 if let Some((reply, withheld)) = self.flushes.remove(&id) {
                     for kind in Kind::ALL {
@@ -516,6 +524,14 @@ impl<R: Runtime> Driver<R> {
         let snapshot = Arc::new(Snapshot::of(&self.core, self.transport.as_ref()));
         let progress = Progress { snapshot, transit: self.transit(), told: self.told };
         shared.inbox.publish(progress, &self.intake);
+        for (id, outcome) in self.news.drain(..) {
+            if let Some(promise) = self.promises.get(&id) {
+                promise.tell(outcome);
+            }
+            if is_final(outcome) {
+                self.promises.remove(&id);
+            }
+        }
         for (reply, report) in self.answers.drain(..) {
             // Nobody may wait any more.
             let _ = reply.send(report);
@@ -525,6 +541,9 @@ impl<R: Runtime> Driver<R> {
     fn finish(mut self) {
         self.publish();
         self.presence.0.inbox.close(true);
+        // Who waits for a receipt knows by the time the shutdown is reported.
+        self.promises.clear();
+        self.intake = Intake::default();
         let report = self.report.unwrap_or_default();
         let flushes = mem::take(&mut self.flushes).into_values().map(|(reply, _)| reply);
         for reply in flushes.chain(self.closing.take().into_iter().flatten()) {

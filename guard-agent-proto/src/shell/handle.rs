@@ -13,6 +13,7 @@ use futures_util::future::{Either, poll_fn, select};
 use super::hooks::{RulesSubscription, Subscribers};
 use super::inbox::{Control, Inbox};
 use super::item::{Item, TrySendError, TrySendErrorKind};
+use super::receipt::Receipt;
 use crate::{
     AgentConfig, AgentStatus, ByKind, DeadLetter, DropCounts, DropReason, Health, HealthReason, Instant,
     Kind, Ledger, Pressure, Report, RulesDocument, SecurityEvent, SecurityMetric, Stats, StatusLevel,
@@ -117,6 +118,31 @@ impl Handle {
         self.0.0.inbox.try_send(metric)
     }
 
+    /// Like [`try_send_event`](Self::try_send_event); the receipt tells what becomes of the event.
+    ///
+    /// # Errors
+    ///
+    /// The event was not taken and comes back, with the reason.
+    #[expect(clippy::result_large_err, reason = "the record comes back as it went in")]
+    pub fn try_send_event_with_receipt(
+        &self,
+        event: SecurityEvent,
+    ) -> Result<Receipt, TrySendError<SecurityEvent>> {
+        self.0.0.inbox.try_send_with_receipt(event)
+    }
+
+    /// Like [`try_send_metric`](Self::try_send_metric); the receipt tells what becomes of the metric.
+    ///
+    /// # Errors
+    ///
+    /// The metric was not taken and comes back, with the reason.
+    pub fn try_send_metric_with_receipt(
+        &self,
+        metric: SecurityMetric,
+    ) -> Result<Receipt, TrySendError<SecurityMetric>> {
+        self.0.0.inbox.try_send_with_receipt(metric)
+    }
+
     /// Hands over an event as soon as there is room, unless `timeout` ends first.
     ///
     /// # Errors
@@ -127,7 +153,7 @@ impl Handle {
         event: SecurityEvent,
         timeout: impl Future<Output = ()> + Send,
     ) -> Result<(), TrySendError<SecurityEvent>> {
-        self.send_within(event, timeout).await
+        self.send_within(event, Inbox::try_send, timeout).await
     }
 
     /// Hands over a metric as soon as there is room; see [`send_event_within`](Self::send_event_within).
@@ -140,18 +166,45 @@ impl Handle {
         metric: SecurityMetric,
         timeout: impl Future<Output = ()> + Send,
     ) -> Result<(), TrySendError<SecurityMetric>> {
-        self.send_within(metric, timeout).await
+        self.send_within(metric, Inbox::try_send, timeout).await
     }
 
-    async fn send_within<T: Item>(
+    /// Like [`send_event_within`](Self::send_event_within); the receipt tells what becomes of the event.
+    ///
+    /// # Errors
+    ///
+    /// The event was not taken and comes back, with the reason.
+    pub async fn send_event_with_receipt_within(
+        &self,
+        event: SecurityEvent,
+        timeout: impl Future<Output = ()> + Send,
+    ) -> Result<Receipt, TrySendError<SecurityEvent>> {
+        self.send_within(event, Inbox::try_send_with_receipt, timeout).await
+    }
+
+    /// Like [`send_metric_within`](Self::send_metric_within); the receipt tells what becomes of the metric.
+    ///
+    /// # Errors
+    ///
+    /// The metric was not taken and comes back, with the reason.
+    pub async fn send_metric_with_receipt_within(
+        &self,
+        metric: SecurityMetric,
+        timeout: impl Future<Output = ()> + Send,
+    ) -> Result<Receipt, TrySendError<SecurityMetric>> {
+        self.send_within(metric, Inbox::try_send_with_receipt, timeout).await
+    }
+
+    async fn send_within<T: Item, R>(
         &self,
         mut record: T,
+        try_send: fn(&Inbox, T) -> Result<R, TrySendError<T>>,
         timeout: impl Future<Output = ()>,
-    ) -> Result<(), TrySendError<T>> {
+    ) -> Result<R, TrySendError<T>> {
         let inbox = &self.shared().inbox;
         let mut timeout = pin!(timeout);
         loop {
-            record = match inbox.try_send(record) {
+            record = match try_send(inbox, record) {
                 Err(TrySendError { kind: TrySendErrorKind::Full, record }) => record,
                 other => return other,
             };

@@ -5,7 +5,6 @@
 //! nothing is the next record to wake it. A busy caller therefore never pays for a wake-up, and an idle
 //! agent has no timer.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -15,9 +14,10 @@ use futures_channel::oneshot;
 
 use super::handle::Snapshot;
 use super::item::{Item, TrySendError, TrySendErrorKind, by_kind};
+use super::receipt::{Backlog, Promise, Receipt};
 use crate::{
-    AgentConfig, ByKind, DropReason, HealthReason, Instant, Kind, OverflowPolicy, Report, SecurityEvent,
-    SecurityMetric, Stats, StatusLevel,
+    AgentConfig, ByKind, DropReason, HealthReason, Instant, Kind, Outcome, OverflowPolicy, Report,
+    SecurityEvent, SecurityMetric, Stats, StatusLevel,
 };
 
 /// Records beyond the capacity that may wait for the driver under [`OverflowPolicy::Drop`]: the core is
@@ -50,7 +50,7 @@ pub(crate) struct State {
 
 /// One kind's waiting records and their accounting. The length of the queue is the count.
 pub(crate) struct Queue<T> {
-    items: VecDeque<T>,
+    backlog: Backlog<T>,
     gauge: Gauge,
 }
 
@@ -115,8 +115,8 @@ pub(crate) enum Control {
 /// What the driver took. Given back empty, it lends its memory to the queues.
 #[derive(Default)]
 pub(crate) struct Intake {
-    pub(crate) events: VecDeque<SecurityEvent>,
-    pub(crate) metrics: VecDeque<SecurityMetric>,
+    pub(crate) events: Backlog<SecurityEvent>,
+    pub(crate) metrics: Backlog<SecurityMetric>,
     /// Cumulative.
     pub(crate) losses: ByKind<Losses>,
     bytes: ByKind<usize>,
@@ -128,12 +128,8 @@ impl Intake {
     }
 
     fn recycle(&mut self) {
-        if self.events.capacity() > KEPT_CAPACITY {
-            self.events = VecDeque::new();
-        }
-        if self.metrics.capacity() > KEPT_CAPACITY {
-            self.metrics = VecDeque::new();
-        }
+        self.events.shrink_to(KEPT_CAPACITY);
+        self.metrics.shrink_to(KEPT_CAPACITY);
     }
 }
 
@@ -192,7 +188,7 @@ impl Inbox {
                 queue.gauge.refused += 1;
                 return;
             }
-            if queue.fits(bytes, slack) || (self.policy == OverflowPolicy::Drop && queue.items.is_empty()) {
+            if queue.fits(bytes, slack) || (self.policy == OverflowPolicy::Drop && queue.backlog.is_empty()) {
                 let waker = state.push(item, bytes);
                 drop(state);
                 return wake(waker);
@@ -202,9 +198,11 @@ impl Inbox {
                 OverflowPolicy::Raise | OverflowPolicy::Block => return,
                 OverflowPolicy::Drop => {
                     let oldest = queue.pop();
-                    // Freeing a record takes longer than all the rest here.
                     drop(state);
-                    drop(oldest);
+                    // Freeing a record takes longer than all the rest here.
+                    if let Some((_, Some(promise))) = oldest {
+                        promise.tell(Outcome::Dropped(DropReason::Overflow));
+                    }
                 }
             }
         }
@@ -213,6 +211,17 @@ impl Inbox {
     /// Takes the record if there is room; gives up nothing.
     #[inline]
     pub(crate) fn try_send<T: Item>(&self, record: T) -> Result<(), TrySendError<T>> {
+        self.admit(record, None)
+    }
+
+    /// The same, with news of what becomes of the record.
+    pub(crate) fn try_send_with_receipt<T: Item>(&self, record: T) -> Result<Receipt, TrySendError<T>> {
+        let (promise, receipt) = Promise::new();
+        self.admit(record, Some(promise)).map(|()| receipt)
+    }
+
+    #[inline]
+    fn admit<T: Item>(&self, record: T, promise: Option<Promise>) -> Result<(), TrySendError<T>> {
         if !self.enabled[T::KIND] {
             return Err(TrySendError { kind: TrySendErrorKind::Disabled, record });
         }
@@ -231,6 +240,9 @@ impl Inbox {
             return Err(TrySendError { kind: TrySendErrorKind::Full, record });
         }
         let waker = state.push(record, bytes);
+        if let Some(promise) = promise {
+            T::queue(&mut state).backlog.promise(promise);
+        }
         drop(state);
         wake(waker);
         Ok(())
@@ -290,8 +302,8 @@ impl Inbox {
         intake.recycle();
         let mut state = self.lock();
         state.wake_at = usize::MAX;
-        mem::swap(&mut state.events.items, &mut intake.events);
-        mem::swap(&mut state.metrics.items, &mut intake.metrics);
+        mem::swap(&mut state.events.backlog, &mut intake.events);
+        mem::swap(&mut state.metrics.backlog, &mut intake.metrics);
         for (kind, records) in [(Kind::Event, intake.events.len()), (Kind::Metric, intake.metrics.len())] {
             let gauge = state.gauge_mut(kind);
             intake.losses[kind] = gauge.losses;
@@ -338,8 +350,8 @@ impl Inbox {
             return unserved;
         }
         state.phase = if orderly { Phase::Closed } else { Phase::Gone };
-        mem::swap(&mut state.events.items, &mut left.events);
-        mem::swap(&mut state.metrics.items, &mut left.metrics);
+        mem::swap(&mut state.events.backlog, &mut left.events);
+        mem::swap(&mut state.metrics.backlog, &mut left.metrics);
         for (kind, records) in [(Kind::Event, left.events.len()), (Kind::Metric, left.metrics.len())] {
             let gauge = state.gauge_mut(kind);
             unserved[kind] = (records + gauge.transit.records) as u64;
@@ -418,9 +430,9 @@ impl State {
     #[inline]
     fn push<T: Item>(&mut self, item: T, bytes: usize) -> Option<Waker> {
         let queue = T::queue(self);
-        queue.items.push_back(item);
+        queue.backlog.push(item);
         queue.gauge.bytes += bytes;
-        if queue.items.len() < self.wake_at {
+        if queue.backlog.len() < self.wake_at {
             return None;
         }
         self.wake_at = usize::MAX;
@@ -451,15 +463,15 @@ impl State {
 
 impl<T> Queue<T> {
     fn new(room: Weight) -> Self {
-        Self { items: VecDeque::new(), gauge: Gauge { room, ..Gauge::default() } }
+        Self { backlog: Backlog::default(), gauge: Gauge { room, ..Gauge::default() } }
     }
 
     fn len(&self) -> usize {
-        self.items.len()
+        self.backlog.len()
     }
 
     fn fits(&self, bytes: usize, slack: Weight) -> bool {
-        self.items.len() < self.gauge.room.records + slack.records
+        self.backlog.len() < self.gauge.room.records + slack.records
             && self.gauge.bytes + bytes <= self.gauge.room.bytes + slack.bytes
     }
 
@@ -469,9 +481,9 @@ impl<T> Queue<T> {
 }
 
 impl<T: Item> Queue<T> {
-    fn pop(&mut self) -> Option<T> {
-        let oldest = self.items.pop_front()?;
-        self.gauge.bytes = self.gauge.bytes.saturating_sub(oldest.approximate_size());
+    fn pop(&mut self) -> Option<(T, Option<Promise>)> {
+        let oldest = self.backlog.pop()?;
+        self.gauge.bytes = self.gauge.bytes.saturating_sub(oldest.0.approximate_size());
         Some(oldest)
     }
 }
@@ -500,10 +512,13 @@ fn wake(waker: Option<Waker>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::collections::VecDeque;
     use std::string::{String, ToString};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
     use std::thread;
+
+    use futures_util::FutureExt as _;
 
     use super::*;
     use crate::Timestamp;
@@ -543,8 +558,7 @@ mod tests {
             stats.records[kind].accepted -= stats.records[kind].dropped[DropReason::Overflow];
             stats.records[kind].dropped[DropReason::Overflow] = intake.losses[kind].overflow;
         }
-        intake.events.clear();
-        intake.metrics.clear();
+        drop((intake.events.take(usize::MAX), intake.metrics.take(usize::MAX)));
         let snapshot = Arc::new(Snapshot { stats, ..Snapshot::empty() });
         let progress = Progress { snapshot, transit: ByKind::default(), told: intake.losses };
         inbox.publish(progress, intake);
@@ -594,9 +608,39 @@ mod tests {
         assert!(ledger.balances());
         let mut intake = Intake::default();
         inbox.drain(&mut intake);
-        assert_eq!(intake.events[0].reason, "5");
         assert_eq!(intake.events.len(), 10 + HANDOVER_RECORDS);
+        assert_eq!(intake.events.pop().unwrap().0.reason, "5");
         assert_eq!(intake.losses.events.overflow, 5);
+    }
+
+    #[test]
+    fn a_receipt_tells_of_losses_in_the_inbox() {
+        let inbox = inbox(OverflowPolicy::Drop, 3, 1 << 30);
+        inbox.send(event(0));
+        let mut evicted = inbox.try_send_with_receipt(event(1)).unwrap();
+        let mut taken = inbox.try_send_with_receipt(event(2)).unwrap();
+        assert_eq!(inbox.try_send_with_receipt(event(3)).unwrap_err().kind, TrySendErrorKind::Full);
+        (0..HANDOVER_RECORDS + 1).for_each(|n| inbox.send(event(n)));
+        assert_eq!(evicted.secured().now_or_never(), None, "only the very first made way");
+        inbox.send(event(3));
+        let overflow = Outcome::Dropped(DropReason::Overflow);
+        assert_eq!(evicted.settled().now_or_never(), Some(Some(overflow)));
+
+        let mut intake = Intake::default();
+        inbox.drain(&mut intake);
+        assert_eq!(taken.secured().now_or_never(), None);
+        let (first, promise) = intake.events.pop().unwrap();
+        assert_eq!(first.reason, "2");
+        promise.unwrap().tell(Outcome::Delivered);
+        assert_eq!(taken.settled().now_or_never(), Some(Some(Outcome::Delivered)));
+        assert!(intake.events.pop().unwrap().1.is_none());
+
+        hand_over(&inbox, &mut intake);
+        let mut late = inbox.try_send_with_receipt(event(4)).unwrap();
+        inbox.close(true);
+        let closed = Outcome::Dropped(DropReason::Closed);
+        assert_eq!(late.settled().now_or_never(), Some(Some(closed)));
+        assert_eq!(inbox.try_send_with_receipt(event(5)).unwrap_err().kind, TrySendErrorKind::Closed);
     }
 
     #[test]

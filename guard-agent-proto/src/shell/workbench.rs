@@ -1,12 +1,13 @@
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::vec::Vec;
 
 use super::hooks::Processors;
 use super::inbox::Intake;
 use super::item::Item;
+use super::receipt::{Backlog, Promise};
 use crate::{
-    ByKind, DropCounts, DropReason, EncodeError, Encoder, Kind, Record, SecurityEvent, SecurityMetric,
+    ByKind, DropCounts, DropReason, EncodeError, Encoder, Kind, Outcome, ReceiptId, Record, SecurityEvent,
+    SecurityMetric,
 };
 
 /// Records encoded in one go: well under a millisecond, after which the executor's other tasks may run.
@@ -16,21 +17,19 @@ const CHUNK: usize = 128;
 pub(super) struct Workbench {
     encoder: Encoder,
     processors: Processors,
+    receipts: u64,
 }
 
 /// The next few records, each kind in the order of acceptance.
 pub(super) struct Chunk {
-    events: Vec<SecurityEvent>,
-    metrics: Vec<SecurityMetric>,
+    events: Backlog<SecurityEvent>,
+    metrics: Backlog<SecurityMetric>,
 }
 
 impl Chunk {
     pub(super) fn take(intake: &mut Intake) -> Self {
-        fn front<T>(records: &mut VecDeque<T>, limit: usize) -> Vec<T> {
-            records.drain(..records.len().min(limit)).collect()
-        }
-        let events = front(&mut intake.events, CHUNK);
-        let metrics = front(&mut intake.metrics, CHUNK - events.len());
+        let events = intake.events.take(CHUNK);
+        let metrics = intake.metrics.take(CHUNK - events.len());
         Self { events, metrics }
     }
 
@@ -44,37 +43,56 @@ impl Chunk {
 pub(super) struct Encoded {
     pub(super) records: Vec<Record>,
     pub(super) lost: ByKind<DropCounts>,
+    /// To be kept when the core or `news` tells the outcome.
+    pub(super) promises: Vec<(ReceiptId, Promise)>,
+    /// Of records that somebody waits for and that were lost here.
+    pub(super) news: Vec<(ReceiptId, Outcome)>,
 }
 
 impl Workbench {
     pub(super) const fn new(encoder: Encoder, processors: Processors) -> Self {
-        Self { encoder, processors }
+        Self { encoder, processors, receipts: 0 }
     }
 
     pub(super) fn has_processors(&self) -> bool {
         !self.processors.is_empty()
     }
 
-    pub(super) fn encode(&mut self, chunk: Chunk) -> Encoded {
-        let Self { encoder, processors } = self;
+    pub(super) fn encode(&mut self, mut chunk: Chunk) -> Encoded {
+        let Self { encoder, processors, receipts } = self;
         let mut encoded = Encoded::default();
-        for event in chunk.events {
+        while let Some((event, promise)) = chunk.events.pop() {
+            let receipt = promise.map(|promise| encoded.promise(receipts, promise));
             let result = pass(event, &processors.events, |event| encoder.event(event));
-            encoded.add(Kind::Event, result);
+            encoded.add(Kind::Event, result, receipt);
         }
-        for metric in chunk.metrics {
+        while let Some((metric, promise)) = chunk.metrics.pop() {
+            let receipt = promise.map(|promise| encoded.promise(receipts, promise));
             let result = pass(metric, &processors.metrics, |metric| encoder.metric(metric));
-            encoded.add(Kind::Metric, result);
+            encoded.add(Kind::Metric, result, receipt);
         }
         encoded
     }
 }
 
 impl Encoded {
-    fn add(&mut self, kind: Kind, result: Result<Record, DropReason>) {
+    fn promise(&mut self, receipts: &mut u64, promise: Promise) -> ReceiptId {
+        let id = ReceiptId::from_u64(*receipts);
+        *receipts += 1;
+        self.promises.push((id, promise));
+        id
+    }
+
+    fn add(&mut self, kind: Kind, result: Result<Record, DropReason>, receipt: Option<ReceiptId>) {
         match result {
-            Ok(record) => self.records.push(record),
-            Err(reason) => self.lost[kind][reason] += 1,
+            Ok(record) => self.records.push(match receipt {
+                Some(id) => record.with_receipt(id),
+                None => record,
+            }),
+            Err(reason) => {
+                self.lost[kind][reason] += 1;
+                self.news.extend(receipt.map(|id| (id, Outcome::Dropped(reason))));
+            }
         }
     }
 }
@@ -92,4 +110,67 @@ fn pass<T: Item>(
         encode(&processed).map_err(|error| error.reason())
     }));
     attempt.unwrap_or(Err(DropReason::Processor))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::Hooks;
+    use super::*;
+    use crate::{AgentConfig, MetricType, Timestamp};
+
+    #[test]
+    fn a_receipt_goes_with_its_record_or_tells_why_there_is_none() {
+        let event = |event_type| SecurityEvent::new(event_type, Timestamp::default());
+        let metric = SecurityMetric::new(MetricType::ErrorRate, 0.5, Timestamp::default());
+        let mut config = AgentConfig::builder("key-of-the-tests").build().unwrap();
+        config.muted_event_types = std::vec!["muted".into()];
+        config.max_payload_size = usize::MAX;
+        let mut hooks = Hooks::new();
+        hooks.event_processor(|event| match &*event.event_type {
+            "removed" => None,
+            "broken" => panic!("as told"),
+            "spoilt" => Some(event.response_time(f64::NAN)),
+            _ => Some(event),
+        });
+        let mut workbench = Workbench::new(Encoder::new(&config, [0; 32]).unwrap(), hooks.processors);
+
+        let mut intake = Intake::default();
+        let mut receipts = Vec::new();
+        let large = event("large").reason("x".repeat(300_000));
+        let [removed, broken, spoilt] = ["removed", "broken", "spoilt"].map(event);
+        for event in [event("first"), event("muted"), removed, broken, spoilt, large, event("last")] {
+            intake.events.push(event);
+            let (promise, receipt) = Promise::new();
+            intake.events.promise(promise);
+            receipts.push(receipt);
+            intake.events.push(SecurityEvent::new("unasked", Timestamp::default()));
+        }
+        intake.metrics.push(metric);
+        let (promise, receipt) = Promise::new();
+        intake.metrics.promise(promise);
+        receipts.push(receipt);
+
+        let encoded = workbench.encode(Chunk::take(&mut intake));
+
+        let carried: Vec<_> = encoded.records.iter().filter_map(Record::receipt).collect();
+        let lost: Vec<_> = encoded.news.clone();
+        let id = ReceiptId::from_u64;
+        assert_eq!(carried, [id(0), id(6), id(7)]);
+        let dropped = |n, reason| (id(n), Outcome::Dropped(reason));
+        assert_eq!(
+            lost,
+            [
+                dropped(1, DropReason::Filtered),
+                dropped(2, DropReason::Filtered),
+                dropped(3, DropReason::Processor),
+                dropped(4, DropReason::Processor),
+                dropped(5, DropReason::TooLarge),
+            ]
+        );
+        assert_eq!(encoded.records.len(), 10);
+        let ids: Vec<_> = encoded.promises.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, (0..8).map(id).collect::<Vec<_>>());
+    }
 }
