@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> ExitCode {
-    let agent = match Agent::builder(options.config).on_error(|error| pipe::tell(error)).start() {
+    let agent = match Agent::builder(options.config.clone()).on_error(|error| pipe::tell(error)).start() {
         Ok(agent) => agent,
         Err(error) => return pipe::refuse(error),
     };
@@ -31,7 +31,7 @@ async fn run(options: Options) -> ExitCode {
         let agent = agent.clone();
         tokio::spawn(async move { agent.flush(options.shutdown_timeout).await });
     };
-    let (lines, report) = pipe::open();
+    let (lines, report) = pipe::open(&options);
     tokio::select! {
         () = lines.feed(&agent, flush, terminated()) => {}
         () = print_every(options.stats_every, &agent, &report) => {}

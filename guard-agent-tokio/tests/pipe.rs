@@ -73,12 +73,11 @@ fn nothing_but_invalid_lines_is_told_by_the_exit_code() {
 
 #[test]
 fn unusable_flags_are_told_before_anything_is_read() {
-    let cases: [(&[&str], &str); 5] = [
+    let cases: [(&[&str], &str); 4] = [
         (&["--colour"], "--colour"),
         (&["--set", "buffer_size=0"], "buffer_size"),
         (&["--redis", "redis://127.0.0.1"], "not supported yet"),
         (&["--journal", "/tmp/journal"], "not supported yet"),
-        (&["--ack"], "needs a journal"),
     ];
     for (flags, told) in cases {
         let ended = Pipe::start("http://127.0.0.1:9", flags).wait();
@@ -143,6 +142,99 @@ fn it_stops_reading_while_the_agent_is_full() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(ended.stats()["delivered"]["events"], 400);
     assert_eq!(collector.read(|received| received.events.len()), 400);
+}
+
+#[test]
+fn each_record_is_acknowledged_once_with_its_key_and_line() {
+    const RECORDS: u64 = 2_000;
+    let collector = Collector::start();
+    let mut input = String::new();
+    let given = |line: u64| format!("3b241101-e2bb-4255-8caf-{line:012x}");
+    for line in 1..=RECORDS {
+        match line % 4 {
+            0 => writeln!(input, r#"{{"kind":"metric","metric_type":"response_time","value":{line}}}"#),
+            1 => writeln!(
+                input,
+                r#"{{"kind":"event","event_type":"a","metadata":{{"line":{line}}},"idempotency_key":"{}"}}"#,
+                given(line)
+            ),
+            _ => writeln!(input, r#"{{"kind":"event","event_type":"a","metadata":{{"line":{line}}}}}"#),
+        }
+        .unwrap();
+    }
+
+    // More than a pipe holds is written before anything is read.
+    let ended = Pipe::start(&collector.url(), &["--ack"]).run(&input);
+
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let mut expected: Vec<_> = collector.read(|received| {
+        let events = received.events.iter().map(|event| {
+            let event = event.value();
+            json!({"ack": event["idempotency_key"], "line": event["metadata"]["line"]})
+        });
+        events.collect()
+    });
+    expected.extend((4..=RECORDS).step_by(4).map(|line| json!({"line": line})));
+    let mut answers = ended.answers();
+    answers.sort_by_key(|answer| answer["line"].as_u64());
+    expected.sort_by_key(|answer| answer["line"].as_u64());
+    assert_eq!(answers.len() as u64, RECORDS);
+    assert_eq!(answers, expected);
+    assert_eq!(answers[0]["ack"], given(1));
+}
+
+#[test]
+fn a_record_that_is_lost_is_answered_with_the_reason() {
+    let collector = Collector::start();
+    let key = "3b241101-e2bb-4255-8caf-4136c566a962";
+    let mut input =
+        format!("{{\"kind\":\"event\",\"event_type\":\"muted\",\"idempotency_key\":\"{key}\"}}\n");
+    let large = "x".repeat(2_000);
+    writeln!(input, r#"{{"kind":"event","event_type":"a","reason":"{large}","idempotency_key":"{key}"}}"#)
+        .unwrap();
+    writeln!(input, r#"{{"kind":"metric","metric_type":"error_rate","value":1,"tags":{{"a":"{large}"}}}}"#)
+        .unwrap();
+    writeln!(input, r#"{{"kind":"event","event_type":"a","idempotency_key":"{key}"}}"#).unwrap();
+    let flags = ["muted_event_types=muted", "batch_max_bytes=1024", "max_payload_size=4096"];
+    let mut flags: Vec<_> = flags.into_iter().flat_map(|field| ["--set", field]).collect();
+    flags.push("--ack");
+
+    let ended = Pipe::start(&collector.url(), &flags).run(&input);
+
+    assert_eq!(ended.code, 3, "{ended:?}");
+    let mut answers = ended.answers();
+    answers.sort_by_key(|answer| answer["line"].as_u64());
+    let expected = [
+        json!({"nack": key, "line": 1, "reason": "filtered"}),
+        json!({"nack": key, "line": 2, "reason": "too_large"}),
+        json!({"line": 3, "reason": "too_large"}),
+        json!({"ack": key, "line": 4}),
+    ];
+    assert_eq!(answers, expected);
+}
+
+#[test]
+fn what_may_still_arrive_is_not_answered() {
+    let collector = Collector::start();
+    collector.down();
+    let flags = ["--ack", "--shutdown-timeout", "0.5", "--set", "buffer_size=3", "--stats-every", "0.1"];
+    let mut pipe = Pipe::start(&collector.url(), &flags);
+    pipe.write(&events(5));
+    pipe.stats_until(|stats| stats["pending"]["events"] == 3);
+    pipe.signal("TERM");
+
+    let ended = pipe.wait();
+
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert_eq!(ended.stats()["pending"]["events"], 3);
+    // The agent never had the last two.
+    let answers = ended.answers();
+    assert!(answers.len() <= 2, "{answers:?}");
+    for answer in &answers {
+        assert!(answer["line"].as_u64() > Some(3) && answer["nack"].is_string(), "{answer}");
+        assert_eq!(answer["reason"], "the agent's memory is full");
+    }
+    assert_eq!(ended.errors.matches("was not taken").count(), answers.len(), "{}", ended.errors);
 }
 
 fn events(count: usize) -> String {
@@ -243,6 +335,14 @@ impl Drop for Pipe {
 impl Ended {
     /// The last line.
     fn stats(&self) -> Value {
-        serde_json::from_str(self.output.lines().last().unwrap()).unwrap()
+        let last: Value = serde_json::from_str(self.output.lines().last().unwrap()).unwrap();
+        assert!(last["accepted"].is_object(), "{last}");
+        last
+    }
+
+    /// The acknowledgements, positive and negative.
+    fn answers(&self) -> Vec<Value> {
+        let lines = self.output.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &Value| line["line"].is_u64()).collect()
     }
 }

@@ -3,14 +3,17 @@
 //!
 //! ```text
 //! pipe-tokio --endpoint URL --api-key KEY [--project-id ID] [--config FILE] [--set KEY=VALUE]…
-//!            [--shutdown-timeout SECONDS] [--stats-every SECONDS]
+//!            [--shutdown-timeout SECONDS] [--stats-every SECONDS] [--ack]
 //! ```
 //!
 //! A line is `{"kind":"event", …}` or `{"kind":"metric", …}` with the fields of the model, or
-//! `{"kind":"flush"}`. The last line on standard output is the statistics object. Exit code 0: nothing
+//! `{"kind":"flush"}`. With `--ack` each record is answered, in any order, by `{"ack":KEY,"line":N}` once it
+//! is in the journal or delivered, or by `{"nack":KEY,"line":N,"reason":…}` once it is lost; metrics have no
+//! key. A record that has neither answer at the end may have arrived or not. The last line on standard output is the statistics object. Exit code 0: nothing
 //! lost and nothing invalid; 2: bad flags or configuration; 3: something was lost; 4: nothing was lost,
 //! but there were invalid lines.
 
+mod ack;
 mod line;
 mod options;
 mod report;
@@ -26,9 +29,10 @@ use std::thread;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use guard_agent_proto::Stats;
-use guard_agent_proto::shell::Handle;
+use guard_agent_proto::shell::{Handle, TrySendError};
 use tokio::sync::mpsc;
 
+use self::ack::{Acks, Printer};
 pub use self::line::Line;
 pub use self::options::{Options, UsageError};
 
@@ -37,10 +41,12 @@ const READ_AHEAD: usize = 64;
 
 /// Begins to read standard input, in a thread of its own, so that no runtime ever waits for it.
 #[must_use]
-pub fn open() -> (Lines, Report) {
+pub fn open(options: &Options) -> (Lines, Report) {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
-    let report = Report::default();
-    let rejected = report.clone();
+    let rejected = Rejected::default();
+    let (acks, printer) = options.ack.then(|| ack::open(options.config.buffer_size)).unzip();
+    let lines = Lines { receiver, acks, rejected: rejected.clone() };
+    let report = Report { rejected: rejected.clone(), printer };
     thread::spawn(move || {
         line::read(io::stdin().lock(), |number, line| match line {
             Ok(line) => sender.blocking_send((number, line)).is_ok(),
@@ -50,14 +56,15 @@ pub fn open() -> (Lines, Report) {
             }
         });
     });
-    (Lines { receiver, report: report.clone() }, report)
+    (lines, report)
 }
 
 /// The valid lines of the input.
 #[derive(Debug)]
 pub struct Lines {
     receiver: mpsc::Receiver<(u64, Line)>,
-    report: Report,
+    acks: Option<Acks>,
+    rejected: Rejected,
 }
 
 impl Lines {
@@ -87,35 +94,45 @@ impl Lines {
         (number, line): (u64, Line),
         agent: &Handle,
         flush: &impl Fn(),
-        stop: impl Future<Output = ()> + Send,
+        stop: impl Future<Output = ()> + Send + Clone,
     ) {
-        let refusal = match line {
-            Line::Event(event) => agent.send_event_within(*event, stop).await.err().map(|error| error.kind),
-            Line::Metric(metric) => {
-                agent.send_metric_within(metric, stop).await.err().map(|error| error.kind)
-            }
-            Line::Flush => {
+        let taken = match (line, &self.acks) {
+            (Line::Flush, _) => {
                 flush();
-                None
+                Ok(())
             }
+            (Line::Event(event), None) => agent.send_event_within(*event, stop).await.map_err(reason),
+            (Line::Metric(metric), None) => agent.send_metric_within(metric, stop).await.map_err(reason),
+            (Line::Event(event), Some(acks)) => acks.event(number, *event, agent, stop).await,
+            (Line::Metric(metric), Some(acks)) => acks.metric(number, metric, agent, stop).await,
         };
-        if let Some(reason) = refusal {
-            self.report.not_taken(number, reason);
+        if let Err(reason) = taken {
+            self.rejected.not_taken(number, reason);
         }
     }
 }
 
+fn reason<T>(error: TrySendError<T>) -> String {
+    error.kind.to_string()
+}
+
 /// Tells what became of the lines.
+#[derive(Debug)]
+pub struct Report {
+    rejected: Rejected,
+    printer: Option<Printer>,
+}
+
 #[derive(Clone, Debug, Default)]
-pub struct Report(Arc<Rejected>);
+struct Rejected(Arc<Counts>);
 
 #[derive(Debug, Default)]
-struct Rejected {
+struct Counts {
     invalid: AtomicU64,
     not_taken: AtomicU64,
 }
 
-impl Report {
+impl Rejected {
     fn invalid(&self, line: u64, reason: &str) {
         self.0.invalid.fetch_add(1, Ordering::Relaxed);
         tell(format_args!("line {line}: {reason}"));
@@ -125,19 +142,26 @@ impl Report {
         self.0.not_taken.fetch_add(1, Ordering::Relaxed);
         tell(format_args!("line {line} was not taken: {reason}"));
     }
+}
 
+impl Report {
     /// Prints the statistics object.
     pub fn print(&self, stats: &Stats) {
-        let line = report::stats_line(stats, self.0.invalid.load(Ordering::Relaxed));
+        let line = report::stats_line(stats, self.rejected.0.invalid.load(Ordering::Relaxed));
         // There is nobody left to tell that standard output is closed.
         let _ = writeln!(io::stdout(), "{line}");
     }
 
-    /// Prints the last line and decides the exit code.
+    /// Prints what is left to acknowledge and the last line, and decides the exit code. The agent has been
+    /// shut down.
     #[must_use]
-    pub fn finish(&self, stats: &Stats) -> ExitCode {
+    pub fn finish(mut self, stats: &Stats) -> ExitCode {
+        if let Some(printer) = self.printer.take() {
+            printer.finish();
+        }
         self.print(stats);
-        let [invalid, not_taken] = [&self.0.invalid, &self.0.not_taken].map(|n| n.load(Ordering::Relaxed));
+        let Counts { invalid, not_taken } = &*self.rejected.0;
+        let [invalid, not_taken] = [invalid, not_taken].map(|n| n.load(Ordering::Relaxed));
         ExitCode::from(report::exit_code(stats, invalid, not_taken))
     }
 }

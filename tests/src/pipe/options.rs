@@ -16,6 +16,8 @@ pub struct Options {
     pub shutdown_timeout: Duration,
     /// `--stats-every`: how often to print the statistics.
     pub stats_every: Option<Duration>,
+    /// `--ack`: whether to print what becomes of each record.
+    pub ack: bool,
 }
 
 /// Flags or a configuration that cannot be used, in one line.
@@ -58,6 +60,7 @@ impl Options {
         let mut fields = Vec::new();
         let mut shutdown_timeout = Duration::from_secs(10);
         let mut stats_every = None;
+        let mut ack = false;
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Long("config") => file = Some(read(&args.value()?)?),
@@ -79,9 +82,7 @@ impl Options {
                 Arg::Long(name @ ("redis" | "journal")) => {
                     return Err(UsageError(format!("--{name}: not supported yet")));
                 }
-                Arg::Long("ack") => {
-                    return Err(UsageError("--ack: not supported yet, it needs a journal".into()));
-                }
+                Arg::Long("ack") => ack = true,
                 Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(arg.unexpected().into()),
             }
         }
@@ -96,7 +97,7 @@ impl Options {
         for name in &config.unknown_fields {
             super::tell(format_args!("the configuration has no field `{name}`"));
         }
-        Ok(Self { config, shutdown_timeout, stats_every })
+        Ok(Self { config, shutdown_timeout, stats_every, ack })
     }
 }
 
@@ -134,7 +135,8 @@ mod tests {
         assert_eq!(options.config.buffer_size, 7);
         assert_eq!(options.config.project_id.as_deref(), Some("42"));
         assert_eq!(options.shutdown_timeout, Duration::from_secs(10));
-        assert_eq!(options.stats_every, None);
+        assert_eq!((options.stats_every, options.ack), (None, false));
+        assert!(parse(&["--ack"]).unwrap().ack);
     }
 
     #[test]
@@ -146,14 +148,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let cases: [(&[&str], &str); 13] = [
+        let cases: [(&[&str], &str); 12] = [
             (&["--colour"], "--colour"),
             (&["-v"], "-v"),
             (&["words"], "words"),
             (&["--endpoint"], "--endpoint"),
             (&["--redis", "redis://localhost"], "--redis: not supported yet"),
             (&["--journal=/tmp"], "--journal: not supported yet"),
-            (&["--ack"], "--ack"),
             (&["--set", "buffer_size"], "not KEY=VALUE"),
             (&["--set", "bufer_size=1"], "bufer_size"),
             (&["--set", "buffer_size=0"], "buffer_size"),
