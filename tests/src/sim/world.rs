@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use guard_agent_proto::wire::Wire;
 use guard_agent_proto::{
-    AgentEvent, BreakerState, ByKind, DropReason, FlushId, Health, HealthReason, Input, Instant, Kind, Now,
+    AgentEvent, BreakerState, ByKind, DropReason, FlushId, Health, Input, Instant, Kind, Now,
     Outcome as Delivery, Output, Payload, Reason, ReceiptId, Report, Request, RequestId, Response,
     StoreAnswer, StoreError, StoreOp, StoreOpId, StoreRequest, Timestamp,
 };
@@ -265,9 +265,7 @@ impl World {
 
     fn at_peace(&self) -> bool {
         let stats = &self.model.stats;
-        // The pace comes back with successes, of which a quiet service has few.
-        let healthy = |health: Health| health.reasons.iter().all(|reason| *reason == HealthReason::Slowed);
-        self.subject.as_ref().is_some_and(|subject| healthy(subject.health()))
+        self.subject.as_ref().is_some_and(|subject| subject.health() == Health::default())
             && stats.records.events.pending == 0
             && stats.records.metrics.pending == 0
             && stats.breaker == BreakerState::Closed
