@@ -465,10 +465,10 @@ impl Agent {
             self.breaker.on_alive(ok);
         }
         if matches!(status, 429 | 503) {
-            self.pacer.slow_down(self.now.instant);
+            self.pacer.slow_down();
         }
         if ok {
-            self.pacer.speed_up(self.now.instant);
+            self.pacer.speed_up();
         } else if status != 304 {
             self.counters.requests_failed += 1;
             if failed {

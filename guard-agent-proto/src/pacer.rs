@@ -18,8 +18,6 @@ pub(crate) struct Pacer {
     rules: Bucket,
     attack_until: Instant,
     slowdown: u32,
-    /// When `slowdown` last changed.
-    eased_at: Instant,
 }
 
 /// What a request is paced as.
@@ -41,8 +39,6 @@ pub(crate) enum Class {
 const FULL_SPEED: u32 = 4;
 /// Slowest, in quarters: a sixteenth of full speed.
 const SLOWEST: u32 = 16 * FULL_SPEED;
-/// Time without complaint that counts like a success.
-const EASE_EVERY: Duration = Duration::from_secs(30);
 /// How long an attack-class event keeps the attack pace: until the last of the quick rules polls.
 const ATTACK_LASTS: Duration = Duration::from_secs(16);
 
@@ -57,7 +53,6 @@ impl Pacer {
             rules: Bucket::new(2),
             attack_until: Instant::ZERO,
             slowdown: FULL_SPEED,
-            eased_at: Instant::ZERO,
         }
     }
 
@@ -99,18 +94,13 @@ impl Pacer {
     }
 
     /// The platform asked for less: half the pace.
-    pub(crate) fn slow_down(&mut self, now: Instant) {
+    pub(crate) fn slow_down(&mut self) {
         self.slowdown = (self.slowdown * 2).min(SLOWEST);
-        self.eased_at = now;
     }
 
-    /// The platform took a request: a little faster again, and more so the longer it did not complain,
-    /// because a quiet agent has few successes to show.
-    pub(crate) fn speed_up(&mut self, now: Instant) {
-        let quiet = now.since(self.eased_at).as_secs() / EASE_EVERY.as_secs();
-        let step = u32::try_from(quiet).unwrap_or(u32::MAX).saturating_add(1).saturating_mul(2);
-        self.slowdown = self.slowdown.saturating_sub(step).max(FULL_SPEED);
-        self.eased_at = now;
+    /// The platform took a request: a little faster again.
+    pub(crate) fn speed_up(&mut self) {
+        self.slowdown = self.slowdown.saturating_sub(2).max(FULL_SPEED);
     }
 
     pub(crate) const fn is_slowed(&self) -> bool {
@@ -218,29 +208,19 @@ mod tests {
     fn slowing_is_multiplicative_and_recovery_additive() {
         let mut pacer = pacer();
         let full = pacer.event_slot(Instant::ZERO);
-        pacer.slow_down(Instant::ZERO);
+        pacer.slow_down();
         assert_eq!(pacer.event_slot(Instant::ZERO), full * 2);
         for _ in 0..10 {
-            pacer.slow_down(Instant::ZERO);
+            pacer.slow_down();
         }
         assert_eq!(pacer.event_slot(Instant::ZERO), full * 16);
         assert!(pacer.is_slowed());
         let steps = core::iter::from_fn(|| {
-            pacer.speed_up(Instant::ZERO);
+            pacer.speed_up();
             pacer.is_slowed().then_some(())
         });
         assert_eq!(steps.count(), 29);
         assert_eq!(pacer.event_slot(Instant::ZERO), full);
-    }
-
-    #[test]
-    fn a_quiet_agent_recovers_with_time() {
-        let mut pacer = pacer();
-        for _ in 0..10 {
-            pacer.slow_down(Instant::ZERO);
-        }
-        pacer.speed_up(Instant::ZERO + Duration::from_secs(15 * 60));
-        assert!(!pacer.is_slowed());
     }
 
     #[test]

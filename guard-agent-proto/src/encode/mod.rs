@@ -271,7 +271,7 @@ impl fmt::Debug for Encoder {
 
 fn quoted(out: &mut Vec<u8>, address: IpAddr) {
     out.push(b'"');
-    json::display(out, address);
+    json::address(out, address);
     out.push(b'"');
 }
 

@@ -34,12 +34,15 @@ pub(super) enum Class {
 pub(super) struct Names {
     /// Ordered by length, then by bytes.
     folded: Vec<(Box<[u8]>, Class)>,
-    /// Bit `n` is set when a name starts with a byte whose low five bits are `n`: most names are
-    /// none of these, and are not looked at further.
-    first: u32,
-    /// The same for the last byte.
-    last: u32,
+    ends: Ends,
 }
+
+/// How folded names start and end: most names are none of these, and are not looked at further.
+///
+/// Bit `l` of entry `f` is set when a name starts with a byte whose low five bits, which are the same for
+/// both cases of a letter, are `f`, and ends with one whose are `l`.
+#[derive(Clone, Debug)]
+struct Ends([u32; 32]);
 
 impl Names {
     pub(super) fn new(config: &AgentConfig) -> Self {
@@ -56,10 +59,8 @@ impl Names {
             }
         }
         names.sort_unstable_by(|(a, _), (b, _)| order(a, b));
-        let bits = |byte: fn(&[u8]) -> Option<&u8>| {
-            names.iter().filter_map(|(name, _)| byte(name)).fold(0, |bits, byte| bits | bit(*byte))
-        };
-        Self { first: bits(|name| name.first()), last: bits(|name| name.last()), folded: names }
+        let ends = names.iter().fold(Ends([0; 32]), |ends, (name, _)| ends.with(name));
+        Self { folded: names, ends }
     }
 
     /// Whether the value of an object's member of that name is redacted.
@@ -79,17 +80,44 @@ impl Names {
     }
 
     fn exact(&self, name: &[u8]) -> Option<Class> {
-        let is_kept = |byte: &&u8| !is_dropped(**byte) && **byte != b' ';
-        if name.is_ascii() {
-            let (first, last) = (name.iter().find(is_kept)?, name.iter().rev().find(is_kept)?);
-            if self.first & bit(*first) == 0 || self.last & bit(*last) == 0 {
-                return None;
-            }
+        if !self.ends.may_include(name) {
+            return None;
         }
         with_folded(name, |folded| {
             let found = self.folded.binary_search_by(|(known, _)| order(known, folded)).ok()?;
             self.folded.get(found).map(|(_, class)| *class)
         })
+    }
+}
+
+impl Ends {
+    const fn of(names: &[&str]) -> Self {
+        let mut ends = Self([0; 32]);
+        let mut index = 0;
+        while index < names.len() {
+            ends = ends.with(names[index].as_bytes());
+            index += 1;
+        }
+        ends
+    }
+
+    const fn with(mut self, folded: &[u8]) -> Self {
+        if let ([first, ..], [.., last]) = (folded, folded) {
+            self.0[(*first & 0x1f) as usize] |= 1 << (*last & 0x1f);
+        }
+        self
+    }
+
+    /// Whether one of the names may be that one, which is not folded.
+    fn may_include(&self, name: &[u8]) -> bool {
+        let is_kept = |byte: &&u8| !is_dropped(**byte) && **byte != b' ';
+        if !name.is_ascii() {
+            return true;
+        }
+        match (name.iter().find(is_kept), name.iter().rev().find(is_kept)) {
+            (Some(first), Some(last)) => self.0[usize::from(first & 0x1f)] & 1 << (last & 0x1f) != 0,
+            (None, _) | (_, None) => false,
+        }
     }
 }
 
@@ -99,21 +127,18 @@ fn last_part(name: &[u8]) -> &[u8] {
 
 /// Whether a member of that name says what the `value` beside it is.
 pub(super) fn is_naming(name: &[u8]) -> bool {
-    is_one_of(&NAMING, name)
+    static ENDS: Ends = Ends::of(&NAMING);
+    ENDS.may_include(name) && is_one_of(&NAMING, name)
 }
 
 /// Whether a member of that name is named by another one.
 pub(super) fn is_named(name: &[u8]) -> bool {
-    is_one_of(&NAMED, name)
+    static ENDS: Ends = Ends::of(&NAMED);
+    ENDS.may_include(name) && is_one_of(&NAMED, name)
 }
 
 fn is_one_of(names: &[&str], name: &[u8]) -> bool {
     name.len() <= SHORT && with_folded(name, |folded| names.iter().any(|known| known.as_bytes() == folded))
-}
-
-/// The same for both cases of a letter.
-const fn bit(byte: u8) -> u32 {
-    1 << (byte & 0x1f)
 }
 
 fn order(a: &[u8], b: &[u8]) -> core::cmp::Ordering {

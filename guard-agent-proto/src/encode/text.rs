@@ -45,7 +45,8 @@ impl TextRedactor {
     /// What is sent of a string value at that depth. What comes back once comes back for ever.
     pub(super) fn clean<'a>(&self, text: &'a str, depth: usize) -> Cow<'a, str> {
         if !is_suspicious(text) {
-            return truncate(Cow::Borrowed(text), self.limit);
+            let fits = text.len() <= self.limit;
+            return if fits { Cow::Borrowed(text) } else { truncate(Cow::Borrowed(text), self.limit) };
         }
         let mut text = Cow::Borrowed(text);
         for _ in 0..MAX_PASSES {
@@ -245,11 +246,17 @@ impl TextRedactor {
     }
 
     /// Where the value is, if a `=`, `:` or `,` at `at` stands between a sensitive name and its value.
+    #[inline]
     fn secret_behind(&self, view: &View<'_>, at: usize) -> Option<Range<usize>> {
         let separator = *view.bytes.get(at)?;
-        if !matches!(separator, b'=' | b':' | b',') {
-            return None;
+        if matches!(separator, b'=' | b':' | b',') {
+            self.secret_behind_separator(view, at, separator)
+        } else {
+            None
         }
+    }
+
+    fn secret_behind_separator(&self, view: &View<'_>, at: usize, separator: u8) -> Option<Range<usize>> {
         let name = name_before(&view.bytes, at);
         if separator == b',' && !name.opens_pair {
             return None;

@@ -53,12 +53,15 @@ fn payload(kind: Kind, records: &[&str]) -> Payload {
     Payload::Batch(Arc::new(batch(kind, records)))
 }
 
-fn no_gzip(_: &[u8]) -> Vec<u8> {
+fn no_gzip(_: &[u8], _: Content) -> Vec<u8> {
     panic!("compressed although it should not")
 }
 
-fn mark_gzip(body: &[u8]) -> Vec<u8> {
-    [b"gz:", body].concat()
+fn mark_gzip(body: &[u8], content: Content) -> Vec<u8> {
+    match content {
+        Content::Json => [b"gz:", body].concat(),
+        Content::Ciphertext => [b"stored:", body].concat(),
+    }
 }
 
 fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
@@ -166,7 +169,7 @@ fn the_status_is_signed_and_compressed_but_never_encrypted() {
     };
     let request = wire(&config).encode(&Payload::Status(Arc::new(status)), mark_gzip);
     assert_eq!(request.url, "https://api.guard-core.com/api/v1/status");
-    assert_eq!(request.body, mark_gzip(&json));
+    assert_eq!(request.body, mark_gzip(&json, Content::Json));
     let expected = Signer::new(Some(&Secret::new("topsecret"))).unwrap().sign(&json);
     assert_eq!(header(&request, "x-payload-signature"), Some(expected.expose()));
 }
@@ -265,6 +268,13 @@ fn the_envelope_matches_vector_b() {
         text(&request),
         format!(r#"{expected}{version}","guard_version":null,"guard_core_version":null}}"#)
     );
+}
+
+#[test]
+fn a_compressor_is_told_of_ciphertext() {
+    let config = AgentConfig { compression_threshold: 0, ..encrypted() };
+    let request = wire(&config).encode(&payload(Kind::Event, &["{}"]), mark_gzip);
+    assert!(request.body.starts_with(b"stored:{\"encrypted_payload\":"));
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Owned {
             ip_address: format!("{a}.{b}.{c}.{d}"),
             country: ["DE", "US", "BR", "CN", "FR"][random.below(5)],
             user_agent: format!(
-                "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{version}.0.{}.0 Safari/537.36",
+                "Mozilla/5.0 (X11; Linux x86_64) Chrome/{version}.0.{}.0 Safari/537.36",
                 random.below(7_000)
             ),
             reason: format!("Rule {} matched 3 times in 60 seconds", random.below(200)),
