@@ -115,7 +115,11 @@ impl TextRedactor {
             let opens = match byte {
                 b'{' | b'[' => true,
                 b'"' => at == start,
-                _ => false,
+                b'=' | b':' | b',' => false,
+                _ => {
+                    at += 1;
+                    continue;
+                }
             };
             if opens && false_starts < MAX_FALSE_STARTS {
                 let mark = edits.len();
@@ -246,17 +250,11 @@ impl TextRedactor {
     }
 
     /// Where the value is, if a `=`, `:` or `,` at `at` stands between a sensitive name and its value.
-    #[inline]
     fn secret_behind(&self, view: &View<'_>, at: usize) -> Option<Range<usize>> {
         let separator = *view.bytes.get(at)?;
-        if matches!(separator, b'=' | b':' | b',') {
-            self.secret_behind_separator(view, at, separator)
-        } else {
-            None
+        if !matches!(separator, b'=' | b':' | b',') {
+            return None;
         }
-    }
-
-    fn secret_behind_separator(&self, view: &View<'_>, at: usize, separator: u8) -> Option<Range<usize>> {
         let name = name_before(&view.bytes, at);
         if separator == b',' && !name.opens_pair {
             return None;
