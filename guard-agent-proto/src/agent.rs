@@ -39,6 +39,8 @@ pub struct Agent {
     streams: ByKind<Stream>,
     next_seq: Seq,
     next_request: u64,
+    /// Requests before this one were made with credentials that have changed since.
+    credentials_since: u64,
     in_flight: BTreeMap<RequestId, Flight>,
     pacer: Pacer,
     breaker: Breaker,
@@ -126,6 +128,7 @@ impl Agent {
             streams: ByKind { events: stream(Kind::Event), metrics: stream(Kind::Metric) },
             next_seq: Seq::from_u64(1),
             next_request: 1,
+            credentials_since: 1,
             in_flight: BTreeMap::new(),
             pacer: Pacer::new(config),
             breaker: Breaker::new(config),
@@ -171,6 +174,7 @@ impl Agent {
             }
             Input::RefreshRules => self.rules.refresh(self.now.instant),
             Input::CredentialsChanged => {
+                self.credentials_since = self.next_request;
                 self.hurry();
                 self.rules.refresh(self.now.instant);
             }
@@ -357,6 +361,7 @@ impl Agent {
             | Verdict::Hold { .. } => None,
         };
         let trouble = trouble(&verdict, status);
+        let outdated = matches!(verdict, Verdict::Hold { .. }) && id.as_u64() < self.credentials_since;
         let alive = matches!(verdict, Verdict::Delivered { .. });
         let stream = &mut self.streams[kind];
         let settled = stream.lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
@@ -371,6 +376,9 @@ impl Agent {
         }
         if self.breaker.state() != BreakerState::Closed {
             stream.lane_mut(path).clear_backoff();
+        }
+        if outdated {
+            stream.lane_mut(path).hurry();
         }
         let lane = stream.lane(path);
         let lasting = lane.is_exhausted() || lane.held().is_some();
@@ -395,7 +403,12 @@ impl Agent {
                     | wire::RulesAnswer::Hold { .. } => (false, false),
                 };
                 self.on_answered(id, Endpoint::Rules, response.status, ok, failed);
-                self.rules.on_answer(answer, response.etag, self.now, &mut self.rng)
+                let refused = matches!(answer, wire::RulesAnswer::Hold { .. });
+                let update = self.rules.on_answer(answer, response.etag, self.now, &mut self.rng);
+                if refused && id.as_u64() < self.credentials_since {
+                    self.rules.refresh(self.now.instant);
+                }
+                update
             }
             Err(error) => {
                 self.on_unanswered(id, Endpoint::Rules, &error);

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use guard_agent_tests::collector::{Answer, Builder, Collector, Endpoint};
+use guard_agent_tests::collector::{Answer, Builder, Collector, Endpoint, Keys};
 use guard_agent_tokio::{
-    Agent, AgentConfig, AgentConfigBuilder, Credentials, DrainOrder, MetricType, Secret, SecurityEvent,
-    SecurityMetric,
+    Agent, AgentConfig, AgentConfigBuilder, Credentials, DrainOrder, HealthReason, MetricType, Secret,
+    SecurityEvent, SecurityMetric, StatusLevel,
 };
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -274,12 +274,61 @@ async fn a_shutdown_ends_in_time_whatever_the_platform_does() {
 }
 
 #[tokio::test]
-async fn new_credentials_release_what_was_refused() {
-    let collector = Collector::builder().api_key("another-api-key").start();
-    let agent = start(config(&collector));
+async fn credentials_rotate_without_a_restart() {
+    let keys = |key: &str, secret: &str| Keys {
+        api_key: Some(key.to_owned()),
+        signing_secret: Some(secret.to_owned()),
+        encryption_key: None,
+    };
+    let credentials =
+        |key, secret| Credentials::new(Secret::new(key)).with_signing_secret(Secret::new(secret));
+    let arrived = async |collector: &Collector, count| {
+        // Half the time that a refused batch is held at least.
+        collector.until(|received| received.events.len() == count, Duration::from_millis(2_500)).await;
+    };
+    let refused = async |collector: &Collector, reason: &str| {
+        let refusals = collector.violations().len();
+        collector.until(|received| received.violations.len() > refusals, LIMIT).await;
+        assert!(collector.violations()[refusals].contains(reason), "{:?}", collector.violations());
+    };
+
+    let collector = Collector::start();
+    collector.set_keys(keys("test-api-key", "the old secret"));
+    let agent = start(config(&collector).payload_signing_secret("the old secret"));
+    send(&agent, 1);
+    arrived(&collector, 1).await;
+
+    // The platform changed both, and nobody told the agent.
+    collector.set_keys(keys("another-api-key", "the new secret"));
     send(&agent, 3);
-    collector.until(|received| !received.violations.is_empty(), LIMIT).await;
-    agent.rotate_credentials(Credentials::new(Secret::new("another-api-key"))).unwrap();
-    collector.until(|received| received.events.len() == 3, LIMIT).await;
-    agent.shutdown(LIMIT).await;
+    refused(&collector, "unknown API key").await;
+    while agent.health().level != StatusLevel::Failed {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let held = HealthReason::Held { endpoint: Endpoint::Events, status: 401 };
+    assert!(agent.health().reasons.contains(&held), "{:?}", agent.health());
+    assert_eq!(agent.stats().records.events.pending, 3);
+
+    // A key that cannot be used changes nothing: the old one is refused again.
+    for unusable in ["short", "key with\nnew line", "   another-api-key"] {
+        let error = agent.rotate_credentials(credentials(unusable, "the new secret")).unwrap_err();
+        assert_eq!(error.problems[0].field, "api_key");
+        assert!(!error.to_string().contains(unusable.trim()), "{error}");
+    }
+    let flushed = tokio::join!(refused(&collector, "unknown API key"), agent.flush(Duration::from_secs(1))).1;
+    assert_eq!(flushed.pending.events, 3);
+
+    // One alone is not enough.
+    agent.rotate_credentials(credentials("another-api-key", "the old secret")).unwrap();
+    refused(&collector, "wrong signature").await;
+    assert_eq!(agent.stats().records.events.pending, 3);
+
+    agent.rotate_credentials(credentials("another-api-key", "the new secret")).unwrap();
+    arrived(&collector, 4).await;
+    send(&agent, 1);
+    arrived(&collector, 5).await;
+    let report = agent.shutdown(LIMIT).await;
+    assert!(report.is_complete(), "{report:?}");
+    assert_eq!(agent.stats().records.events.delivered, 5);
+    assert_eq!(agent.health().level, StatusLevel::Healthy);
 }

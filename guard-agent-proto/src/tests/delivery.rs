@@ -328,6 +328,28 @@ fn new_credentials_end_the_holding() {
 }
 
 #[test]
+fn a_refusal_of_the_old_credentials_does_not_hold_the_new_ones() {
+    let mut bench = Bench::new(|config| config.project_id = Some("shop".into()));
+    let rules = bench.take_request();
+    bench.events(1);
+    bench.pass(SECOND);
+    let events = bench.take_request();
+    bench.input(Input::CredentialsChanged);
+    for request in [&events, &rules] {
+        bench.answer(request, 401);
+    }
+    bench.pass(3 * SECOND);
+    let requests = core::mem::take(&mut bench.requests);
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    // These were made with the new ones.
+    for request in requests {
+        bench.answer(&request, 401);
+    }
+    bench.pass(Duration::from_millis(90));
+    assert!(bench.requests.is_empty(), "{:?}", bench.requests);
+}
+
+#[test]
 fn new_events_pass_a_backlog_unless_order_is_wanted() {
     for (drain, position) in [(DrainOrder::LiveFirst, 1), (DrainOrder::Fifo, 10)] {
         let mut bench = Bench::new(|config| {
