@@ -83,6 +83,9 @@ pub struct Response {
     pub etag: Option<String>,
     /// The body, at most [`Response::MAX_BODY`] bytes of it.
     pub body: Vec<u8>,
+    /// The body repeats a secret of ours, as [`Wire::repeats_secret`](crate::wire::Wire::repeats_secret)
+    /// tells: no message quotes it.
+    pub confidential: bool,
 }
 
 impl Response {
@@ -92,7 +95,7 @@ impl Response {
     /// The answer of a custom transport that delivered what it was given.
     #[must_use]
     pub const fn accepted() -> Self {
-        Self { status: 200, retry_after: None, etag: None, body: Vec::new() }
+        Self { status: 200, retry_after: None, etag: None, body: Vec::new(), confidential: false }
     }
 
     /// The answer of a custom transport that has rules.

@@ -76,7 +76,9 @@ impl HttpTransport {
     }
 
     async fn execute(&self, payload: Payload) -> Attempt {
-        let request = self.build(self.encode(payload).await?)?;
+        // The answer is held against the secrets of its own request.
+        let wire = Arc::clone(&self.wire.read().unwrap_or_else(PoisonError::into_inner));
+        let request = self.build(encode(Arc::clone(&wire), payload).await?)?;
         let length = request.body().and_then(|body| body.as_bytes()).map_or(0, <[u8]>::len);
         self.bytes_sent.fetch_add(length as u64, Ordering::Relaxed);
 
@@ -85,7 +87,7 @@ impl HttpTransport {
             status: answer.status().as_u16(),
             retry_after: text(answer.headers(), header::RETRY_AFTER),
             etag: text(answer.headers(), header::ETAG),
-            body: Vec::new(),
+            ..Response::default()
         };
         // Dropping an answer with body left to read closes its connection.
         while response.body.len() < Response::MAX_BODY
@@ -94,21 +96,9 @@ impl HttpTransport {
             let room = Response::MAX_BODY - response.body.len();
             response.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
+        response.etag.take_if(|etag| wire.repeats_secret(etag.as_bytes()));
+        response.confidential = wire.repeats_secret(&response.body);
         Ok(response)
-    }
-
-    async fn encode(&self, payload: Payload) -> Result<HttpRequest, TransportError> {
-        let wire = Arc::clone(&self.wire.read().unwrap_or_else(PoisonError::into_inner));
-        if !is_long_work(&payload) {
-            return Ok(wire.encode(&payload, gzip));
-        }
-        tokio::task::spawn_blocking(move || wire.encode(&payload, gzip)).await.map_err(|error| {
-            if error.is_panic() {
-                TransportError::new(TransportErrorKind::Panicked, "while encoding a batch")
-            } else {
-                TransportError::new(TransportErrorKind::Other, "the runtime is shutting down")
-            }
-        })
     }
 
     fn build(&self, request: HttpRequest) -> Result<reqwest::Request, TransportError> {
@@ -166,6 +156,19 @@ impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpTransport").field("bytes_sent", &self.bytes_sent()).finish_non_exhaustive()
     }
+}
+
+async fn encode(wire: Arc<Wire>, payload: Payload) -> Result<HttpRequest, TransportError> {
+    if !is_long_work(&payload) {
+        return Ok(wire.encode(&payload, gzip));
+    }
+    tokio::task::spawn_blocking(move || wire.encode(&payload, gzip)).await.map_err(|error| {
+        if error.is_panic() {
+            TransportError::new(TransportErrorKind::Panicked, "while encoding a batch")
+        } else {
+            TransportError::new(TransportErrorKind::Other, "the runtime is shutting down")
+        }
+    })
 }
 
 /// Whether encoding takes longer (from about 100 µs on) than an async worker should be kept.

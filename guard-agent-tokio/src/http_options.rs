@@ -109,7 +109,7 @@ impl HttpOptions {
         let plain = match Url::parse(&config.endpoint) {
             Ok(endpoint) => endpoint.scheme() == "http" && !self.proxy.is_tls(),
             Err(error) => {
-                problems.push(problem("endpoint", &config.endpoint, format!("a URL ({error})")));
+                problems.push(problem("endpoint", "[secret]", format!("a URL ({error})")));
                 false
             }
         };

@@ -48,8 +48,9 @@ impl Log {
         let Some(suppressed) = self.admit("rules", now) else { return };
         match rules {
             Some(RulesDocument { rules, .. }) => {
-                let (id, version) = (rules.rule_id.as_str(), rules.version);
-                tracing::info!(target: "guard_agent", suppressed, id, version, "rules changed");
+                // Texts of the document are the platform's and not for the log.
+                let version = rules.version;
+                tracing::info!(target: "guard_agent", suppressed, version, "rules changed");
             }
             None => tracing::warn!(target: "guard_agent", suppressed, "rules expired"),
         }

@@ -83,6 +83,7 @@ fn result() -> impl Strategy<Value = Result<Response, TransportError>> {
             retry_after: retry_after.map(Into::into),
             etag: Some("tag".into()),
             body: body.as_bytes().to_vec(),
+            ..Response::default()
         })
     });
     let error = Just(Err(TransportError::new(TransportErrorKind::Timeout, "too slow")));

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use crate::{AgentConfig, ConfigProblem};
+use crate::{AgentConfig, ConfigProblem, Secret};
 
 /// Pads what it writes; reads keys with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -21,7 +21,11 @@ const TAG_LEN: usize = 16;
 
 /// AES-256-GCM under the project's key.
 #[derive(Clone)]
-pub(super) struct Cipher(Aes256Gcm);
+pub(super) struct Cipher {
+    cipher: Aes256Gcm,
+    /// As configured.
+    key: Secret,
+}
 
 impl Cipher {
     /// Bytes that encryption adds to a document.
@@ -42,15 +46,19 @@ impl Cipher {
             bound: alloc::format!("the URL-safe base64 of {KEY_LEN} bytes"),
         };
         // The reference takes the standard alphabet as well.
-        let text = text.replace('+', "-").replace('/', "_");
-        let key = BASE64.decode(text).map_err(|_| problem())?;
-        Aes256Gcm::new_from_slice(&key).map(|cipher| Some(Self(cipher))).map_err(|_| problem())
+        let key = BASE64.decode(text.replace('+', "-").replace('/', "_")).map_err(|_| problem())?;
+        let cipher = Aes256Gcm::new_from_slice(&key).map_err(|_| problem())?;
+        Ok(Some(Self { cipher, key: Secret::new(text) }))
+    }
+
+    pub(super) const fn key(&self) -> &Secret {
+        &self.key
     }
 
     /// Encrypts in place: the nonce and the document become nonce, ciphertext and tag.
     pub(super) fn seal(&self, mut document: Vec<u8>) -> Vec<u8> {
         let tag = document.split_first_chunk_mut::<NONCE_LEN>().and_then(|(nonce, text)| {
-            self.0.encrypt_inout_detached(&Nonce::from(*nonce), b"", text.into()).ok()
+            self.cipher.encrypt_inout_detached(&Nonce::from(*nonce), b"", text.into()).ok()
         });
         match tag {
             Some(tag) => document.extend(tag),

@@ -155,6 +155,24 @@ impl Wire {
         }
     }
 
+    /// Whether an answer repeats a secret that the request carried or was made with, as plain text or in
+    /// JSON: see [`Response::confidential`](crate::Response::confidential).
+    #[must_use]
+    pub fn repeats_secret(&self, answer: &[u8]) -> bool {
+        let printable = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).collect() };
+        let answer = printable(&String::from_utf8_lossy(answer));
+        let secrets = [
+            Some(&self.api_key),
+            self.signer.as_ref().map(Signer::secret),
+            self.cipher.as_ref().map(Cipher::key),
+        ];
+        secrets.into_iter().flatten().any(|secret| {
+            let plain = printable(secret.expose());
+            let escaped = printable(&String::from_utf8_lossy(&body::json(&plain)));
+            !plain.is_empty() && (answer.contains(&plain) || answer.contains(escaped.trim_matches('"')))
+        })
+    }
+
     fn batch(&self, batch: &Batch) -> (&'static str, Vec<u8>) {
         match (&self.cipher, batch.kind()) {
             (Some(cipher), Kind::Event | Kind::Metric) => {

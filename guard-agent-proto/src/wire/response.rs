@@ -10,6 +10,8 @@ use uuid::Uuid;
 use super::parse_retry_after;
 use crate::{Response, Timestamp};
 
+/// Stands for an answer that is not quoted.
+const CONFIDENTIAL: &str = "[an answer that repeats our credentials]";
 /// Most characters of an answer that are shown to people.
 const MAX_MESSAGE: usize = 200;
 /// Members that name a record by its place in the batch.
@@ -51,7 +53,7 @@ pub(crate) enum ItemRef {
 /// Reads an answer to a POST.
 pub(crate) fn judge(response: &Response, wall: Timestamp) -> Verdict {
     match Class::of(response.status) {
-        Class::Success => acknowledgement(&response.body),
+        Class::Success => acknowledgement(response),
         Class::TooLarge => Verdict::TooLarge,
         Class::Refused => Verdict::Refused { message: message(response) },
         Class::SlowDown => Verdict::SlowDown { retry_after: retry_after(response, wall) },
@@ -90,14 +92,19 @@ pub(super) fn retry_after(response: &Response, wall: Timestamp) -> Option<Durati
 
 /// Status and first line of an answer, for people.
 pub(super) fn describe(response: &Response) -> String {
-    match first_line(&response.body) {
+    match quote(response) {
         line if line.is_empty() => format!("HTTP {}", response.status),
         line => format!("HTTP {}: {line}", response.status),
     }
 }
 
+/// The first line of an answer, for people.
+pub(super) fn quote(response: &Response) -> String {
+    if response.confidential { String::from(CONFIDENTIAL) } else { first_line(&response.body) }
+}
+
 /// The first line with something in it, without control characters and cut to [`MAX_MESSAGE`].
-pub(super) fn first_line(body: &[u8]) -> String {
+fn first_line(body: &[u8]) -> String {
     // Four bytes are the longest character, so this is enough for the message.
     let body = body.trim_ascii_start();
     let text = String::from_utf8_lossy(&body[..body.len().min(MAX_MESSAGE * 4)]);
@@ -119,35 +126,35 @@ pub(super) fn is_truthy(value: Option<&Value>) -> bool {
 }
 
 fn message(response: &Response) -> String {
-    match first_line(&response.body) {
+    match quote(response) {
         line if line.is_empty() => describe(response),
         line => line,
     }
 }
 
-fn acknowledgement(body: &[u8]) -> Verdict {
-    let body = body.trim_ascii();
+fn acknowledgement(response: &Response) -> Verdict {
+    let body = response.body.trim_ascii();
     if body.is_empty() {
         return Verdict::Delivered { invalid_timestamps: 0 };
     }
     match serde_json::from_slice(body) {
-        Ok(Value::Object(answer)) => read_object(&answer, body),
+        Ok(Value::Object(answer)) => read_object(&answer, response),
         // The reference takes both for success, but neither reads like one.
-        Ok(Value::Bool(false) | Value::String(_)) => Verdict::Unsure { message: first_line(body) },
+        Ok(Value::Bool(false) | Value::String(_)) => Verdict::Unsure { message: quote(response) },
         Ok(Value::Null | Value::Bool(true) | Value::Number(_) | Value::Array(_)) => {
             Verdict::Delivered { invalid_timestamps: 0 }
         }
-        Err(_) => Verdict::Hold { message: format!("not the platform's answer: {}", first_line(body)) },
+        Err(_) => Verdict::Hold { message: format!("not the platform's answer: {}", quote(response)) },
     }
 }
 
-fn read_object(answer: &Map<String, Value>, body: &[u8]) -> Verdict {
+fn read_object(answer: &Map<String, Value>, response: &Response) -> Verdict {
     let errors = answer.get("errors").filter(|errors| is_truthy(Some(errors)));
     if answer.get("success") != Some(&Value::Bool(false)) && errors.is_none() {
         let invalid = answer.get("events_dropped_invalid_timestamp").and_then(Value::as_u64);
         return Verdict::Delivered { invalid_timestamps: invalid.unwrap_or(0) };
     }
-    let message = first_line(body);
+    let message = quote(response);
     match errors.and_then(named_items) {
         Some(failed) if !took_nothing(answer) => Verdict::Partly { failed, message },
         _ => Verdict::Unsure { message },
@@ -355,6 +362,26 @@ mod tests {
         assert_eq!(first_line(long.as_bytes()).chars().count(), MAX_MESSAGE);
     }
 
+    #[test]
+    fn what_repeats_our_credentials_is_read_but_not_quoted() {
+        for (status, body) in [
+            (200, "the key"),
+            (200, "\"the key\""),
+            (200, r#"{"success":false,"message":"the key"}"#),
+            (200, r#"{"errors":[{"index":0,"message":"the key"}]}"#),
+            (400, "the key"),
+            (401, "the key"),
+        ] {
+            let plain = verdict(status, body);
+            let confidential = Response { confidential: true, ..answer(status, body) };
+            let hidden = judge(&confidential, Timestamp::default());
+            assert_eq!(core::mem::discriminant(&plain), core::mem::discriminant(&hidden), "{status} {body}");
+            assert!(format!("{plain:?}").contains("the key"), "{plain:?}");
+            let hidden = format!("{hidden:?}");
+            assert!(hidden.contains(CONFIDENTIAL) && !hidden.contains("the key"), "{hidden}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(
@@ -363,7 +390,7 @@ mod tests {
             retry_after in proptest::option::of(".*"),
             wall: i64,
         ) {
-            let response = Response { status, retry_after, etag: None, body };
+            let response = Response { status, retry_after, body, ..Response::default() };
             judge(&response, Timestamp::from_unix_micros(wall));
         }
 

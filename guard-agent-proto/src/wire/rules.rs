@@ -6,7 +6,7 @@ use core::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::response::{Class, describe, first_line, is_truthy, retry_after};
+use super::response::{Class, describe, is_truthy, quote, retry_after};
 use crate::{DynamicRules, Response, Timestamp};
 
 /// Members that make an object a rules document. Dates, versions and messages are in many other
@@ -59,7 +59,7 @@ pub(crate) enum RulesAnswer {
 /// Reads an answer to a GET of the rules.
 pub(crate) fn parse_rules(response: &Response, wall: Timestamp) -> RulesAnswer {
     match Class::of(response.status) {
-        Class::Success => read_document(&response.body),
+        Class::Success => read_document(response),
         Class::SlowDown => RulesAnswer::SlowDown { retry_after: retry_after(response, wall) },
         Class::Failed => RulesAnswer::Failed { retry_after: retry_after(response, wall) },
         Class::Other if response.status == 304 => RulesAnswer::NotModified,
@@ -67,10 +67,10 @@ pub(crate) fn parse_rules(response: &Response, wall: Timestamp) -> RulesAnswer {
     }
 }
 
-fn read_document(body: &[u8]) -> RulesAnswer {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(document)) if bears_rules(&document) => read_rules(&document),
-        _ => RulesAnswer::NotRules { message: format!("not a rules document: {}", first_line(body)) },
+fn read_document(response: &Response) -> RulesAnswer {
+    match serde_json::from_slice(&response.body) {
+        Ok(Value::Object(document)) if bears_rules(&document) => read_rules(&document, response),
+        _ => RulesAnswer::NotRules { message: format!("not a rules document: {}", quote(response)) },
     }
 }
 
@@ -82,9 +82,12 @@ fn bears_rules(document: &Map<String, Value>) -> bool {
 }
 
 /// The error names the member.
-fn read_rules(document: &Map<String, Value>) -> RulesAnswer {
+fn read_rules(document: &Map<String, Value>, response: &Response) -> RulesAnswer {
     match DynamicRules::deserialize(document) {
         Ok(rules) => RulesAnswer::Rules(Box::new(rules)),
+        Err(_) if response.confidential => {
+            RulesAnswer::Invalid { message: format!("bad rules: {}", quote(response)) }
+        }
         Err(error) => RulesAnswer::Invalid { message: format!("bad rules: {error}") },
     }
 }
@@ -104,6 +107,23 @@ mod tests {
     fn answer(status: u16, body: impl AsRef<[u8]>) -> RulesAnswer {
         let body = body.as_ref().to_vec();
         parse_rules(&Response { status, body, ..Response::default() }, Timestamp::default())
+    }
+
+    #[test]
+    fn what_repeats_our_credentials_is_not_quoted() {
+        for (status, body) in [
+            (200, "the key"),
+            (200, r#"{"error":"the key"}"#),
+            (200, r#"{"rule_id":"a","version":"the key"}"#),
+            (401, "the key"),
+        ] {
+            let plain = format!("{:?}", answer(status, body));
+            assert!(plain.contains("the key"), "{plain}");
+            let body = body.as_bytes().to_vec();
+            let response = Response { status, body, confidential: true, ..Response::default() };
+            let hidden = format!("{:?}", parse_rules(&response, Timestamp::default()));
+            assert!(hidden.contains("credentials") && !hidden.contains("the key"), "{hidden}");
+        }
     }
 
     #[test]

@@ -413,3 +413,29 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn answers_that_repeat_a_secret_are_recognised() {
+    let mut config = encrypted();
+    config.payload_signing_secret = Some(Secret::new("sign \"this\"\n"));
+    let mut wire = wire(&config);
+    for (answer, repeats) in [
+        ("", false),
+        ("unknown key", false),
+        ("unknown key 012345678", false),
+        ("unknown key 0123456789, go away", true),
+        ("{\"detail\":\"0123456789\"}", true),
+        ("01234\u{0}56789", true),
+        ("\u{fffd}0123456789", true),
+        (KEY, true),
+        ("not sign \"this\"!", true),
+        (r#"{"detail":"sign \"this\""}"#, true),
+        ("sign this", false),
+    ] {
+        assert_eq!(wire.repeats_secret(answer.as_bytes()), repeats, "{answer}");
+    }
+    assert!(wire.repeats_secret(b"\xff0123456789\xfe"));
+
+    wire.set_credentials(Credentials::new(Secret::new("another-api-key"))).unwrap();
+    assert!(wire.repeats_secret(b"another-api-key") && !wire.repeats_secret(b"0123456789"));
+}

@@ -137,7 +137,7 @@ fn response(u: &mut Unstructured<'_>) -> Result<Response> {
     let retry_after = if u.ratio(1, 4)? { Some(String::from(*u.choose(&WAITS)?)) } else { None };
     let etag = if u.ratio(1, 4)? { Some(String::from("\"etag\"")) } else { None };
     let body = u.choose(&BODIES)?.as_bytes().to_vec();
-    Ok(Response { status, retry_after, etag, body })
+    Ok(Response { status, retry_after, etag, body, ..Response::default() })
 }
 
 fn transport_error(u: &mut Unstructured<'_>) -> Result<TransportError> {

@@ -32,7 +32,7 @@ fn answer_one(driver: &mut Driver, u: &mut Unstructured<'_>) -> Result<()> {
     let etag = u.arbitrary::<Option<&str>>()?.map(String::from);
     let length = u.arbitrary_len::<u8>()?.min(u.len());
     let body = u.bytes(length)?.to_vec();
-    exchange(driver, endpoint, Response { status, retry_after, etag, body });
+    exchange(driver, endpoint, Response { status, retry_after, etag, body, ..Response::default() });
     Ok(())
 }
 

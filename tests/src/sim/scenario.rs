@@ -186,9 +186,7 @@ fn config(rng: &mut Rng) -> AgentConfig {
     config.status_interval = Duration::from_secs(rng.pick(&[60, 300]));
     config.dynamic_rule_interval = Duration::from_secs(rng.pick(&[60, 300]));
     if rng.chance(200) {
-        // Longer than metrics wait for each other, or none of them would ever leave.
-        let age = Duration::from_secs(rng.pick(&[60, 3_600]));
-        config.max_record_age = Some(age.max(config.flush_interval * 2));
+        config.max_record_age = Some(Duration::from_secs(rng.pick(&[60, 3_600])));
     }
     if rng.chance(50) {
         config.project_encryption_key = Some(Secret::new("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="));

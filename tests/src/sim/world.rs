@@ -916,14 +916,8 @@ fn status_of(answer: &Answer) -> u16 {
 
 fn brief(op: &StoreOp) -> String {
     match op {
-        StoreOp::Append { stream, entries } => {
-            let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq.as_u64()).collect();
-            format!("append {seqs:?} to {stream}")
-        }
-        StoreOp::Remove { stream, seqs } => {
-            let seqs: Vec<u64> = seqs.iter().map(|seq| seq.as_u64()).collect();
-            format!("remove {seqs:?} from {stream}")
-        }
+        StoreOp::Append { stream, entries } => format!("append {} to {stream}", entries.len()),
+        StoreOp::Remove { stream, seqs } => format!("remove {} from {stream}", seqs.len()),
         StoreOp::ListOrphans => String::from("list orphans"),
         StoreOp::Adopt { stream } => format!("adopt {stream}"),
         StoreOp::Read { stream, after, limit } => format!("read {limit} of {stream} after {after:?}"),
