@@ -83,8 +83,8 @@ pub struct Response {
     pub etag: Option<String>,
     /// The body, at most [`Response::MAX_BODY`] bytes of it.
     pub body: Vec<u8>,
-    /// The body repeats a secret of ours, as [`Wire::repeats_secret`](crate::wire::Wire::repeats_secret)
-    /// tells: no message quotes it.
+    /// No message may quote the body, because it repeats a secret of ours, as
+    /// [`Wire::repeats_secret`](crate::wire::Wire::repeats_secret) tells, or may do so.
     pub confidential: bool,
 }
 

@@ -11,8 +11,8 @@ use guard_agent_proto::wire::{Credentials, HttpRequest, Wire};
 use guard_agent_proto::{
     AgentConfig, AgentStatus, Batch, ConfigError, Payload, Response, TransportError, TransportErrorKind,
 };
-use reqwest::Method;
 use reqwest::header::{self, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
 
 use crate::{HttpError, HttpOptions};
 
@@ -97,7 +97,9 @@ impl HttpTransport {
             response.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         }
         response.etag.take_if(|etag| wire.repeats_secret(etag.as_bytes()));
-        response.confidential = wire.repeats_secret(&response.body);
+        // A proxy knows secrets that the platform does not.
+        let by_proxy = answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        response.confidential = by_proxy || wire.repeats_secret(&response.body);
         Ok(response)
     }
 

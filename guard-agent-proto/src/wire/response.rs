@@ -11,7 +11,7 @@ use super::parse_retry_after;
 use crate::{Response, Timestamp};
 
 /// Stands for an answer that is not quoted.
-const CONFIDENTIAL: &str = "[an answer that repeats our credentials]";
+const CONFIDENTIAL: &str = "[not quoted: it may hold credentials]";
 /// Most characters of an answer that are shown to people.
 const MAX_MESSAGE: usize = 200;
 /// Members that name a record by its place in the batch.
