@@ -403,7 +403,7 @@ fn request(knob: Knob) -> HttpRequest {
     core.send(Kind::Event, 1, 10);
     core.advance(SECOND);
     let batch = core.out.iter().find(|request| request.payload.endpoint() == Endpoint::Events).unwrap();
-    Wire::new(&config, "install-1").unwrap().encode(&batch.payload, <[u8]>::to_vec)
+    Wire::new(&config, "install-1").unwrap().encode(&batch.payload, |body, _| body.to_vec())
 }
 
 /// A member of that request's body.

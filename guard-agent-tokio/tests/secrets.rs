@@ -279,7 +279,7 @@ fn misuse() {
     debug(&HttpTransport::new(&config, "test", &HttpOptions::new().no_proxy()).unwrap());
     let wire = Wire::new(&config, "test").unwrap();
     debug(&wire);
-    debug(&wire.encode(&Payload::Rules { etag: None }, <[u8]>::to_vec));
+    debug(&wire.encode(&Payload::Rules { etag: None }, |body, _| body.to_vec()));
     let mut encoder = Encoder::new(&config, [1; 32]).unwrap();
     debug(&encoder);
     let record = encoder.event(&event()).unwrap();
