@@ -44,6 +44,8 @@ pub struct Agent {
     in_flight: BTreeMap<RequestId, Flight>,
     pacer: Pacer,
     breaker: Breaker,
+    /// Who sent the last probe.
+    probed: Option<Sender>,
     rules: Rules,
     status: StatusPush,
     journal: Option<Journal>,
@@ -132,6 +134,7 @@ impl Agent {
             in_flight: BTreeMap::new(),
             pacer: Pacer::new(config),
             breaker: Breaker::new(config),
+            probed: None,
             rules: Rules::new(config, now.instant),
             status: StatusPush::new(config, now.instant),
             journal: journal.then(|| Journal::new(&mut rng)),
@@ -363,6 +366,7 @@ impl Agent {
         let trouble = trouble(&verdict, status);
         let outdated = matches!(verdict, Verdict::Hold { .. }) && id.as_u64() < self.credentials_since;
         let alive = matches!(verdict, Verdict::Delivered { .. });
+        let partly = matches!(verdict, Verdict::Partly { .. });
         let stream = &mut self.streams[kind];
         let settled = stream.lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
         if alive {
@@ -381,7 +385,7 @@ impl Agent {
             stream.lane_mut(path).hurry();
         }
         let lane = stream.lane(path);
-        let lasting = lane.is_exhausted() || lane.held().is_some();
+        let lasting = partly || lane.is_exhausted() || lane.held().is_some();
         if alive {
             self.counters.last_flush = Some(self.now.wall);
         } else if let (true, Some(message)) = (lasting, trouble) {
@@ -459,7 +463,7 @@ impl Agent {
                 let ok = matches!(verdict, Verdict::Delivered { .. } | Verdict::Partly { .. });
                 let failed = matches!(verdict, Verdict::Failed { .. });
                 self.on_answered(id, endpoint, response.status, ok, failed);
-                if ok {
+                if matches!(verdict, Verdict::Delivered { .. }) {
                     self.end_episodes(endpoint);
                 }
                 (verdict, response.status)
@@ -575,6 +579,7 @@ impl Agent {
         self.send(&mut next);
         self.log(&mut next);
         self.close(&mut next);
+        self.tell_losses(&mut next);
         self.tell_health();
         next
     }
@@ -662,13 +667,19 @@ impl Agent {
         }
     }
 
-    /// Everybody who sends, in order of preference.
+    /// Everybody who sends, in order of preference. Probes take turns: an endpoint that alone fails must
+    /// not use up all of them.
     fn senders(&self) -> [Sender; 6] {
         let [events, metrics] = Kind::ALL.map(|kind| {
             let paths = if self.streams[kind].backlog_next { [Path::Backlog, Path::Live] } else { Path::ALL };
             paths.map(|path| Sender::Lane(kind, path))
         });
-        [events[0], events[1], Sender::Rules, Sender::Status, metrics[0], metrics[1]]
+        let mut senders = [events[0], events[1], Sender::Rules, Sender::Status, metrics[0], metrics[1]];
+        let last = senders.iter().position(|sender| self.probed == Some(*sender));
+        if let (Some(last), BreakerState::Open, None) = (last, self.breaker.state(), &self.shutdown) {
+            senders.rotate_left(last + 1);
+        }
+        senders
     }
 
     /// When that sender may send, what it waits for until then, and what it is paced as.
@@ -738,6 +749,9 @@ impl Agent {
             }
         };
         self.next_request += 1;
+        if self.breaker.state() == BreakerState::Open {
+            self.probed = Some(sender);
+        }
         self.breaker.on_sent(id);
         self.pacer.on_sent(class, now);
         self.counters.requests_sent += 1;
@@ -877,12 +891,26 @@ impl Agent {
             return;
         }
         self.decided.on_dropped(count, self.now.instant);
-        let (untold, told_at) = self.untold.entry(reason).or_default();
-        *untold += count;
-        if told_at.is_none_or(|at| self.now.instant.since(at) >= TELL_DROPS_EVERY) {
-            let message = format!("{untold} records given up: {}", reason.as_str());
-            (*untold, *told_at) = (0, Some(self.now.instant));
-            self.outputs.push_back(Output::Event(AgentEvent::Error { stage: ErrorStage::Drop, message }));
+        self.untold.entry(reason).or_default().0 += count;
+        let mut later = Soonest::NEVER;
+        self.tell_losses(&mut later);
+    }
+
+    /// The first loss is told at once, those that follow are summed up.
+    fn tell_losses(&mut self, next: &mut Soonest) {
+        let now = self.now.instant;
+        for (reason, (untold, told_at)) in self.untold.iter_mut().filter(|(_, (untold, _))| *untold > 0) {
+            match *told_at {
+                Some(at) if now.since(at) < TELL_DROPS_EVERY => {
+                    next.consider(Some((at + TELL_DROPS_EVERY, Reason::LossSummary)));
+                }
+                _ => {
+                    let message = format!("{untold} records given up: {}", reason.as_str());
+                    (*untold, *told_at) = (0, Some(now));
+                    let event = AgentEvent::Error { stage: ErrorStage::Drop, message };
+                    self.outputs.push_back(Output::Event(event));
+                }
+            }
         }
     }
 

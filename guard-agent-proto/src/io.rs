@@ -118,6 +118,8 @@ pub enum Reason {
     Journal,
     /// A record gets too old.
     Expiry,
+    /// Losses since the last message are summed up.
+    LossSummary,
     /// A request is taken for lost.
     RequestTimeout,
     /// A flush gives up.

@@ -5,6 +5,7 @@ mod any_order;
 mod delivery;
 mod durability;
 mod rules_and_status;
+mod weaknesses;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -33,11 +34,19 @@ impl Bench {
     }
 
     fn with_journal(journal: bool, adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+        Self::build(journal, [42; 32], adjust)
+    }
+
+    fn seeded(seed: [u8; 32], adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+        Self::build(false, seed, adjust)
+    }
+
+    fn build(journal: bool, seed: [u8; 32], adjust: impl FnOnce(&mut AgentConfig)) -> Self {
         let mut config = AgentConfig::builder("0123456789").build().unwrap();
         adjust(&mut config);
         let now = Now { instant: Instant::ZERO, wall: Timestamp::from_unix_micros(1_795_342_404_872_123) };
         let mut bench = Self {
-            agent: Agent::new(&config, journal, [42; 32], now).unwrap(),
+            agent: Agent::new(&config, journal, seed, now).unwrap(),
             now,
             requests: Vec::new(),
             stores: Vec::new(),
