@@ -13,6 +13,8 @@ use guard_agent_proto::{
 };
 use reqwest::header::{self, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber as _;
 
 use crate::{HttpError, HttpOptions};
 
@@ -75,6 +77,12 @@ impl HttpTransport {
         self.bytes_sent.load(Ordering::Relaxed)
     }
 
+    /// The log records that the HTTP client makes of our own requests go nowhere: who turns log records
+    /// into events would otherwise keep the agent busy with itself.
+    fn quietly(&self, payload: Payload) -> BoxFuture<'_, Attempt> {
+        Box::pin(self.execute(payload).with_subscriber(Dispatch::none()))
+    }
+
     async fn execute(&self, payload: Payload) -> Attempt {
         // The answer is held against the secrets of its own request.
         let wire = Arc::clone(&self.wire.read().unwrap_or_else(PoisonError::into_inner));
@@ -134,19 +142,19 @@ impl HttpTransport {
 
 impl Transport for HttpTransport {
     fn send_events(&self, batch: Arc<Batch>) -> BoxFuture<'_, Attempt> {
-        Box::pin(self.execute(Payload::Batch(batch)))
+        self.quietly(Payload::Batch(batch))
     }
 
     fn send_metrics(&self, batch: Arc<Batch>) -> BoxFuture<'_, Attempt> {
-        Box::pin(self.execute(Payload::Batch(batch)))
+        self.quietly(Payload::Batch(batch))
     }
 
     fn send_status(&self, status: Arc<AgentStatus>) -> BoxFuture<'_, Attempt> {
-        Box::pin(self.execute(Payload::Status(status)))
+        self.quietly(Payload::Status(status))
     }
 
     fn fetch_rules(&self, etag: Option<Arc<str>>) -> BoxFuture<'_, Attempt> {
-        Box::pin(self.execute(Payload::Rules { etag }))
+        self.quietly(Payload::Rules { etag })
     }
 
     fn bytes_sent(&self) -> u64 {

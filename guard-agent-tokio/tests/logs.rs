@@ -1,0 +1,107 @@
+//! What the agent and everything below it says in the log while it talks to a platform in trouble.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use guard_agent_tests::collector::{Answer, Collector, Endpoint};
+use guard_agent_tokio::{Agent, AgentConfig, AgentConfigBuilder, SecurityEvent};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Counts the log records of every crate at every level, and may make an event of each.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<(usize, Option<Agent>)>>);
+
+impl Log {
+    fn count(&self) -> usize {
+        self.0.lock().unwrap().0
+    }
+
+    fn mirror(&self, agent: Option<Agent>) {
+        self.0.lock().unwrap().1 = agent;
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        let mirror = {
+            let mut state = self.0.lock().unwrap();
+            state.0 += 1;
+            state.1.clone()
+        };
+        if let Some(agent) = mirror {
+            agent.send_event(SecurityEvent::now("log_record"));
+        }
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+fn config(collector: &Collector) -> AgentConfigBuilder {
+    AgentConfig::builder("key-of-the-tests")
+        .endpoint(collector.url())
+        .install_id(String::from("test"))
+        .rate_limit(1_000)
+        .backoff_factor(Duration::from_millis(10))
+        .breaker_recovery(Duration::from_millis(200))
+        .breaker_recovery_max(Duration::from_millis(500))
+        .timeout(Duration::from_secs(1))
+}
+
+#[tokio::test]
+async fn a_log_that_becomes_events_comes_to_rest_over_http() {
+    let log = Log::default();
+    let _logging = tracing::subscriber::set_default(log.clone());
+    let collector = Collector::start();
+    collector.events().answer_next(2, Answer::status(503));
+    let agent = Agent::builder(config(&collector).build().unwrap()).start().unwrap();
+    log.mirror(Some(agent.clone()));
+    agent.send_event(SecurityEvent::now("suspicious_request"));
+    let requests = || collector.read(|received| received.to(Endpoint::Events).count());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let settled = (requests(), log.count());
+    assert!(settled.0 > 2 && settled.1 > 0, "{settled:?}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((requests(), log.count()), settled);
+    log.mirror(None);
+    agent.shutdown(LIMIT).await;
+}
+
+#[tokio::test]
+async fn sending_logs_nothing_on_the_callers_thread() {
+    let collector = Collector::start();
+    collector.down();
+    let agent = Agent::builder(config(&collector).buffer_size(10).build().unwrap()).start().unwrap();
+    let send = || {
+        let log = Log::default();
+        tracing::subscriber::with_default(log.clone(), || {
+            for _ in 0..5_000 {
+                agent.send_event(SecurityEvent::now("suspicious_request"));
+                let _ = agent.try_send_event(SecurityEvent::now("suspicious_request"));
+                agent.send_event(SecurityEvent::now("suspicious_request").response_time(f64::NAN));
+            }
+        });
+        log.count()
+    };
+    assert_eq!(send(), 0);
+    assert!(agent.stats().records.events.dropped.total() > 0);
+    agent.shutdown(Duration::from_millis(100)).await;
+    assert_eq!(send(), 0);
+}
