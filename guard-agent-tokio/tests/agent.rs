@@ -180,8 +180,9 @@ async fn a_shutdown_with_nothing_to_do_waits_for_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn deadlines_hold_while_the_transport_hangs() {
-    let agent = start(config(), hanging());
-    for n in 0..10 {
+    // Full, too.
+    let agent = start(small(10, OverflowPolicy::Raise), hanging());
+    for n in 0..2_000 {
         agent.send_event(event(n));
     }
     let began = Instant::now();
@@ -312,6 +313,22 @@ async fn processors_change_filter_and_fail_one_record_each() {
     assert_eq!(report.dropped.events[DropReason::Processor], 2);
     assert_eq!(report.dropped.metrics[DropReason::Filtered], 1);
     assert_balanced(&agent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn muted_and_sampled_types_count_as_filtered() {
+    let transport = CaptureTransport::new();
+    let mut config = config();
+    config.muted_event_types = vec![String::from("path_excluded")];
+    config.sample_rates = [(String::from("route_unresolved"), 0.0)].into();
+    let agent = start(config, transport.clone());
+    for event_type in ["path_excluded", "route_unresolved", "ip_banned"] {
+        agent.send_event(SecurityEvent::now(event_type));
+    }
+    let report = agent.shutdown(10 * SECOND).await;
+    assert_eq!((report.delivered.events, report.dropped.events[DropReason::Filtered]), (1, 2));
+    assert_eq!(transport.events()[0].event_type, "ip_banned");
+    assert_eq!(agent.health().level, StatusLevel::Healthy);
 }
 
 #[tokio::test(start_paused = true)]
@@ -495,6 +512,40 @@ fn accounting_balances_while_threads_send() {
         let ledger = agent.stats().records.events;
         assert_eq!(ledger.accepted, 8 * EACH as u64);
         assert_eq!(ledger.delivered, transport.events().len() as u64);
+    }
+}
+
+/// Whatever the others do at the same time, a flush covers what its caller sent before it.
+#[test]
+fn a_flush_covers_what_its_caller_sent_before() {
+    for runtime in runtimes() {
+        let transport = CaptureTransport::new();
+        let mut config = config();
+        config.rate_limit = 100_000;
+        runtime.block_on(async {
+            let agent = start(config, transport.clone());
+            let callers: Vec<_> = (0..4)
+                .map(|caller| {
+                    let (agent, transport) = (agent.clone(), transport.clone());
+                    tokio::task::spawn_blocking(move || {
+                        let waiting = Builder::new_current_thread().build().unwrap();
+                        for n in 0..50 {
+                            let number = caller * 1_000 + n;
+                            agent.send_event(event(number));
+                            let report = waiting.block_on(agent.flush(HANG));
+                            assert!(report.is_complete(), "{report:?}");
+                            let arrived = transport.events();
+                            assert!(arrived.iter().any(|event| event.reason == number.to_string()));
+                        }
+                    })
+                })
+                .collect();
+            for caller in callers {
+                timeout(HANG, caller).await.unwrap().unwrap();
+            }
+            timeout(HANG, agent.shutdown(HANG)).await.unwrap();
+        });
+        assert_eq!(transport.events().len(), 200);
     }
 }
 

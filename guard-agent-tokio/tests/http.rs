@@ -5,6 +5,7 @@ mod support;
 
 use std::io::Read as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use guard_agent_proto::shell::{Attempt, Transport as _};
@@ -109,6 +110,27 @@ async fn a_batch_goes_to_the_endpoint_of_its_kind_whatever_its_size() {
             assert_eq!(full[count - 1]["n"], count - 1);
         }
     }
+}
+
+#[test]
+fn a_large_batch_is_encoded_beside_the_async_workers() {
+    let threads = Arc::new(AtomicUsize::new(0));
+    let started = Arc::clone(&threads);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(move || {
+            started.fetch_add(1, Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (server, _requests) = recorder(OK).await;
+        let transport = transport(&server.url());
+        for (count, expected) in [(1, 0), (1_000, 1)] {
+            within(transport.send(Payload::Batch(batch(Kind::Event, count)))).await.unwrap();
+            assert_eq!(threads.load(Ordering::SeqCst), expected, "{count} records");
+        }
+    });
 }
 
 #[tokio::test]

@@ -332,3 +332,31 @@ async fn credentials_rotate_without_a_restart() {
     assert_eq!(agent.stats().records.events.delivered, 5);
     assert_eq!(agent.health().level, StatusLevel::Healthy);
 }
+
+#[tokio::test]
+async fn two_agents_in_a_process_share_nothing() {
+    let (one, two) = (Collector::start(), Collector::start());
+    let (first, second) = (start(config(&one)), start(config(&two)));
+    one.down();
+    send(&first, 3);
+    send(&second, 5);
+    second.flush(LIMIT).await;
+    end(second, &two, 5).await;
+    one.up();
+    end(first, &one, 3).await;
+}
+
+#[test]
+fn a_second_runtime_with_the_same_configuration_delivers() {
+    let collector = Collector::start();
+    let config = config(&collector).build().unwrap();
+    for round in 1..=2 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let agent = Agent::builder(config.clone()).start().unwrap();
+            send(&agent, 3);
+            assert!(agent.flush(LIMIT).await.is_complete());
+        });
+        assert_eq!(collector.read(|received| received.event_count), 3 * round);
+    }
+}

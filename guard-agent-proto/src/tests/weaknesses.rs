@@ -395,7 +395,7 @@ fn no_body_is_larger_than_the_platform_takes() {
         for _ in 0..120 {
             bench.pass(SECOND);
             for request in core::mem::take(&mut bench.requests) {
-                let body = wire.encode(&request.payload, <[u8]>::to_vec).body.len();
+                let body = wire.encode(&request.payload, |body, _| body.to_vec()).body.len();
                 assert!(body <= 262_144, "{body} bytes");
                 largest = largest.max(body);
                 bench.answer(&request, 200);
@@ -479,4 +479,34 @@ fn nearly_full_is_a_matter_of_one_kind_and_passes() {
     assert!(!nearly_full(79, 79));
     assert!(nearly_full(80, 0));
     assert!(nearly_full(0, 80));
+}
+
+/// The platform knows the first three by their words.
+#[test]
+fn the_status_says_why_in_the_contracts_words() {
+    let errors = |bench: &Bench| bench.agent.status().errors;
+    let mut bench = Bench::new(|config| config.breaker_threshold = 1);
+    bench.events(1);
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    bench.fail(&request);
+    assert_eq!(errors(&bench), ["Transport circuit breaker is open"]);
+
+    let mut bench = Bench::new(|config| config.buffer_size = 100);
+    bench.events(80);
+    assert_eq!(errors(&bench), ["Buffer nearly full"]);
+
+    let mut bench = Bench::new(|_| {});
+    bench.input(Input::Lost { kind: Kind::Metric, reason: DropReason::Processor, count: 3 });
+    assert_eq!(errors(&bench), ["High failure rate: 100.0%"]);
+
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    bench.answer(&request, 403);
+    let status = bench.agent.status();
+    assert_eq!(status.status, StatusLevel::Failed);
+    assert_eq!(status.errors.len(), 1);
+    assert!(status.errors[0].contains("403"), "{:?}", status.errors);
 }
