@@ -51,17 +51,22 @@ fn every_line_arrives_once() {
 fn an_invalid_line_is_told_and_the_rest_goes_on() {
     let collector = Collector::start();
     let event = r#"{"kind":"event","event_type":"ip_banned"}"#;
-    let input = format!("{event}\nnonsense\n\n{{\"kind\":\"event\",\"event_type\":7}}\n{event}");
+    let null = r#"{"kind":"event","event_type":"ip_banned","ip_address":null}"#;
+    let unknown = r#"{"kind":"metric","metric_type":"mood","value":1}"#;
+    let input =
+        format!("{event}\nnonsense\n\n{{\"kind\":\"event\",\"event_type\":7}}\n{null}\n{unknown}\n{event}");
 
     let ended = Pipe::start(&collector.url(), &[]).run(&input);
 
     assert_eq!(ended.code, 4, "{ended:?}");
-    assert_eq!(ended.stats()["invalid"], 2);
+    assert_eq!(ended.stats()["invalid"], 4);
     assert_eq!(ended.stats()["delivered"]["events"], 2);
     let told: Vec<_> = ended.errors.lines().filter(|line| line.contains("line ")).collect();
-    assert_eq!(told.len(), 2, "{}", ended.errors);
+    assert_eq!(told.len(), 4, "{}", ended.errors);
     assert!(told[0].contains("line 2: expected"), "{}", told[0]);
     assert!(told[1].contains("line 4: `event_type`"), "{}", told[1]);
+    assert!(told[2].contains("line 5: `ip_address`"), "{}", told[2]);
+    assert!(told[3].contains("line 6: `metric_type`"), "{}", told[3]);
 }
 
 #[test]
