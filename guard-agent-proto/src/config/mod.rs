@@ -36,7 +36,7 @@ macro_rules! config {
         ///     .project_id("shop")
         ///     .flush_interval(Duration::from_secs(5))
         ///     .build()?;
-        /// assert_eq!(config.buffer_size, 32_768);
+        /// assert_eq!(config.buffer_size, 65_536);
         ///
         /// let error = AgentConfig::builder("short").rate_limit(1).build().unwrap_err();
         /// assert_eq!(error.problems.len(), 2);
@@ -106,8 +106,8 @@ config! {
     endpoint: [String] = String::from("https://api.guard-core.com");
     /// Project; rules are fetched only with one. Printable ASCII, at most 256 bytes; blank is none.
     project_id: [Option<String>] = None;
-    /// Records per kind in memory, 1 to 16,777,216. Default 32,768.
-    buffer_size: [usize] = 32_768, within 1..=1 << 24;
+    /// Records per kind in memory, 1 to 16,777,216. Default 65,536.
+    buffer_size: [usize] = 65_536, within 1..=1 << 24;
     /// Bytes of encoded records per kind in memory, 1 KiB to 2 GiB. Default 64 MiB.
     buffer_bytes: [usize] = 64 << 20, within 1 << 10..=1 << 31;
     /// What happens when memory is full. Default: the oldest record is given up.

@@ -382,7 +382,7 @@ fn secrets_never_show() {
 fn defaults_are_those_of_the_promises() {
     let config = defaults();
     assert_eq!((config.rate_limit, config.rate_window), (100, secs(60)));
-    assert_eq!((config.buffer_size, config.batch_max_bytes), (32_768, 262_144));
+    assert_eq!((config.buffer_size, config.batch_max_bytes), (65_536, 262_144));
     assert!(config.informational_event_types.iter().all(|name| event_type::ALL.contains(&name.as_str())));
     assert_eq!(config.sensitive_headers, ["authorization", "proxy-authorization", "cookie", "x-api-key"]);
     assert!(config.sensitive_query_params.iter().any(|name| name == "access_token"));

@@ -25,7 +25,8 @@ use crate::{
 const HANDOVER_RECORDS: usize = 1_024;
 /// The same in bytes.
 const HANDOVER_BYTES: usize = 1 << 20;
-/// A drained queue keeps room for that many records; a burst does not occupy memory for ever.
+/// Once the callers pause, a queue keeps room for that many records; a burst does not occupy memory for
+/// ever. While they are busy it keeps what it has, since growing under the lock is what costs them most.
 const KEPT_CAPACITY: usize = 4_096;
 
 pub(crate) struct Inbox {
@@ -120,6 +121,8 @@ pub(crate) struct Intake {
     /// Cumulative.
     pub(crate) losses: ByKind<Losses>,
     bytes: ByKind<usize>,
+    /// The last drain found nothing.
+    paused: bool,
 }
 
 impl Intake {
@@ -127,9 +130,12 @@ impl Intake {
         self.events.is_empty() && self.metrics.is_empty()
     }
 
+    /// Lends the memory of the last drain to the queues, unless the callers have paused.
     fn recycle(&mut self) {
-        self.events.shrink_to(KEPT_CAPACITY);
-        self.metrics.shrink_to(KEPT_CAPACITY);
+        if self.paused {
+            self.events.shrink_to(KEPT_CAPACITY);
+            self.metrics.shrink_to(KEPT_CAPACITY);
+        }
     }
 }
 
@@ -311,6 +317,7 @@ impl Inbox {
             gauge.transit = Weight { records, bytes: intake.bytes[kind] };
             gauge.room = gauge.room.minus(gauge.transit);
         }
+        intake.paused = intake.is_empty();
     }
 
     /// For the driver: where everything stands after a step.

@@ -103,6 +103,10 @@ fn pass<T: Item>(
     processors: &[impl Fn(T) -> Option<T>],
     encode: impl FnOnce(&T) -> Result<Record, EncodeError>,
 ) -> Result<Record, DropReason> {
+    if processors.is_empty() {
+        let attempt = catch_unwind(AssertUnwindSafe(|| encode(&record)));
+        return attempt.map_or(Err(DropReason::Processor), |result| result.map_err(|error| error.reason()));
+    }
     let attempt = catch_unwind(AssertUnwindSafe(|| {
         let processed = processors.iter().try_fold(record, |record, process| process(record));
         let processed = processed.ok_or(DropReason::Filtered)?;
