@@ -171,14 +171,13 @@ pub enum Outcome {
     Dropped(DropReason),
 }
 
-/// Where an error arose. The first four names are those of the reference agent's hook.
+/// Where an error arose. The first three names are those of the reference agent's hook;
+/// encryption cannot fail here once the agent is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ErrorStage {
     /// A request failed or was refused.
     TransportSend,
-    /// A body could not be encrypted.
-    Encryption,
     /// Events are not getting through.
     FlushEvents,
     /// Metrics are not getting through.
@@ -191,8 +190,6 @@ pub enum ErrorStage {
     Journal,
     /// A record was given up.
     Drop,
-    /// A hook or processor of the application panicked.
-    Hook,
 }
 
 impl ErrorStage {
@@ -201,14 +198,12 @@ impl ErrorStage {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TransportSend => "transport_send",
-            Self::Encryption => "encryption",
             Self::FlushEvents => "flush_events",
             Self::FlushMetrics => "flush_metrics",
             Self::Rules => "rules",
             Self::Status => "status",
             Self::Journal => "journal",
             Self::Drop => "drop",
-            Self::Hook => "hook",
         }
     }
 }

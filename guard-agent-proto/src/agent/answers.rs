@@ -1,0 +1,303 @@
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::stream::{Path, Sender, endpoint};
+use super::{Agent, Flight};
+use crate::backoff::Backoff;
+use crate::batch::Entry;
+use crate::flush::Flush;
+use crate::journal::Page;
+use crate::rules::Update;
+use crate::wire::{self, Verdict};
+use crate::{
+    AgentEvent, BreakerState, DropReason, Endpoint, ErrorStage, Instant, Kind, Outcome, Output, Record,
+    RequestId, Response, StoreAnswer, StoreEntry, StoreError, StoreOpId, TransportError,
+};
+
+impl Agent {
+    pub(super) fn on_records(&mut self, records: Vec<Record>) {
+        for record in records {
+            let kind = record.kind();
+            self.streams[kind].ledger.accepted += 1;
+            let seq = self.take_seq();
+            if let Some(receipt) = record.receipt() {
+                self.receipts.insert(seq, receipt);
+            }
+            if let Some(journal) = &mut self.journal {
+                journal.on_accepted(kind, record.json().len(), self.now.instant);
+            }
+            if self.closed {
+                self.give_up(kind, seq, DropReason::Closed);
+                continue;
+            }
+            if record.is_attack() {
+                self.pacer.on_attack(self.now.instant);
+            }
+            self.streams[kind].live.push(Entry::new(seq, self.now.instant, false, record));
+            self.make_room(kind);
+        }
+    }
+
+    pub(super) fn on_response(&mut self, id: RequestId, result: Result<Response, TransportError>) {
+        let Some(Flight { sender, .. }) = self.in_flight.remove(&id) else {
+            self.counters.stray_replies += 1;
+            return;
+        };
+        match sender {
+            Sender::Lane(kind, path) => self.on_batch_answered(id, kind, path, result),
+            Sender::Rules => self.on_rules_answered(id, result),
+            Sender::Status => self.on_status_answered(id, result),
+        }
+    }
+
+    fn on_batch_answered(
+        &mut self,
+        id: RequestId,
+        kind: Kind,
+        path: Path,
+        result: Result<Response, TransportError>,
+    ) {
+        let (verdict, status) = self.read_answer(id, endpoint(kind), result);
+        let retry_after = match &verdict {
+            Verdict::SlowDown { retry_after } | Verdict::Failed { retry_after } => *retry_after,
+            Verdict::Delivered { invalid_timestamps } => {
+                self.counters.invalid_timestamps += invalid_timestamps;
+                None
+            }
+            Verdict::Partly { .. }
+            | Verdict::Unsure { .. }
+            | Verdict::TooLarge
+            | Verdict::Refused { .. }
+            | Verdict::Hold { .. } => None,
+        };
+        let trouble = trouble(&verdict, status);
+        let outdated = matches!(verdict, Verdict::Hold { .. }) && id.as_u64() < self.credentials_since;
+        let alive = matches!(verdict, Verdict::Delivered { .. });
+        let partly = matches!(verdict, Verdict::Partly { .. });
+        let stream = &mut self.streams[kind];
+        let settled = stream.lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
+        if alive {
+            stream.lane_mut(path.other()).on_endpoint_alive(self.now, &mut self.rng);
+        }
+        if let Some(wait) = retry_after {
+            // A little later each, so that a fleet does not come back in step.
+            let wait = wait.max(Backoff::FLOOR) + self.rng.duration(Duration::ZERO, wait / 10);
+            stream.retry_after = stream.retry_after.max(Some(self.now.instant + wait));
+            stream.lane_mut(path).clear_backoff();
+        }
+        if self.breaker.state() != BreakerState::Closed {
+            stream.lane_mut(path).clear_backoff();
+        }
+        if outdated {
+            stream.lane_mut(path).hurry();
+        }
+        let lane = stream.lane(path);
+        let lasting = partly || lane.is_exhausted() || lane.held().is_some();
+        if alive {
+            self.counters.last_flush = Some(self.now.wall);
+        } else if let (true, Some(message)) = (lasting, trouble) {
+            self.tell(flush_stage(kind), endpoint(kind), message);
+        }
+        self.settle(kind, settled);
+    }
+
+    fn on_rules_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
+        let update = match result {
+            Ok(response) => {
+                let answer = wire::parse_rules(&response, self.now.wall);
+                let (ok, failed) = match &answer {
+                    wire::RulesAnswer::Rules(_) | wire::RulesAnswer::NotModified => (true, false),
+                    wire::RulesAnswer::Failed { .. } => (false, true),
+                    wire::RulesAnswer::NotRules { .. }
+                    | wire::RulesAnswer::Invalid { .. }
+                    | wire::RulesAnswer::SlowDown { .. }
+                    | wire::RulesAnswer::Hold { .. } => (false, false),
+                };
+                self.on_answered(id, Endpoint::Rules, response.status, ok, failed);
+                let refused = matches!(answer, wire::RulesAnswer::Hold { .. });
+                let update = self.rules.on_answer(answer, response.etag, self.now, &mut self.rng);
+                if refused && id.as_u64() < self.credentials_since {
+                    self.rules.refresh(self.now.instant);
+                }
+                update
+            }
+            Err(error) => {
+                self.on_unanswered(id, Endpoint::Rules, &error);
+                self.rules.on_no_answer(self.now.instant, &mut self.rng);
+                Update::Failed { message: error.to_string() }
+            }
+        };
+        match update {
+            Update::Unchanged => self.end_episodes(Endpoint::Rules),
+            Update::Taken { changed } => {
+                self.end_episodes(Endpoint::Rules);
+                self.counters.rules_fetched += 1;
+                if changed {
+                    self.outputs.push_back(Output::Event(AgentEvent::Rules(self.rules.current().cloned())));
+                }
+            }
+            Update::Failed { message } => {
+                self.counters.rules_failed += 1;
+                self.tell(ErrorStage::Rules, Endpoint::Rules, message);
+            }
+        }
+    }
+
+    fn on_status_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
+        self.status.on_answer();
+        let (verdict, status) = self.read_answer(id, Endpoint::Status, result);
+        if let Verdict::SlowDown { retry_after: Some(wait) } | Verdict::Failed { retry_after: Some(wait) } =
+            &verdict
+        {
+            self.status.wait_until(self.now.instant + *wait);
+        }
+        if let Some(message) = trouble(&verdict, status) {
+            self.counters.status_failed += 1;
+            self.tell(ErrorStage::Status, Endpoint::Status, message);
+        }
+    }
+
+    /// What an answer to a POST means, with its effects on breaker and pace.
+    fn read_answer(
+        &mut self,
+        id: RequestId,
+        endpoint: Endpoint,
+        result: Result<Response, TransportError>,
+    ) -> (Verdict, u16) {
+        match result {
+            Ok(response) => {
+                let verdict = wire::judge(&response, self.now.wall);
+                let ok = matches!(verdict, Verdict::Delivered { .. } | Verdict::Partly { .. });
+                let failed = matches!(verdict, Verdict::Failed { .. });
+                self.on_answered(id, endpoint, response.status, ok, failed);
+                if matches!(verdict, Verdict::Delivered { .. }) {
+                    self.end_episodes(endpoint);
+                }
+                (verdict, response.status)
+            }
+            Err(error) => {
+                self.on_unanswered(id, endpoint, &error);
+                (Verdict::Failed { retry_after: None }, 0)
+            }
+        }
+    }
+
+    fn on_answered(&mut self, id: RequestId, endpoint: Endpoint, status: u16, ok: bool, failed: bool) {
+        if failed {
+            self.breaker.on_failure(self.now.instant, id, &mut self.rng);
+        } else {
+            self.breaker.on_alive(ok);
+        }
+        if matches!(status, 429 | 503) {
+            self.pacer.slow_down();
+        }
+        if ok {
+            self.pacer.speed_up();
+        } else if status != 304 {
+            self.counters.requests_failed += 1;
+            if failed {
+                let message = format!("the {endpoint} endpoint answered {status}");
+                self.tell(ErrorStage::TransportSend, endpoint, message);
+            }
+        }
+    }
+
+    fn on_unanswered(&mut self, id: RequestId, endpoint: Endpoint, error: &TransportError) {
+        self.counters.requests_failed += 1;
+        self.breaker.on_failure(self.now.instant, id, &mut self.rng);
+        self.tell(
+            ErrorStage::TransportSend,
+            endpoint,
+            format!("request to the {endpoint} endpoint: {error}"),
+        );
+    }
+
+    pub(super) fn on_store_reply(&mut self, id: StoreOpId, result: Result<StoreAnswer, StoreError>) {
+        let now = self.now.instant;
+        let news = self.journal.as_mut().and_then(|journal| journal.on_reply(id, result, now, &mut self.rng));
+        let Some(news) = news else {
+            self.counters.stray_replies += 1;
+            return;
+        };
+        self.counters.corrupt_entries += news.corrupt;
+        if let Some(durable) = news.durable {
+            let told = self.receipts.range(durable).map(|(_, id)| *id);
+            let told = told.map(|id| AgentEvent::Receipt { id, outcome: Outcome::Durable });
+            self.outputs.extend(told.map(Output::Event));
+        }
+        match news.error {
+            Some(error) => self.tell(ErrorStage::Journal, Endpoint::Events, error.message.into_owned()),
+            None => self.episodes.retain(|(stage, _)| *stage != ErrorStage::Journal),
+        }
+        if let Some(page) = news.page {
+            self.on_recovered(page);
+        }
+    }
+
+    /// Takes over as much of a page as there is room for.
+    fn on_recovered(&mut self, Page { stream, mut after, entries }: Page) {
+        for StoreEntry { seq: there, kind, attack, json } in entries {
+            let record = Record::new(kind, attack, json);
+            let has_room = self.has_room_for(&record);
+            let seq = self.take_seq();
+            let Some(journal) = &mut self.journal else { return };
+            if !has_room {
+                return journal.read_again(stream, after);
+            }
+            journal.on_recovered(seq, stream, there);
+            after = Some(there);
+            self.streams[kind].ledger.recovered += 1;
+            self.streams[kind].backlog.push(Entry::new(seq, self.now.instant, true, record));
+        }
+    }
+
+    pub(super) fn on_shutdown(&mut self, deadline: Instant) {
+        if self.closed {
+            return;
+        }
+        match &mut self.shutdown {
+            Some(shutdown) => shutdown.deadline = shutdown.deadline.min(deadline),
+            None => {
+                self.hurry();
+                self.shutdown = Some(Flush::shutdown(deadline, &self.ledgers()));
+            }
+        }
+    }
+
+    /// Ends our own waiting, but not what the platform asked for.
+    pub(super) fn hurry(&mut self) {
+        for kind in Kind::ALL {
+            self.streams[kind].live.hurry();
+            self.streams[kind].backlog.hurry();
+        }
+        self.breaker.hurry(self.now.instant);
+    }
+}
+
+const fn flush_stage(kind: Kind) -> ErrorStage {
+    match kind {
+        Kind::Event => ErrorStage::FlushEvents,
+        Kind::Metric => ErrorStage::FlushMetrics,
+    }
+}
+
+/// What to tell of an answer that is no success.
+fn trouble(verdict: &Verdict, status: u16) -> Option<String> {
+    match verdict {
+        Verdict::Delivered { .. } => None,
+        Verdict::Partly { message, .. } | Verdict::Unsure { message } => {
+            Some(format!("answered {status} and reports errors: {message}"))
+        }
+        Verdict::TooLarge => Some(format!("answered {status}: too large")),
+        Verdict::Refused { message } | Verdict::Hold { message } => {
+            Some(format!("answered {status}: {message}"))
+        }
+        Verdict::SlowDown { .. } => Some(format!("answered {status}: asks to slow down")),
+        Verdict::Failed { .. } => Some(match status {
+            0 => String::from("no answer"),
+            _ => format!("answered {status}"),
+        }),
+    }
+}

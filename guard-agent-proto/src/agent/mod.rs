@@ -1,0 +1,272 @@
+mod answers;
+mod books;
+mod due;
+mod stream;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::batcher::permille;
+use crate::breaker::Breaker;
+use crate::flush::{Flush, Flushes};
+use crate::health::Decided;
+use crate::journal::Journal;
+use crate::lane::Lane;
+use crate::pacer::Pacer;
+use crate::rng::Rng;
+use crate::rules::Rules;
+use crate::status::StatusPush;
+use crate::{
+    AgentConfig, AgentStatus, BreakerState, ByKind, ConfigError, DeadLetter, DropReason, Endpoint,
+    ErrorStage, Health, HealthReason, Input, Instant, Kind, Ledger, Now, Output, Pressure, Reason, ReceiptId,
+    RequestId, RulesDocument, Seq, Stats, StatusLevel,
+};
+use stream::{Sender, Stream, endpoint};
+
+/// The agent: one state machine made of small ones, which this module only wires.
+///
+/// See the [crate] page for how to drive it.
+#[derive(Debug)]
+pub struct Agent {
+    config: AgentConfig,
+    started: Instant,
+    now: Now,
+    rng: Rng,
+    streams: ByKind<Stream>,
+    next_seq: Seq,
+    next_request: u64,
+    /// Requests before this one were made with credentials that have changed since.
+    credentials_since: u64,
+    in_flight: BTreeMap<RequestId, Flight>,
+    pacer: Pacer,
+    breaker: Breaker,
+    /// Who sent the last probe.
+    probed: Option<Sender>,
+    rules: Rules,
+    status: StatusPush,
+    journal: Option<Journal>,
+    flushes: Flushes,
+    shutdown: Option<Flush>,
+    closed: bool,
+    decided: Decided,
+    dead_letters: VecDeque<DeadLetter>,
+    /// Records whose outcome somebody waits for.
+    receipts: BTreeMap<Seq, ReceiptId>,
+    /// Failures that were told and have not ended yet.
+    episodes: BTreeSet<(ErrorStage, Endpoint)>,
+    /// Drops since they were last told, and when that was.
+    untold: BTreeMap<DropReason, (u64, Option<Instant>)>,
+    last_health: Health,
+    counters: Stats,
+    outputs: VecDeque<Output>,
+}
+
+/// A request that is out.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    sender: Sender,
+    /// When a runtime that still has not answered is taken to have lost it.
+    deadline: Instant,
+}
+
+impl Agent {
+    /// An agent that has not sent anything yet. `journal` says whether the runtime answers
+    /// [`Output::Store`]. `seed` must come from the operating system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the configuration, should it have changed since it was built.
+    pub fn new(config: &AgentConfig, journal: bool, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mut rng = Rng::new(seed);
+        let stream = |kind| Stream {
+            live: Lane::new(kind, config),
+            backlog: Lane::new(kind, config),
+            retry_after: None,
+            backlog_next: false,
+            ledger: Ledger::default(),
+        };
+        Ok(Self {
+            started: now.instant,
+            now,
+            streams: ByKind { events: stream(Kind::Event), metrics: stream(Kind::Metric) },
+            next_seq: Seq::from_u64(1),
+            next_request: 1,
+            credentials_since: 1,
+            in_flight: BTreeMap::new(),
+            pacer: Pacer::new(config),
+            breaker: Breaker::new(config),
+            probed: None,
+            rules: Rules::new(config, now.instant),
+            status: StatusPush::new(config, now.instant),
+            journal: journal.then(|| Journal::new(&mut rng)),
+            flushes: Flushes::default(),
+            shutdown: None,
+            closed: false,
+            decided: Decided::new(now.instant),
+            dead_letters: VecDeque::new(),
+            receipts: BTreeMap::new(),
+            episodes: BTreeSet::new(),
+            untold: BTreeMap::new(),
+            last_health: Health::default(),
+            counters: Stats::default(),
+            outputs: VecDeque::new(),
+            rng,
+            config: config.clone(),
+        })
+    }
+
+    /// Takes in what happened at `now`.
+    ///
+    /// Call [`Agent::poll_output`] until it answers [`Output::Idle`] before the next input. A clock that
+    /// stands still or went back is read as standing still.
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        self.now = Now { instant: self.now.instant.max(now.instant), wall: now.wall };
+        match input {
+            Input::Timeout => {}
+            Input::Records(records) => self.on_records(records),
+            Input::Lost { kind, reason, count } => {
+                self.streams[kind].ledger.accepted += count;
+                self.count_drops(kind, reason, count);
+            }
+            Input::Invalid { kind, count } => self.streams[kind].ledger.invalid += count,
+            Input::Response { id, result } => self.on_response(id, result),
+            Input::StoreReply { id, result } => self.on_store_reply(id, result),
+            Input::Flush { id, deadline } => {
+                self.hurry();
+                let flush = Flush::new(id, self.next_seq, deadline, &self.ledgers());
+                self.flushes.push(flush);
+            }
+            Input::RefreshRules => self.rules.refresh(self.now.instant),
+            Input::CredentialsChanged => {
+                self.credentials_since = self.next_request;
+                self.hurry();
+                self.rules.refresh(self.now.instant);
+            }
+            Input::Shutdown { deadline } => self.on_shutdown(deadline),
+        }
+        self.tell_health();
+    }
+
+    /// What to do next; call until it answers [`Output::Idle`].
+    pub fn poll_output(&mut self) -> Output {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return output;
+            }
+            if self.closed {
+                return Output::Idle { deadline: Instant::FAR_FUTURE, reason: Reason::Nothing };
+            }
+            let next = self.advance();
+            if self.outputs.is_empty() {
+                return Output::Idle { deadline: next.at, reason: next.reason };
+            }
+        }
+    }
+
+    /// The statistics as of the last input.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let records = self.ledgers();
+        Stats {
+            records,
+            memory_bytes: records.events.pending_bytes + records.metrics.pending_bytes,
+            breaker: self.breaker.state(),
+            health: self.health(),
+            ..self.counters.clone()
+        }
+    }
+
+    /// The health as of the last input.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let mut level = StatusLevel::Healthy;
+        let mut reasons = Vec::new();
+        if self.breaker.state() != BreakerState::Closed {
+            reasons.push(HealthReason::BreakerOpen);
+        }
+        let nearly_full = permille(self.config.high_watermark_ratio);
+        if Kind::ALL.iter().any(|kind| self.fill_permille(*kind) >= nearly_full) {
+            reasons.push(HealthReason::BufferNearlyFull);
+        }
+        if let Some(permille) = self.decided.failing_permille() {
+            reasons.push(HealthReason::HighFailureRate { permille });
+        }
+        if self.pacer.is_slowed() {
+            reasons.push(HealthReason::Slowed);
+        }
+        for kind in Kind::ALL {
+            let endpoint = endpoint(kind);
+            let Stream { live, backlog, .. } = &self.streams[kind];
+            let Some(hold) = live.held().or_else(|| backlog.held()) else { continue };
+            let status = hold.status;
+            if hold.everything || matches!(status, 401 | 403 | 404) {
+                level = StatusLevel::Failed;
+            }
+            reasons.push(if hold.everything {
+                HealthReason::RefusesEverything { endpoint, status }
+            } else {
+                HealthReason::Held { endpoint, status }
+            });
+        }
+        if self.rules.is_failing() {
+            reasons.push(HealthReason::RulesFailing);
+        }
+        if self.journal.as_ref().is_some_and(Journal::is_down) {
+            reasons.push(HealthReason::JournalDown);
+        }
+        if !reasons.is_empty() {
+            level = level.max(StatusLevel::Degraded);
+        }
+        Health { level, reasons }
+    }
+
+    /// The status as it would be pushed.
+    #[must_use]
+    pub fn status(&self) -> AgentStatus {
+        let health = self.health();
+        let ledgers = self.ledgers();
+        let dropped = ledgers.events.dropped;
+        AgentStatus {
+            timestamp: self.now.wall,
+            status: health.level,
+            uptime: self.now.instant.since(self.started).as_secs_f64(),
+            events_sent: ledgers.events.delivered,
+            events_failed: dropped.total() - dropped[DropReason::Filtered],
+            buffer_size: ledgers.events.pending + ledgers.metrics.pending,
+            last_flush: self.counters.last_flush,
+            errors: health.reasons.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Fill level and pace as of the last input.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        let fill = Kind::ALL.map(|kind| self.fill_permille(kind)).into_iter().max().unwrap_or(0);
+        Pressure {
+            fill_permille: u16::try_from(fill).unwrap_or(u16::MAX),
+            slowed: self.pacer.is_slowed(),
+            breaker: self.breaker.state(),
+        }
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub const fn rules(&self) -> Option<&Arc<RulesDocument>> {
+        self.rules.current()
+    }
+
+    /// Takes the dead letters out, oldest first: the last ones that were refused or too large, at most
+    /// `dead_letter_capacity`.
+    pub fn take_dead_letters(&mut self) -> Vec<DeadLetter> {
+        core::mem::take(&mut self.dead_letters).into()
+    }
+
+    /// Whether [`Output::Closed`] was given out.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
