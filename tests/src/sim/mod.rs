@@ -5,7 +5,7 @@
 //! restarts. Everything happens in the order of one event heap, and every choice comes from generators
 //! that one seed seeds: the same seed gives the same trace, byte for byte.
 //!
-//! A run has two phases. First the faults are on, and the [`Model`](model::Model) checks after every
+//! A run has two phases. First the faults are on, and the `model::Model` checks after every
 //! step what must hold at every instant. Then the faults end, and the agent must converge within a
 //! bounded virtual time: nothing pending, breaker closed, healthy, journal empty.
 
