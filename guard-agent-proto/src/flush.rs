@@ -86,3 +86,61 @@ impl Flushes {
         ended.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_micros(secs * 1_000_000)
+    }
+
+    fn flush(id: u64, mark: u64, deadline: u64) -> Flush {
+        Flush::new(FlushId::from_u64(id), Seq::from_u64(mark), at(deadline), &ByKind::default())
+    }
+
+    fn ended(events: &[AgentEvent]) -> Vec<(u64, u64)> {
+        let report = |event: &AgentEvent| match event {
+            AgentEvent::Flushed { id, report } => (id.as_u64(), report.pending.events),
+            event => panic!("{event:?}"),
+        };
+        events.iter().map(report).collect()
+    }
+
+    #[test]
+    fn a_flush_ends_when_what_came_before_its_mark_is_gone_or_at_its_deadline() {
+        let mut flushes = Flushes::default();
+        flushes.push(flush(1, 10, 5));
+        flushes.push(flush(2, 20, 3));
+        assert_eq!(flushes.mark(), Seq::from_u64(20));
+        assert_eq!(flushes.deadline(), Some((at(3), Reason::FlushDeadline)));
+        // Record 15 is the only one left.
+        let pending = |kind, mark: Seq, _: bool| u64::from(kind == Kind::Event && mark > Seq::from_u64(15));
+        assert_eq!(ended(&flushes.end(at(1), &ByKind::default(), pending)), [(1, 0)]);
+        assert_eq!(ended(&flushes.end(at(2), &ByKind::default(), pending)), []);
+        assert_eq!(ended(&flushes.end(at(3), &ByKind::default(), pending)), [(2, 1)]);
+        assert_eq!((flushes.mark(), flushes.deadline()), (Seq::from_u64(0), None));
+    }
+
+    #[test]
+    fn parked_records_do_not_hold_a_flush_up_but_are_told() {
+        let mut flushes = Flushes::default();
+        flushes.push(flush(1, 10, 5));
+        let pending = |kind, _: Seq, with_parked: bool| u64::from(kind == Kind::Event && with_parked);
+        assert_eq!(ended(&flushes.end(at(1), &ByKind::default(), pending)), [(1, 1)]);
+    }
+
+    #[test]
+    fn a_report_counts_from_the_beginning_of_the_flush() {
+        let mut ledgers = ByKind::<Ledger>::default();
+        ledgers.events.delivered = 5;
+        ledgers.events.dropped[DropReason::Overflow] = 2;
+        let flush = Flush::shutdown(at(1), &ledgers);
+        ledgers.events.delivered = 9;
+        ledgers.events.dropped[DropReason::Overflow] = 3;
+        ledgers.events.persisted = 8;
+        let report = flush.report(ByKind { events: 4, metrics: 0 }, &ledgers);
+        assert_eq!((report.delivered.events, report.dropped.events.total()), (4, 1));
+        assert_eq!((report.persisted.events, report.is_complete()), (4, false));
+    }
+}

@@ -362,3 +362,174 @@ impl Recovery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    /// A journal with a store that does as it is told, and the records that are pending.
+    struct Bench {
+        journal: Journal,
+        rng: Rng,
+        now: Instant,
+        next: u64,
+        pending: BTreeSet<u64>,
+        stored: BTreeMap<u64, ()>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let mut rng = Rng::new([8; 32]);
+            let journal = Journal::new(&mut rng);
+            let mut bench = Self {
+                journal,
+                rng,
+                now: Instant::ZERO,
+                next: 1,
+                pending: BTreeSet::new(),
+                stored: BTreeMap::new(),
+            };
+            bench.operate(Fault::None);
+            bench
+        }
+
+        fn accept(&mut self, count: u64) {
+            for _ in 0..count {
+                self.journal.on_accepted(Kind::Event, 10, self.now);
+                self.pending.insert(self.next);
+                self.next += 1;
+            }
+        }
+
+        fn settle(&mut self, count: usize) {
+            for seq in self.pending.iter().copied().take(count).collect::<Vec<_>>() {
+                self.pending.remove(&seq);
+                self.journal.on_settled(Kind::Event, Seq::from_u64(seq));
+            }
+        }
+
+        /// Carries the next operation out, if one is due.
+        fn operate(&mut self, fault: Fault) -> Option<StoreOp> {
+            let (at, _) = self.journal.due_at(true)?;
+            self.now = self.now.max(at);
+            let pending = &self.pending;
+            let request = self.journal.poll(self.now, true, |from, _| {
+                let entries = pending.range(from.as_u64()..).take(5);
+                let entry = |seq: &u64| StoreEntry {
+                    seq: Seq::from_u64(*seq),
+                    kind: Kind::Event,
+                    attack: false,
+                    json: b"{}"[..].into(),
+                };
+                entries.map(entry).collect()
+            })?;
+            assert!(self.journal.due_at(true).is_none(), "one operation at a time");
+            if fault != Fault::Refused {
+                match &request.op {
+                    StoreOp::Append { entries, .. } => {
+                        self.stored.extend(entries.iter().map(|entry| (entry.seq.as_u64(), ())));
+                    }
+                    StoreOp::Remove { seqs, .. } => {
+                        self.stored.retain(|seq, ()| !seqs.contains(&Seq::from_u64(*seq)))
+                    }
+                    StoreOp::ListOrphans | StoreOp::Adopt { .. } | StoreOp::Read { .. } => {}
+                }
+            }
+            let answer = match &request.op {
+                StoreOp::ListOrphans => StoreAnswer::Orphans(Vec::new()),
+                StoreOp::Append { .. }
+                | StoreOp::Remove { .. }
+                | StoreOp::Adopt { .. }
+                | StoreOp::Read { .. } => StoreAnswer::Done,
+            };
+            let error = StoreError { kind: StoreErrorKind::Unavailable, message: "down".into() };
+            let result = if fault == Fault::None { Ok(answer) } else { Err(error) };
+            let news = self.journal.on_reply(request.id, result, self.now, &mut self.rng);
+            assert_eq!(news.is_some_and(|news| news.error.is_some()), fault != Fault::None);
+            Some(request.op)
+        }
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Fault {
+        None,
+        /// Nothing was done.
+        Refused,
+        /// It was done, and the answer was lost.
+        AnswerLost,
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Accept(u64),
+        Settle(usize),
+        Operate(Fault),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let fault =
+            prop::sample::select(alloc::vec![Fault::None, Fault::None, Fault::Refused, Fault::AnswerLost]);
+        prop_oneof![
+            (1u64..8).prop_map(Step::Accept),
+            (1usize..8).prop_map(Step::Settle),
+            fault.prop_map(Step::Operate),
+        ]
+    }
+
+    proptest! {
+        /// Whatever fails: what is told to be durable is stored, and in the end the store holds what is
+        /// pending and nothing else.
+        #[test]
+        fn the_store_ends_up_with_what_is_pending(steps in prop::collection::vec(step(), 1..60)) {
+            let mut bench = Bench::new();
+            for step in steps {
+                match step {
+                    Step::Accept(count) => bench.accept(count),
+                    Step::Settle(count) => bench.settle(count),
+                    Step::Operate(fault) => drop(bench.operate(fault)),
+                }
+                let durable = bench.pending.len() as u64 - bench.journal.volatile().events;
+                let stored = bench.pending.iter().filter(|seq| bench.stored.contains_key(seq)).count() as u64;
+                prop_assert!(durable <= stored, "{durable} of {stored}");
+            }
+            for _ in 0..100 {
+                bench.operate(Fault::None);
+            }
+            prop_assert!(bench.stored.keys().eq(bench.pending.iter()));
+            prop_assert_eq!(bench.journal.volatile().events, 0);
+            prop_assert!(bench.journal.is_settled() && !bench.journal.is_down());
+        }
+    }
+
+    #[test]
+    fn a_failure_backs_off_and_a_success_ends_it() {
+        let mut bench = Bench::new();
+        bench.accept(1);
+        bench.operate(Fault::Refused);
+        assert!(bench.journal.is_down());
+        assert!(bench.journal.due_at(true).is_some_and(|(at, _)| at > bench.now));
+        bench.operate(Fault::None);
+        assert!(!bench.journal.is_down());
+    }
+
+    #[test]
+    fn what_was_never_appended_is_never_removed() {
+        let mut bench = Bench::new();
+        bench.accept(3);
+        bench.settle(3);
+        assert!(!matches!(bench.operate(Fault::None), Some(StoreOp::Append { .. } | StoreOp::Remove { .. })));
+        assert!(bench.stored.is_empty());
+    }
+
+    #[test]
+    fn the_reply_to_another_operation_changes_nothing() {
+        let mut bench = Bench::new();
+        let id = StoreOpId::from_u64(77);
+        assert!(bench.journal.on_reply(id, Ok(StoreAnswer::Done), Instant::ZERO, &mut bench.rng).is_none());
+    }
+}
