@@ -100,9 +100,9 @@ mod tests {
     }
 
     fn ended(events: &[AgentEvent]) -> Vec<(u64, u64)> {
-        let report = |event: &AgentEvent| match event {
-            AgentEvent::Flushed { id, report } => (id.as_u64(), report.pending.events),
-            event => panic!("{event:?}"),
+        let report = |event: &AgentEvent| {
+            let AgentEvent::Flushed { id, report } = event else { panic!("{event:?}") };
+            (id.as_u64(), report.pending.events)
         };
         events.iter().map(report).collect()
     }
