@@ -287,8 +287,9 @@ impl Lane {
         self.strikes > self.retry_attempts
     }
 
-    pub(crate) const fn strikes(&self) -> u32 {
-        self.strikes
+    /// Whether the endpoint still refuses what it is sent, since the lane was hurried.
+    pub(crate) const fn is_refused(&self) -> bool {
+        self.hold.is_some() && self.strikes > 0
     }
 
     pub(crate) const fn held(&self) -> Option<Hold> {

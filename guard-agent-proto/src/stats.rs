@@ -184,10 +184,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing is left.
+    /// Whether everything was delivered, but what was filtered out: nothing is left and nothing was given up.
     #[must_use]
-    pub const fn is_complete(&self) -> bool {
-        self.pending.events == 0 && self.pending.metrics == 0
+    pub fn is_complete(&self) -> bool {
+        let lost = |dropped: &DropCounts| dropped.total() - dropped[DropReason::Filtered];
+        self.pending == ByKind::default() && lost(&self.dropped.events) + lost(&self.dropped.metrics) == 0
     }
 }
 

@@ -5,7 +5,6 @@ use core::time::Duration;
 use super::stream::{Path, Sender, Stream};
 use super::{Agent, Flight};
 use crate::batch::Entry;
-use crate::lane::Lane;
 use crate::pacer::Class;
 use crate::soonest::Soonest;
 use crate::{
@@ -22,6 +21,9 @@ impl Agent {
     /// Does what is due; answers what comes next if that produced no output.
     pub(super) fn advance(&mut self) -> Soonest {
         let mut next = Soonest::NEVER;
+        if self.shutdown.is_some() {
+            self.breaker.shorten();
+        }
         self.lose_overdue(&mut next);
         self.expire_records(&mut next);
         self.spill();
@@ -258,12 +260,9 @@ impl Agent {
 
     /// Whether some record may still get an attempt before `deadline`.
     fn may_still_send(&self, deadline: Instant) -> bool {
-        let struck_out = |lane: &Lane| {
-            lane.is_exhausted() || self.breaker.state() != BreakerState::Closed && lane.strikes() > 0
-        };
         Kind::ALL.iter().any(|kind| {
             Path::ALL.iter().any(|path| {
-                !struck_out(self.streams[*kind].lane(*path))
+                !self.streams[*kind].lane(*path).is_refused()
                     && self.allowed_at(Sender::Lane(*kind, *path)).is_some_and(|(at, ..)| at < deadline)
             })
         })

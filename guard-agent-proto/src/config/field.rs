@@ -18,6 +18,8 @@ pub(super) trait Field: Sized {
 
     fn from_json(value: &Value) -> Option<Self>;
     fn from_text(text: &str) -> Option<Self>;
+    /// What [`Field::from_json`] reads back, secrets included.
+    fn to_json(&self) -> Value;
     fn show(&self) -> String;
 }
 
@@ -38,6 +40,10 @@ impl Field for bool {
         }
     }
 
+    fn to_json(&self) -> Value {
+        Value::from(*self)
+    }
+
     fn show(&self) -> String {
         self.to_string()
     }
@@ -55,6 +61,10 @@ macro_rules! whole_number {
 
             fn from_text(text: &str) -> Option<Self> {
                 text.parse().ok()
+            }
+
+            fn to_json(&self) -> Value {
+                Value::from(*self)
             }
 
             fn show(&self) -> String {
@@ -78,6 +88,10 @@ impl Field for f64 {
         text.parse().ok()
     }
 
+    fn to_json(&self) -> Value {
+        Value::from(*self)
+    }
+
     fn show(&self) -> String {
         self.to_string()
     }
@@ -92,6 +106,10 @@ impl Field for Duration {
 
     fn from_text(text: &str) -> Option<Self> {
         text.parse().ok().and_then(|seconds| Self::try_from_secs_f64(seconds).ok())
+    }
+
+    fn to_json(&self) -> Value {
+        Value::from(self.as_secs_f64())
     }
 
     fn show(&self) -> String {
@@ -110,6 +128,10 @@ impl Field for String {
         Some(text.to_owned())
     }
 
+    fn to_json(&self) -> Value {
+        Value::from(self.as_str())
+    }
+
     fn show(&self) -> String {
         format!("{self:?}")
     }
@@ -125,6 +147,10 @@ impl Field for Secret {
 
     fn from_text(text: &str) -> Option<Self> {
         Some(Self::new(text))
+    }
+
+    fn to_json(&self) -> Value {
+        Value::from(self.expose())
     }
 
     fn show(&self) -> String {
@@ -145,6 +171,10 @@ impl<T: Field> Field for Option<T> {
         if matches!(text, "" | "none") { Some(None) } else { T::from_text(text).map(Some) }
     }
 
+    fn to_json(&self) -> Value {
+        self.as_ref().map_or(Value::Null, T::to_json)
+    }
+
     fn show(&self) -> String {
         self.as_ref().map_or_else(|| String::from("none"), T::show)
     }
@@ -160,6 +190,10 @@ impl Field for Vec<String> {
 
     fn from_text(text: &str) -> Option<Self> {
         Some(items(text).map(ToOwned::to_owned).collect())
+    }
+
+    fn to_json(&self) -> Value {
+        Value::from(self.as_slice())
     }
 
     fn show(&self) -> String {
@@ -181,6 +215,10 @@ impl Field for BTreeMap<String, f64> {
             Some((name.trim_end().to_owned(), number.trim_start().parse().ok()?))
         };
         items(text).map(pair).collect()
+    }
+
+    fn to_json(&self) -> Value {
+        self.iter().map(|(name, number)| (name.clone(), Value::from(*number))).collect()
     }
 
     fn show(&self) -> String {
@@ -206,6 +244,11 @@ macro_rules! words {
                     $($word => Some($value),)*
                     _ => None,
                 }
+            }
+
+            fn to_json(&self) -> Value {
+                $(if *self == $value { return Value::from($word); })*
+                Value::Null
             }
 
             fn show(&self) -> String {

@@ -6,10 +6,14 @@ pub use builder::AgentConfigBuilder;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::event_type;
 use crate::wire;
@@ -82,6 +86,14 @@ macro_rules! config {
                     _ => return false,
                 }
                 true
+            }
+        }
+
+        impl Serialize for AgentConfig {
+            /// Every field as JSON has it. Secrets are written too, so that it can be read back: keep the
+            /// result as safe as they are.
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map([$((stringify!($field), Field::to_json(&self.$field))),*])
             }
         }
 
@@ -371,6 +383,14 @@ impl Bounded for Option<Duration> {
 
     fn value(&self) -> Option<&Duration> {
         self.as_ref()
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentConfig {
+    /// As [`AgentConfig::from_json`] does.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Value::deserialize(deserializer)?;
+        AgentConfigBuilder::default().merge_json(json.to_string()).build().map_err(D::Error::custom)
     }
 }
 

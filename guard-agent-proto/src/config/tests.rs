@@ -420,3 +420,15 @@ proptest! {
         }
     }
 }
+
+/// A field that `Serialize` forgets, or writes in a way that is not read back, shows here: the rows of
+/// the other tests give each field a value other than its default.
+#[test]
+fn a_configuration_is_read_back_as_it_was_written() {
+    for (field, _, text) in OTHERS {
+        let config = AgentConfigBuilder::default().api_key(KEY).set(field, text).build().unwrap();
+        let json = serde_json::to_value(&config).unwrap();
+        assert!(AgentConfig::FIELDS.iter().all(|field| json.get(field).is_some()));
+        assert_eq!(serde_json::from_value::<AgentConfig>(json).unwrap(), config, "{field}");
+    }
+}
