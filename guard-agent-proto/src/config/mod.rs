@@ -149,9 +149,8 @@ config! {
     rate_limit: [usize] = 100, within 10..=100_000;
     /// Length of that window, 1 s to 1 hour. Default 60 s.
     rate_window: [Duration] = secs(60), within secs(1)..=HOUR;
-    /// Retries, at most 1,000, after which a batch counts as stuck: that is told, a shutdown no longer waits
-    /// for it, and if the answers are successes that report errors, its records are tried in parts. Nothing
-    /// is given up. Default 3.
+    /// Retries, at most 1,000, after which a batch counts as stuck: that is told, and if the answers are
+    /// successes that report errors, its records are tried in parts. Nothing is given up. Default 3.
     retry_attempts: [u32] = 3, within 0..=1_000;
     /// First step of the exponential backoff, 1 ms to 5 minutes. Default 1 s.
     backoff_factor: [Duration] = secs(1), within millis(1)..=secs(300);
