@@ -81,6 +81,7 @@ mod io;
 mod journal;
 mod lane;
 mod model;
+mod old_store;
 mod pacer;
 mod record;
 mod request;
@@ -89,7 +90,7 @@ mod rules;
 mod soonest;
 mod stats;
 mod status;
-mod store;
+pub mod store;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -113,10 +114,10 @@ pub use model::{
     AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, RateLimit, SecurityEvent,
     SecurityMetric, StatusLevel, Tags, Timestamp, TimestampError, event_type,
 };
+pub use old_store::{StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOp, StoreRequest};
 pub use record::{DropReason, Kind, Record};
 pub use request::{Endpoint, Payload, Request, Response, RulesDocument, TransportError, TransportErrorKind};
 pub use stats::{
     BreakerState, ByKind, DeadLetter, DropCounts, Health, HealthReason, Ledger, Pressure, Report, Stats,
 };
-pub use store::{StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOp, StoreRequest};
 pub use time::{Instant, Now};

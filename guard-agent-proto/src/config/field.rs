@@ -75,6 +75,7 @@ macro_rules! whole_number {
 }
 
 whole_number!(usize);
+whole_number!(u64);
 whole_number!(u32);
 
 impl Field for f64 {

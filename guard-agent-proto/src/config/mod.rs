@@ -25,6 +25,7 @@ const DAY: Duration = secs(86_400);
 const MONTH: Duration = secs(30 * 86_400);
 const CONNECT_TIMEOUT: Duration = secs(10);
 const MAX_ID_LEN: usize = 256;
+const MAX_PREFIX_LEN: usize = 128;
 
 /// Declares a field once: documentation, type, default and bounds. Structure, setters, JSON, environment
 /// and `set` follow.
@@ -207,6 +208,29 @@ config! {
     /// Install id, instead of the one kept in the home directory. Printable ASCII, at most 256 bytes; blank
     /// is none.
     install_id: [Option<String>] = None;
+    /// Redis for the journal, as a URL: see the page of the runtime crate for the schemes. It may hold user
+    /// name and password, and never shows. `None`, the default, is no Redis.
+    redis_url: [Option<Secret>] = None;
+    /// What the names of all keys in Redis begin with: 1 to 128 printable ASCII characters without space,
+    /// `{` and `}`. Agents with different prefixes know nothing of each other. Default `guard:agent`.
+    redis_key_prefix: [String] = String::from("guard:agent");
+    /// File with the certificates, in PEM, of the authority that signs those of Redis. Default: the
+    /// authorities that the system trusts.
+    redis_ca_file: [Option<String>] = None;
+    /// Folder for a journal in files, for those without Redis; several agents may share it. `None`, the
+    /// default, is no journal in files.
+    journal_dir: [Option<String>] = None;
+    /// Records per kind that may wait in memory and journal together, 1 to 4,294,967,296, at least
+    /// `buffer_size`; beyond that the overflow policy applies. Without a journal it is without effect. Default
+    /// 4,194,304.
+    journal_records: [u64] = 1 << 22, within 1..=1 << 32;
+    /// The same in bytes of encoded records, 1 KiB to 1 TiB. Default 2 GiB.
+    journal_bytes: [u64] = 1 << 31, within 1 << 10..=1 << 40;
+    /// Longest time until another agent takes over the journal of one that died, 1 s to 1 day; one that was
+    /// suspended for longer starts anew. Default 30 s.
+    journal_lease: [Duration] = secs(30), within secs(1)..=DAY;
+    /// Total time of an operation on the journal, connecting included, 1 ms to 1 hour. Default 5 s.
+    journal_timeout: [Duration] = secs(5), within millis(1)..=HOUR;
 }
 
 const SENSITIVE_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
@@ -313,6 +337,13 @@ impl AgentConfig {
             let bound = format!("at most `timeout`, {}", self.timeout.show());
             problems.push(problem("connect_timeout", self.connect_timeout.show(), bound));
         }
+        if self.redis_url.is_some() && self.journal_dir.is_some() {
+            problems.push(problem(
+                "journal_dir",
+                self.journal_dir.show(),
+                "absent where `redis_url` is given",
+            ));
+        }
         if self.breaker_recovery > self.breaker_recovery_max {
             let bound = format!("at most `breaker_recovery_max`, {}", self.breaker_recovery_max.show());
             problems.push(problem("breaker_recovery", self.breaker_recovery.show(), bound));
@@ -332,6 +363,13 @@ impl AgentConfig {
             problems.extend(id.as_ref().and_then(|id| wire::header_problem(field, id)));
         }
         problems.extend(wire::encryption_key_problem(self));
+        let prefix = &self.redis_key_prefix;
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
+        if !(1..=MAX_PREFIX_LEN).contains(&prefix.len()) || !prefix.bytes().all(plain) {
+            let bound =
+                format!("1 to {MAX_PREFIX_LEN} printable ASCII characters without space, `{{` and `}}`");
+            problems.push(problem("redis_key_prefix", prefix.show(), bound));
+        }
         for (field, text) in [
             ("project_id", &self.project_id),
             ("install_id", &self.install_id),
@@ -375,7 +413,7 @@ macro_rules! bounded {
     };
 }
 
-bounded!(usize, u32, Duration);
+bounded!(usize, u32, u64, Duration);
 
 impl Bounded for Option<Duration> {
     type Bound = Duration;

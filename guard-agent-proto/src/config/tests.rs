@@ -73,6 +73,14 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("guard_version", "\"1.0\"", "1.0"),
     ("guard_core_version", "\"2.0\"", "2.0"),
     ("install_id", "\"host-1\"", "host-1"),
+    ("redis_url", "\"redis://h\"", "redis://h"),
+    ("redis_key_prefix", "\"shop\"", "shop"),
+    ("redis_ca_file", "\"/ca.pem\"", "/ca.pem"),
+    ("journal_dir", "\"/journal\"", "/journal"),
+    ("journal_records", "70000", "70000"),
+    ("journal_bytes", "70000000", "70000000"),
+    ("journal_lease", "2.5", "2.5"),
+    ("journal_timeout", "0.5", "0.5"),
 ];
 
 #[test]
@@ -168,6 +176,9 @@ fn null_is_for_what_may_be_absent() {
                 | "guard_version"
                 | "guard_core_version"
                 | "install_id"
+                | "redis_url"
+                | "redis_ca_file"
+                | "journal_dir"
         ) {
             assert_eq!(answer, Ok(defaults()), "{field}");
         } else {
@@ -223,6 +234,17 @@ const BOUNDS: &[(&str, &str, &str)] = &[
     ("sample_rates", "a=0.5", "a=NaN"),
     ("max_payload_size", "64", "63"),
     ("max_payload_size", "131072", "131073"),
+    ("redis_key_prefix", "a:b", "a b"),
+    ("redis_key_prefix", "a", ""),
+    ("redis_key_prefix", "a", "{a}"),
+    ("journal_records", "1", "0"),
+    ("journal_records", "4294967296", "4294967297"),
+    ("journal_bytes", "1024", "1023"),
+    ("journal_bytes", "1099511627776", "1099511627777"),
+    ("journal_lease", "1", "0.9"),
+    ("journal_lease", "86400", "86401"),
+    ("journal_timeout", "0.001", "0"),
+    ("journal_timeout", "3600", "3601"),
     ("api_key", "0123456789", "012345678"),
     ("api_key", "0123 456789", "0123456789\n"),
     ("api_key", "0123456789", "0123456789é"),
@@ -360,7 +382,7 @@ fn what_is_not_an_object_is_refused() {
 fn secrets_never_show() {
     const SECRET: &str = "hunter2-hunter2\n";
     let builder = |name| AgentConfig::builder(KEY).set(name, SECRET);
-    for name in ["api_key", "ip_hash_salt", "project_encryption_key", "payload_signing_secret"] {
+    for name in ["api_key", "ip_hash_salt", "project_encryption_key", "payload_signing_secret", "redis_url"] {
         let shown = match builder(name).build() {
             Ok(config) => format!("{config:?}"),
             Err(error) => format!("{error} {error:?}"),
