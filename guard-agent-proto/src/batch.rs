@@ -73,7 +73,7 @@ impl Batch {
 /// stands.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Sequence number and two flags.
+    /// Sequence number and whether it is an attack.
     tag: u64,
     pub(crate) accepted_at: Instant,
     pub(crate) json: Box<[u8]>,
@@ -83,26 +83,16 @@ impl Entry {
     /// Memory of an entry beside its JSON, in bytes: itself and the allocator's share.
     pub(crate) const OVERHEAD: usize = size_of::<Self>() + 16;
 
-    const ATTACK: u64 = 1;
-    const RECOVERED: u64 = 2;
-
-    pub(crate) fn new(seq: Seq, accepted_at: Instant, recovered: bool, record: Record) -> Self {
-        let attack = if record.is_attack() { Self::ATTACK } else { 0 };
-        let recovered = if recovered { Self::RECOVERED } else { 0 };
-        Self { tag: seq.as_u64() << 2 | attack | recovered, accepted_at, json: record.into_json() }
+    pub(crate) fn new(seq: Seq, accepted_at: Instant, record: Record) -> Self {
+        Self { tag: seq.as_u64() << 1 | u64::from(record.is_attack()), accepted_at, json: record.into_json() }
     }
 
     pub(crate) const fn seq(&self) -> Seq {
-        Seq::from_u64(self.tag >> 2)
+        Seq::from_u64(self.tag >> 1)
     }
 
     pub(crate) const fn is_attack(&self) -> bool {
-        self.tag & Self::ATTACK != 0
-    }
-
-    /// Whether it came out of an adopted journal.
-    pub(crate) const fn is_recovered(&self) -> bool {
-        self.tag & Self::RECOVERED != 0
+        self.tag & 1 == 1
     }
 
     /// What it costs in memory, in bytes.

@@ -23,6 +23,18 @@ pub(crate) struct Batcher {
     delivered: u32,
 }
 
+/// How much of something there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) records: usize,
+    /// Of JSON with separators.
+    pub(crate) bytes: usize,
+}
+
+impl Room {
+    pub(crate) const UNLIMITED: Self = Self { records: usize::MAX, bytes: usize::MAX };
+}
+
 /// Deliveries after which a budget lowered by the platform doubles again.
 const PROBATION: u32 = 100;
 
@@ -58,8 +70,14 @@ impl Batcher {
     }
 
     /// Whether one batch cannot hold all that waits.
-    pub(crate) fn overflows(&self, queue: &Buffer) -> bool {
-        queue.len() > self.most || queue.json_bytes() + queue.len() > self.budget
+    pub(crate) fn overflows(&self, queue: &Buffer, room: Room) -> bool {
+        let Room { records, bytes } = self.within(room);
+        queue.len() > records || queue.json_bytes() + queue.len() > bytes
+    }
+
+    /// What a batch may hold, where there is that much room for it.
+    pub(crate) fn within(&self, room: Room) -> Room {
+        Room { records: self.most.min(room.records), bytes: self.budget.min(room.bytes) }
     }
 
     /// Whether the platform would find that batch too large, and it could be split.
@@ -68,8 +86,9 @@ impl Batcher {
     }
 
     /// Seals the oldest records; `queue` must not be empty.
-    pub(crate) fn seal(&self, queue: &mut Buffer, wall: Timestamp, rng: &mut Rng) -> Arc<Batch> {
-        self.batch(queue.take(self.most, self.budget), wall, rng)
+    pub(crate) fn seal(&self, queue: &mut Buffer, room: Room, wall: Timestamp, rng: &mut Rng) -> Arc<Batch> {
+        let Room { records, bytes } = self.within(room);
+        self.batch(queue.take(records, bytes), wall, rng)
     }
 
     /// A batch of these records, under an id of its own.
@@ -136,7 +155,7 @@ mod tests {
         let mut queue = Buffer::default();
         for seq in 0..count {
             let record = Record::new(Kind::Event, false, vec![b'x'; len].into());
-            queue.push(Entry::new(Seq::from_u64(seq), Instant::from_micros(1_000 + seq), false, record));
+            queue.push(Entry::new(Seq::from_u64(seq), Instant::from_micros(1_000 + seq), record));
         }
         queue
     }
@@ -181,8 +200,8 @@ mod tests {
         let wall = Timestamp::from_unix_micros(1_795_342_404_872_123);
         let batcher = batcher(Kind::Event);
         let mut queue = queue(200, 10);
-        let first = batcher.seal(&mut queue, wall, &mut rng);
-        let second = batcher.seal(&mut queue, wall, &mut rng);
+        let first = batcher.seal(&mut queue, Room::UNLIMITED, wall, &mut rng);
+        let second = batcher.seal(&mut queue, Room::UNLIMITED, wall, &mut rng);
         assert_eq!((first.len(), second.len()), (100, 100));
         assert!(first.id() != second.id() && first.nonce() != second.nonce());
         assert!(alloc::format!("{}", first.id()).starts_with("1795342404872-"));

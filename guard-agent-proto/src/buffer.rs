@@ -33,9 +33,31 @@ impl Buffer {
 
     /// Takes over all of `other`, keeping the order of sequence numbers.
     pub(crate) fn merge(&mut self, other: &mut Self) {
+        let sorted = match (self.entries.back(), other.entries.front()) {
+            (Some(last), Some(first)) => last.seq() < first.seq(),
+            _ => true,
+        };
         self.json_bytes += core::mem::take(&mut other.json_bytes);
         self.entries.append(&mut other.entries);
-        self.entries.make_contiguous().sort_by_key(Entry::seq);
+        if !sorted {
+            self.entries.make_contiguous().sort_by_key(Entry::seq);
+        }
+    }
+
+    /// Takes out those that `gone` says, in order.
+    pub(crate) fn extract(&mut self, gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut out = Vec::new();
+        let mut kept = VecDeque::with_capacity(self.entries.len());
+        for entry in self.entries.drain(..) {
+            if gone(&entry) {
+                self.json_bytes -= entry.json.len();
+                out.push(entry);
+            } else {
+                kept.push_back(entry);
+            }
+        }
+        self.entries = kept;
+        out
     }
 
     /// Takes the oldest record out.
@@ -48,6 +70,16 @@ impl Buffer {
         Some(entry)
     }
 
+    /// The oldest record.
+    pub(crate) fn first(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    /// The newest record.
+    pub(crate) fn last(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+
     /// Takes the newest record out.
     pub(crate) fn pop_newest(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_back()?;
@@ -55,13 +87,14 @@ impl Buffer {
         Some(entry)
     }
 
-    /// Takes out the oldest records that fit `budget` bytes of JSON with separators, at most
-    /// `most`, and at least one.
+    /// Takes out the oldest records that fit `budget` bytes of JSON with separators, at most `most`, and at
+    /// least one. All of them come from one journal: only then can a note there say how they were sent.
     pub(crate) fn take(&mut self, most: usize, budget: usize) -> Vec<Entry> {
         let mut bytes = 0;
+        let origin = self.entries.front().map(|entry| entry.seq().origin());
         let count = self.entries.iter().take(most.max(1)).enumerate().take_while(|(i, entry)| {
             bytes += entry.json.len() + usize::from(*i > 0);
-            *i == 0 || bytes <= budget
+            *i == 0 || bytes <= budget && Some(entry.seq().origin()) == origin
         });
         let count = count.count();
         (0..count).filter_map(|_| self.pop()).collect()
@@ -96,6 +129,15 @@ impl Buffer {
     }
 }
 
+impl FromIterator<Entry> for Buffer {
+    /// They must be in ascending order.
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let entries: VecDeque<_> = entries.into_iter().collect();
+        let json_bytes = entries.iter().map(|entry| entry.json.len()).sum();
+        Self { entries, json_bytes }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::vec;
@@ -106,7 +148,7 @@ mod tests {
 
     fn entry(seq: u64, len: usize) -> Entry {
         let record = Record::new(Kind::Event, false, vec![b'x'; len].into());
-        Entry::new(Seq::from_u64(seq), Instant::from_micros(seq), false, record)
+        Entry::new(Seq::from_u64(seq), Instant::from_micros(seq), record)
     }
 
     fn buffer(lens: &[usize]) -> Buffer {

@@ -45,13 +45,38 @@ id!(
     ReceiptId
 );
 id!(
-    /// Place of a record in the order of acceptance, across both kinds.
+    /// Place of a record in the order of acceptance, among those of its kind.
     Seq
 );
-id!(
-    /// A journal stream: one per run of an agent, random, never reused.
-    StreamId
-);
+
+impl Seq {
+    /// How many bits tell the place; those above tell the origin.
+    const PLACE_BITS: u32 = 48;
+
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    pub(crate) const fn previous(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
+    /// How a record is called here that has the place `self` in the journal that we adopted as number
+    /// `origin`. Origin 0 is this run of the agent itself.
+    pub(crate) const fn from_origin(self, origin: u16) -> Self {
+        Self(self.place().0 | (origin as u64) << Self::PLACE_BITS)
+    }
+
+    /// Which adopted journal the record came from; 0 for none.
+    pub(crate) const fn origin(self) -> u16 {
+        (self.0 >> Self::PLACE_BITS) as u16
+    }
+
+    /// Its place there.
+    pub(crate) const fn place(self) -> Self {
+        Self(self.0 & ((1 << Self::PLACE_BITS) - 1))
+    }
+}
 
 /// Identity of a sealed batch: `<unix milliseconds>-<8 hex digits>` on the wire.
 ///
@@ -67,6 +92,14 @@ impl BatchId {
     #[must_use]
     pub const fn new(millis: u64, random: u32) -> Self {
         Self { millis, random }
+    }
+
+    pub(crate) const fn millis(self) -> u64 {
+        self.millis
+    }
+
+    pub(crate) const fn random(self) -> u32 {
+        self.random
     }
 }
 

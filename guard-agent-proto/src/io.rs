@@ -3,9 +3,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::store::{StoreAnswer, StoreError, StoreRequest};
 use crate::{
     DropReason, FlushId, Health, Instant, Kind, ReceiptId, Record, Report, Request, RequestId, Response,
-    RulesDocument, StoreAnswer, StoreError, StoreOpId, StoreRequest, TransportError,
+    RulesDocument, StoreOpId, TransportError,
 };
 
 /// What happened in the world.
@@ -49,6 +50,14 @@ pub enum Input {
     /// Deliver all that was accepted so far, now; answered by [`AgentEvent::Flushed`] at `deadline`
     /// at the latest.
     Flush {
+        /// Carried back by the answer.
+        id: FlushId,
+        /// When to give up waiting.
+        deadline: Instant,
+    },
+    /// Make all that was accepted so far durable, now, or deliver it; answered by [`AgentEvent::Flushed`] at
+    /// `deadline` at the latest. Without a journal only delivery counts, which is not hurried.
+    Persist {
         /// Carried back by the answer.
         id: FlushId,
         /// When to give up waiting.
@@ -143,8 +152,8 @@ pub enum AgentEvent {
         /// What, in one line without secrets.
         message: String,
     },
-    /// News of a record that asked for it: [`Outcome::Durable`] at most once, then
-    /// [`Outcome::Delivered`] or [`Outcome::Dropped`], unless the agent stops before.
+    /// News of a record that asked for it: [`Outcome::Durable`] at most once, then one of the others, unless
+    /// the agent stops before.
     Receipt {
         /// From [`Record::with_receipt`].
         id: ReceiptId,
@@ -169,6 +178,8 @@ pub enum Outcome {
     Delivered,
     /// It was given up.
     Dropped(DropReason),
+    /// Another agent has it, with our journal, and delivers it: we were suspended for longer than the lease.
+    HandedOver,
 }
 
 /// Where an error arose. The first three names are those of the reference agent's hook;

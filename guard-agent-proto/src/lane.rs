@@ -6,11 +6,11 @@ use core::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::batch::Entry;
-use crate::batcher::Batcher;
+use crate::batcher::{Batcher, Room};
 use crate::buffer::Buffer;
 use crate::rng::Rng;
 use crate::wire::{ItemRef, Verdict};
-use crate::{AgentConfig, Batch, DropReason, Instant, Kind, Now, Reason, RequestId, Seq};
+use crate::{AgentConfig, Batch, BatchId, DropReason, Instant, Kind, Now, Reason, RequestId, Seq};
 
 /// Records of one kind on their way out, in order: waiting, sealed, in flight, or set aside.
 ///
@@ -51,6 +51,18 @@ struct Work {
     sent: bool,
     /// Its records were refused alone, and others got through since.
     retrial: bool,
+    /// It waits until its seal is durable.
+    held: bool,
+    /// Some of its records are from the other lane, which waits for them.
+    borrowed: bool,
+}
+
+/// A batch that leaves.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub(crate) batch: Arc<Batch>,
+    /// The other lane got at least half of it.
+    pub(crate) shared: bool,
 }
 
 /// Why a lane only tries now and then.
@@ -116,18 +128,57 @@ impl Lane {
         self.queue.push(entry);
     }
 
-    /// Moves all unsealed records into `backlog` when another batch is ahead of them and one more cannot
-    /// hold them all.
+    /// Whether another batch is ahead of the unsealed records, and one more cannot hold them all.
+    pub(crate) fn is_congested(&self, room: Room) -> bool {
+        self.has_sealed() && self.batcher.overflows(&self.queue, room)
+    }
+
+    /// Moves all unsealed records into `backlog`.
     pub(crate) fn spill_into(&mut self, backlog: &mut Self) {
-        if self.batcher.overflows(&self.queue) && (self.in_flight.is_some() || !self.sealed.is_empty()) {
-            let moved = self.queue.len();
-            let cost = self.queue.json_bytes() + moved * Entry::OVERHEAD;
-            self.len -= moved;
-            self.cost -= cost;
-            backlog.len += moved;
-            backlog.cost += cost;
-            backlog.queue.merge(&mut self.queue);
+        let moved = core::mem::take(&mut self.queue);
+        let cost = moved.json_bytes() + moved.len() * Entry::OVERHEAD;
+        self.len -= moved.len();
+        self.cost -= cost;
+        backlog.merge(moved);
+    }
+
+    /// Adds records that may be older than those that wait.
+    pub(crate) fn merge(&mut self, mut records: Buffer) {
+        self.len += records.len();
+        self.cost += records.json_bytes() + records.len() * Entry::OVERHEAD;
+        self.queue.merge(&mut records);
+    }
+
+    /// Adds a batch that another run of the agent may have sent.
+    pub(crate) fn restore(&mut self, batch: Batch) {
+        self.len += batch.len();
+        self.cost += batch.entries.iter().map(Entry::cost).sum::<usize>();
+        self.sealed.push_back(Work { sent: true, ..Work::new(Arc::new(batch)) });
+    }
+
+    /// Takes out the oldest unsealed record if it `may_go`.
+    pub(crate) fn release_oldest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        if may_go(self.queue.first()?.seq()) { self.evict() } else { None }
+    }
+
+    /// Takes out the newest unsealed record if it `may_go`.
+    pub(crate) fn release_newest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        if may_go(self.queue.last()?.seq()) { self.evict_newest() } else { None }
+    }
+
+    /// Takes out all records that are `gone`, but for what is in flight, and for batches of which others are
+    /// not: they are sent as they are.
+    pub(crate) fn hand_over(&mut self, gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut out = self.queue.extract(&gone);
+        out.extend(self.parked.extract_if(.., |entry| gone(entry)));
+        let whole = |work: &Work| work.batch.entries.iter().all(&gone);
+        let (over, kept): (VecDeque<_>, _) = self.sealed.drain(..).partition(whole);
+        self.sealed = kept;
+        out.extend(over.into_iter().flat_map(|work| Arc::unwrap_or_clone(work.batch).entries));
+        for entry in &out {
+            self.forget(entry);
         }
+        out
     }
 
     /// Gives up the oldest record that is not sealed.
@@ -169,14 +220,40 @@ impl Lane {
             return None;
         }
         let ready = match self.sealed.front() {
+            Some(work) if work.held => return None,
             Some(work) => (work.batch.entries.first()?.accepted_at, Reason::Backoff),
             None => self.batcher.ready_at(&self.queue, urgent)?,
         };
         Some(self.gate.map_or(ready, |gate| gate.max(ready)))
     }
 
-    /// Takes the next batch out; only when [`Lane::ready_at`] says so.
-    pub(crate) fn depart(&mut self, id: RequestId, now: Now, rng: &mut Rng) -> Option<Arc<Batch>> {
+    /// Seals the next batch, and holds it until [`Lane::on_seal_durable`].
+    pub(crate) fn seal_ahead(&mut self, room: Room, now: Now, rng: &mut Rng) -> Option<Arc<Batch>> {
+        if self.has_sealed() || self.queue.is_empty() {
+            return None;
+        }
+        let batch = self.batcher.seal(&mut self.queue, room, now.wall, rng);
+        self.sealed.push_back(Work { held: true, ..Work::new(Arc::clone(&batch)) });
+        Some(batch)
+    }
+
+    /// The seal of that batch is durable, or nobody waits for it any more.
+    pub(crate) fn on_seal_durable(&mut self, id: BatchId) {
+        for work in self.sealed.iter_mut().filter(|work| work.batch.id() == id) {
+            work.held = false;
+        }
+    }
+
+    /// Takes the next batch out; only when [`Lane::ready_at`] says so. A new one holds what there is `room`
+    /// for; what room is left is filled with the oldest of `others`.
+    pub(crate) fn depart(
+        &mut self,
+        id: RequestId,
+        room: Room,
+        others: Option<&mut Self>,
+        now: Now,
+        rng: &mut Rng,
+    ) -> Option<Departure> {
         while let Some(work) = self.sealed.pop_front() {
             if work.sent || !self.batcher.is_too_large(&work.batch) {
                 self.sealed.push_front(work);
@@ -184,15 +261,46 @@ impl Lane {
             }
             self.split(work, now, rng);
         }
-        let mut work = match self.sealed.pop_front() {
-            Some(work) => work,
+        let (mut work, shared) = match self.sealed.pop_front() {
+            Some(work) => (work, false),
             None if self.queue.is_empty() => return None,
-            None => Work::new(self.batcher.seal(&mut self.queue, now.wall, rng)),
+            None => self.fill(room, others, now, rng),
         };
         work.sent = true;
         let batch = Arc::clone(&work.batch);
         self.in_flight = Some((id, work));
-        Some(batch)
+        Some(Departure { batch, shared })
+    }
+
+    /// A new batch, and whether the others got at least half of it. What is borrowed goes first, because it is
+    /// older.
+    fn fill(&mut self, room: Room, others: Option<&mut Self>, now: Now, rng: &mut Rng) -> (Work, bool) {
+        let Room { records, bytes } = self.batcher.within(room);
+        let own = self.queue.take(records, bytes);
+        let taken: usize = own.iter().map(|entry| entry.json.len() + 1).sum();
+        let left = Room { records: records.saturating_sub(own.len()), bytes: bytes.saturating_sub(taken) };
+        let mut entries = others.map_or_else(Vec::new, |others| others.lend(left));
+        for entry in &entries {
+            self.len += 1;
+            self.cost += entry.cost();
+        }
+        let borrowed = !entries.is_empty();
+        let shared = borrowed && own.len() * 2 <= records && taken * 2 <= bytes;
+        entries.extend(own);
+        (Work { borrowed, ..Work::new(self.batcher.batch(entries, now.wall, rng)) }, shared)
+    }
+
+    /// The oldest unsealed records, as many as there is room for.
+    fn lend(&mut self, room: Room) -> Vec<Entry> {
+        let fits = |entry: &Entry| room.records > 0 && entry.json.len() < room.bytes;
+        if self.has_sealed() || !self.queue.first().is_some_and(fits) {
+            return Vec::new();
+        }
+        let entries = self.queue.take(room.records, room.bytes);
+        for entry in &entries {
+            self.forget(entry);
+        }
+        entries
     }
 
     /// Reads the answer to the request in flight. What it says about the batch and about the lane's
@@ -300,6 +408,23 @@ impl Lane {
         self.in_flight.is_some()
     }
 
+    /// Whether a batch goes before the records that wait.
+    pub(crate) fn has_sealed(&self) -> bool {
+        self.in_flight.is_some() || !self.sealed.is_empty()
+    }
+
+    /// Whether it has records of the other lane, which must not overtake them.
+    pub(crate) fn has_borrowed(&self) -> bool {
+        self.works().any(|work| work.borrowed)
+    }
+
+    /// Records that cannot leave memory, and bytes of their JSON.
+    pub(crate) fn committed(&self) -> Room {
+        let records = self.len - self.queue.len();
+        let bytes = self.cost - self.queue.json_bytes() - self.len * Entry::OVERHEAD;
+        Room { records, bytes }
+    }
+
     /// Records here, wherever they stand.
     pub(crate) const fn len(&self) -> usize {
         self.len
@@ -329,7 +454,11 @@ impl Lane {
     }
 
     fn batches(&self) -> impl Iterator<Item = &Batch> {
-        self.in_flight.iter().map(|(_, work)| work).chain(&self.sealed).map(|work| &*work.batch)
+        self.works().map(|work| &*work.batch)
+    }
+
+    fn works(&self) -> impl Iterator<Item = &Work> {
+        self.in_flight.iter().map(|(_, work)| work).chain(&self.sealed)
     }
 
     fn on_success(&mut self, now: Now, rng: &mut Rng) {
@@ -349,7 +478,7 @@ impl Lane {
         parked.push_front(core::mem::take(&mut self.parked));
         let mut trials = VecDeque::new();
         while !parked.is_empty() {
-            let batch = self.batcher.seal(&mut parked, now.wall, rng);
+            let batch = self.batcher.seal(&mut parked, Room::UNLIMITED, now.wall, rng);
             trials.push_back(Work { tries: self.retry_attempts, retrial: true, ..Work::new(batch) });
         }
         trials.append(&mut self.sealed);
@@ -362,7 +491,7 @@ impl Lane {
         if named.iter().all(|named| *named) || !named.contains(&true) {
             return self.on_unsure(work, now, rng, settled);
         }
-        let Work { tries, retrial, .. } = work;
+        let Work { tries, retrial, borrowed, .. } = work;
         let (mut rest, mut delivered) = (Vec::new(), Vec::new());
         for (entry, failed) in Arc::unwrap_or_clone(work.batch).entries.into_iter().zip(named) {
             if failed { rest.push(entry) } else { delivered.push(entry) }
@@ -370,7 +499,7 @@ impl Lane {
         settled.delivered = delivered;
         self.on_success(now, rng);
         let batch = self.batcher.batch(rest, now.wall, rng);
-        self.on_unsure(Work { tries, retrial, ..Work::new(batch) }, now, rng, settled);
+        self.on_unsure(Work { tries, retrial, borrowed, ..Work::new(batch) }, now, rng, settled);
     }
 
     fn on_unsure(&mut self, mut work: Work, now: Now, rng: &mut Rng, settled: &mut Settled) {
@@ -416,12 +545,12 @@ impl Lane {
     }
 
     fn split(&mut self, work: Work, now: Now, rng: &mut Rng) {
-        let Work { tries, retrial, .. } = work;
+        let Work { tries, retrial, borrowed, .. } = work;
         let mut left = Arc::unwrap_or_clone(work.batch).entries;
         let right = left.split_off(left.len() / 2);
         for half in [right, left] {
             let batch = self.batcher.batch(half, now.wall, rng);
-            self.sealed.push_front(Work { tries, retrial, ..Work::new(batch) });
+            self.sealed.push_front(Work { tries, retrial, borrowed, ..Work::new(batch) });
         }
     }
 
@@ -444,7 +573,7 @@ impl Lane {
 
 impl Work {
     const fn new(batch: Arc<Batch>) -> Self {
-        Self { batch, tries: 0, sent: false, retrial: false }
+        Self { batch, tries: 0, sent: false, retrial: false, held: false, borrowed: false }
     }
 }
 
@@ -502,7 +631,7 @@ mod tests {
         fn push(&mut self, count: u64) {
             for _ in 0..count {
                 let record = Record::new(Kind::Event, false, vec![b'x'; 10].into());
-                self.lane.push(Entry::new(Seq::from_u64(self.next), self.now.instant, false, record));
+                self.lane.push(Entry::new(Seq::from_u64(self.next), self.now.instant, record));
                 self.next += 1;
             }
         }
@@ -511,7 +640,9 @@ mod tests {
         fn depart(&mut self) -> Option<Arc<Batch>> {
             let (at, _) = self.lane.ready_at(Seq::from_u64(0))?;
             self.now.instant = self.now.instant.max(at);
-            self.lane.depart(RequestId::from_u64(1), self.now, &mut self.rng)
+            let departure =
+                self.lane.depart(RequestId::from_u64(1), Room::UNLIMITED, None, self.now, &mut self.rng);
+            departure.map(|departure| departure.batch)
         }
 
         fn answer(&mut self, verdict: Verdict) {
@@ -604,6 +735,40 @@ mod tests {
     }
 
     #[test]
+    fn room_that_is_left_is_lent_to_the_backlog() {
+        let mut bench = Bench::new();
+        let mut backlog = bench.lane.clone();
+        bench.push(20);
+        bench.lane.spill_into(&mut backlog);
+        bench.push(2);
+        let seqs = |batch: &Batch| batch.entries.iter().map(|entry| entry.seq().as_u64()).collect::<Vec<_>>();
+        let depart = |bench: &mut Bench, backlog: &mut Lane, id, room| {
+            bench.lane.depart(RequestId::from_u64(id), room, Some(backlog), bench.now, &mut bench.rng)
+        };
+        let Departure { batch, shared } = depart(&mut bench, &mut backlog, 1, Room::UNLIMITED).unwrap();
+        assert_eq!((seqs(&batch), shared), (vec![1, 2, 3, 4, 5, 6, 21, 22], true));
+        assert!(bench.lane.has_borrowed());
+        assert_eq!((bench.lane.len(), backlog.len()), (8, 14));
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        assert!(!bench.lane.has_borrowed());
+        bench.push(3);
+        let room = Room { records: 4, bytes: usize::MAX };
+        let Departure { batch, shared } = depart(&mut bench, &mut backlog, 2, room).unwrap();
+        assert_eq!((seqs(&batch), shared), (vec![7, 23, 24, 25], false));
+    }
+
+    #[test]
+    fn a_held_batch_waits_for_its_seal() {
+        let mut bench = Bench::new();
+        bench.push(3);
+        let batch = bench.lane.seal_ahead(Room::UNLIMITED, bench.now, &mut bench.rng).unwrap();
+        assert!(bench.lane.seal_ahead(Room::UNLIMITED, bench.now, &mut bench.rng).is_none());
+        assert!(bench.depart().is_none());
+        bench.lane.on_seal_durable(batch.id());
+        assert_eq!(bench.depart().unwrap(), batch);
+    }
+
+    #[test]
     fn a_hold_ends_when_another_lane_gets_through() {
         let mut bench = Bench::new();
         bench.push(1);
@@ -660,9 +825,9 @@ mod tests {
         let mut bench = Bench::new();
         let mut backlog = bench.lane.clone();
         bench.push(20);
-        bench.lane.spill_into(&mut backlog);
-        assert_eq!(backlog.len(), 0, "nothing is ahead of what waits");
+        assert!(!bench.lane.is_congested(Room::UNLIMITED), "nothing is ahead of what waits");
         bench.depart();
+        assert!(bench.lane.is_congested(Room::UNLIMITED));
         bench.lane.spill_into(&mut backlog);
         assert_eq!((bench.lane.len(), backlog.len()), (8, 12));
         assert!(backlog.from(Seq::from_u64(0)).is_sorted_by_key(Entry::seq));

@@ -81,7 +81,6 @@ mod io;
 mod journal;
 mod lane;
 mod model;
-mod old_store;
 mod pacer;
 mod record;
 mod request;
@@ -108,13 +107,12 @@ pub use config::{
     Secret,
 };
 pub use encode::{EncodeError, Encoder};
-pub use ids::{BatchId, FlushId, ReceiptId, RequestId, Seq, StoreOpId, StreamId};
+pub use ids::{BatchId, FlushId, ReceiptId, RequestId, Seq, StoreOpId};
 pub use io::{AgentEvent, ErrorStage, Input, Outcome, Output, Reason};
 pub use model::{
     AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, RateLimit, SecurityEvent,
     SecurityMetric, StatusLevel, Tags, Timestamp, TimestampError, event_type,
 };
-pub use old_store::{StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOp, StoreRequest};
 pub use record::{DropReason, Kind, Record};
 pub use request::{Endpoint, Payload, Request, Response, RulesDocument, TransportError, TransportErrorKind};
 pub use stats::{

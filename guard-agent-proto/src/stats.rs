@@ -3,6 +3,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::{Index, IndexMut};
 
+use crate::store::StoreErrorKind;
 use crate::{DropReason, Endpoint, Kind, Record, StatusLevel, Timestamp};
 
 /// One value per kind.
@@ -84,10 +85,12 @@ pub struct Ledger {
     pub recovered: u64,
     /// Confirmed by the platform.
     pub delivered: u64,
-    /// Still here.
+    /// Still to be delivered, in memory or in the journal.
     pub pending: u64,
+    /// The part of `pending` that is in memory.
+    pub in_memory: u64,
     /// Memory of those, in bytes: their JSON and what goes with it.
-    pub pending_bytes: u64,
+    pub memory_bytes: u64,
     /// Left to the worker that adopted our journal.
     pub handed_over: u64,
     /// Metrics folded into another one.
@@ -161,6 +164,8 @@ pub struct Stats {
     pub invalid_timestamps: u64,
     /// Journal entries that could not be understood at recovery.
     pub corrupt_entries: u64,
+    /// Journals of other agents that were taken over.
+    pub adopted_journals: u64,
     /// State of the circuit breaker.
     pub breaker: BreakerState,
     /// The health.
@@ -189,6 +194,13 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         let lost = |dropped: &DropCounts| dropped.total() - dropped[DropReason::Filtered];
         self.pending == ByKind::default() && lost(&self.dropped.events) + lost(&self.dropped.metrics) == 0
+    }
+
+    /// Whether nothing depends on this process any more: everything was delivered or is in the journal, but
+    /// what was filtered out, and nothing was given up.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        Self { pending: ByKind::default(), ..*self }.is_complete() && self.pending == self.persisted
     }
 }
 
@@ -232,8 +244,11 @@ pub enum HealthReason {
     },
     /// Rules could not be fetched.
     RulesFailing,
-    /// The journal's store fails; records are held in memory alone.
-    JournalDown,
+    /// The journal's store fails; new records are held in memory alone.
+    JournalDown {
+        /// In what way.
+        why: StoreErrorKind,
+    },
     /// The runtime that drove the agent is gone without a shutdown: nothing is delivered any more.
     DriverGone,
 }
@@ -257,8 +272,8 @@ impl fmt::Display for HealthReason {
                 write!(f, "The {endpoint} endpoint refuses everything with {status}; records are held")
             }
             Self::RulesFailing => f.write_str("Rules cannot be fetched"),
-            Self::JournalDown => {
-                f.write_str("The journal is not available; records are held in memory alone")
+            Self::JournalDown { why } => {
+                write!(f, "The journal is not available ({why}); records are held in memory alone")
             }
             Self::DriverGone => f.write_str("The runtime went away; nothing is delivered any more"),
         }

@@ -8,25 +8,26 @@ use super::{Agent, Flight};
 use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::flush::Flush;
-use crate::journal::Page;
+use crate::journal::Journal;
 use crate::rules::Update;
+use crate::store::{StoreAnswer, StoreError};
 use crate::wire::{self, Verdict};
 use crate::{
-    AgentEvent, BreakerState, DropReason, Endpoint, ErrorStage, Instant, Kind, Outcome, Output, Record,
-    RequestId, Response, StoreAnswer, StoreEntry, StoreError, StoreOpId, TransportError,
+    AgentEvent, BreakerState, ByKind, DropReason, Endpoint, ErrorStage, Instant, Kind, Outcome, Output,
+    Record, RequestId, Response, StoreOpId, TransportError,
 };
+
+/// How long before its deadline a shutdown leaves the rest to the journal.
+const HAND_OVER_MARGIN: Duration = Duration::from_millis(500);
 
 impl Agent {
     pub(super) fn on_records(&mut self, records: Vec<Record>) {
         for record in records {
             let kind = record.kind();
             self.streams[kind].ledger.accepted += 1;
-            let seq = self.take_seq();
+            let seq = self.take_seq(kind);
             if let Some(receipt) = record.receipt() {
-                self.receipts.insert(seq, receipt);
-            }
-            if let Some(journal) = &mut self.journal {
-                journal.on_accepted(kind, record.json().len(), self.now.instant);
+                self.streams[kind].receipts.insert(seq, receipt);
             }
             if self.closed {
                 self.give_up(kind, seq, DropReason::Closed);
@@ -35,7 +36,10 @@ impl Agent {
             if record.is_attack() {
                 self.pacer.on_attack(self.now.instant);
             }
-            self.streams[kind].live.push(Entry::new(seq, self.now.instant, false, record));
+            if let Some(journal) = &mut self.journal {
+                journal.on_accepted(record.json().len(), self.now.instant);
+            }
+            self.streams[kind].live.push(Entry::new(seq, self.now.instant, record));
             self.make_room(kind);
         }
     }
@@ -222,41 +226,82 @@ impl Agent {
             return;
         };
         self.counters.corrupt_entries += news.corrupt;
-        if let Some(durable) = news.durable {
-            let told = self.receipts.range(durable).map(|(_, id)| *id);
-            let told = told.map(|id| AgentEvent::Receipt { id, outcome: Outcome::Durable });
-            self.outputs.extend(told.map(Output::Event));
-        }
+        self.counters.adopted_journals += u64::from(news.adopted);
         match news.error {
-            Some(error) => self.tell(ErrorStage::Journal, Endpoint::Events, error.message.into_owned()),
+            Some(error) => self.tell(ErrorStage::Journal, Endpoint::Events, error.to_string()),
             None => self.episodes.retain(|(stage, _)| *stage != ErrorStage::Journal),
         }
-        if let Some(page) = news.page {
-            self.on_recovered(page);
+        if news.corrupt > 0 {
+            self.tell_of_journal(format!("{} damaged or foreign entries were skipped", news.corrupt));
+        }
+        if let Some(foreign) = news.foreign.filter(|foreign| *foreign > 0) {
+            self.tell_of_journal(format!(
+                "{foreign} journals of other versions of the agent, or with another encryption key, were left alone"
+            ));
+        }
+        for (kind, id) in news.sealed {
+            self.streams[kind].live.on_seal_durable(id);
+            self.streams[kind].backlog.on_seal_durable(id);
+        }
+        for kind in Kind::ALL {
+            if let Some(durable) = news.durable[kind].clone() {
+                let told = self.streams[kind].receipts.range(durable).map(|(_, id)| *id);
+                let told = told.map(|id| AgentEvent::Receipt { id, outcome: Outcome::Durable });
+                self.outputs.extend(told.map(Output::Event));
+            }
+            if news.lost[kind] > 0 {
+                self.count_drops(kind, DropReason::StoreLost, news.lost[kind]);
+                self.settle_absent(kind, Outcome::Dropped(DropReason::StoreLost));
+            }
+            // A spilled record is as old as those that are durable now.
+            self.make_room(kind);
+        }
+        if let Some((origin, stored)) = news.fenced {
+            self.on_fenced(origin, stored);
         }
     }
 
-    /// Takes over as much of a page as there is room for.
-    fn on_recovered(&mut self, Page { stream, mut after, entries }: Page) {
-        for StoreEntry { seq: there, kind, attack, json } in entries {
-            let record = Record::new(kind, attack, json);
-            let has_room = self.has_room_for(&record);
-            let seq = self.take_seq();
-            let Some(journal) = &mut self.journal else { return };
-            if !has_room {
-                return journal.read_again(stream, after);
+    /// Another agent has adopted our journal, or one that we had adopted: its records are theirs now. What is
+    /// in flight cannot be called back and stays ours.
+    fn on_fenced(&mut self, origin: u16, stored: ByKind<u64>) {
+        let mut handed_over = stored;
+        for kind in Kind::ALL {
+            let Some(journal) = &self.journal else { return };
+            let acknowledged = journal.acknowledged(kind);
+            let theirs =
+                |entry: &Entry| entry.seq().origin() == origin && (origin > 0 || entry.seq() < acknowledged);
+            let stream = &mut self.streams[kind];
+            let mut gone = stream.live.hand_over(theirs);
+            gone.extend(stream.backlog.hand_over(theirs));
+            for (_, entries) in stream.partial.extract_if(.., |(sealed, _)| sealed.last.origin() == origin) {
+                gone.extend(entries);
             }
-            journal.on_recovered(seq, stream, there);
-            after = Some(there);
-            self.streams[kind].ledger.recovered += 1;
-            self.streams[kind].backlog.push(Entry::new(seq, self.now.instant, true, record));
+            handed_over[kind] += gone.len() as u64;
+            stream.ledger.handed_over += handed_over[kind];
+            if origin == 0 {
+                self.settle_absent(kind, Outcome::HandedOver);
+            }
         }
+        if origin == 0 {
+            self.journal.iter_mut().for_each(Journal::start_anew);
+        }
+        self.tell_of_journal(format!(
+            "another agent adopted the journal while this one was away: {} events and {} metrics are its own now",
+            handed_over.events, handed_over.metrics
+        ));
+    }
+
+    fn tell_of_journal(&mut self, message: String) {
+        self.outputs.push_back(Output::Event(AgentEvent::Error { stage: ErrorStage::Journal, message }));
     }
 
     pub(super) fn on_shutdown(&mut self, deadline: Instant) {
         if self.closed {
             return;
         }
+        let time = deadline.since(self.now.instant);
+        let margin = (time / 4).min(HAND_OVER_MARGIN);
+        self.hand_over_at = self.hand_over_at.min(self.now.instant + (time - margin));
         match &mut self.shutdown {
             Some(shutdown) => shutdown.deadline = shutdown.deadline.min(deadline),
             None => {

@@ -1,3 +1,4 @@
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
@@ -5,11 +6,13 @@ use core::time::Duration;
 use super::Agent;
 use super::stream::{Path, Stream};
 use crate::batch::Entry;
+use crate::batcher::Room;
+use crate::journal::Journal;
 use crate::lane::{Dead, Settled};
 use crate::soonest::Soonest;
 use crate::{
     AgentEvent, ByKind, DeadLetter, DropReason, Endpoint, ErrorStage, Kind, Ledger, Outcome, Output,
-    OverflowPolicy, Reason, Record, Seq,
+    OverflowPolicy, Reason, Seq,
 };
 
 /// Drops of one reason are told at most that often.
@@ -41,7 +44,22 @@ impl Agent {
         }
     }
 
+    /// Keeps what is held within memory and quota.
     pub(super) fn make_room(&mut self, kind: Kind) {
+        self.leave_to_journal(kind);
+        while self.is_beyond_quota(kind) {
+            let Stream { live, backlog, .. } = &mut self.streams[kind];
+            let evicted = match self.config.buffer_overflow_policy {
+                // What only the journal holds is older than what is live, and given up when it is read.
+                OverflowPolicy::Drop => backlog.evict().or_else(|| {
+                    let stored = self.journal.as_ref().map_or(0, |journal| journal.stored(kind));
+                    if stored == 0 { live.evict() } else { None }
+                }),
+                OverflowPolicy::Raise | OverflowPolicy::Block => live.evict_newest(),
+            };
+            let Some(entry) = evicted else { break };
+            self.give_up(kind, entry.seq(), DropReason::Overflow);
+        }
         while self.streams[kind].len() > self.config.buffer_size
             || self.streams[kind].cost() > self.config.buffer_bytes
         {
@@ -57,12 +75,50 @@ impl Agent {
         }
     }
 
-    /// Whether memory can hold that record too; alone it always may, else it would never be recovered.
-    pub(super) fn has_room_for(&self, record: &Record) -> bool {
-        let stream = &self.streams[record.kind()];
-        stream.len() == 0
-            || stream.len() < self.config.buffer_size
-                && stream.cost() + record.json().len() + Entry::OVERHEAD <= self.config.buffer_bytes
+    /// Leaves records to the journal alone that it holds and memory does not: the oldest live ones, so that
+    /// new events stay quick, then those that were read back last. Once there are such records, half of the
+    /// memory is for reading them back.
+    fn leave_to_journal(&mut self, kind: Kind) {
+        let Some(journal) = &mut self.journal else { return };
+        let stream = &mut self.streams[kind];
+        let (most, most_bytes) = (self.config.buffer_size, self.config.buffer_bytes);
+        let is_full = |stream: &Stream| stream.len() > most || stream.cost() > most_bytes;
+        let share = |journal: &Journal, stream: &Stream| {
+            journal.stored(kind) > 0 && (stream.live.len() > most / 2 || stream.live.cost() > most_bytes / 2)
+        };
+        while is_full(stream) || share(journal, stream) {
+            let Some(entry) = stream.live.release_oldest(|seq| journal.holds(kind, seq)) else { break };
+            journal.release(kind, entry.seq(), entry.cost());
+        }
+        while is_full(stream) {
+            let Some(entry) = stream.backlog.release_newest(|seq| journal.holds(kind, seq)) else { break };
+            journal.release(kind, entry.seq(), entry.cost());
+        }
+    }
+
+    /// Whether memory and journal together hold more than they may.
+    pub(super) fn is_beyond_quota(&self, kind: Kind) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        let stream = &self.streams[kind];
+        let records = stream.len() as u64 + journal.stored(kind);
+        let bytes = stream.cost() as u64 + journal.stored_bytes(kind);
+        records > self.config.journal_records.max(self.config.buffer_size as u64)
+            || bytes > self.config.journal_bytes.max(self.config.buffer_bytes as u64)
+    }
+
+    /// What a new batch of that kind may hold. With a journal, batches that wait for another attempt must not
+    /// fill memory, or nothing new could be taken and appended.
+    pub(super) fn batch_room(&self, kind: Kind) -> Room {
+        if self.journal.is_none() {
+            return Room::UNLIMITED;
+        }
+        let stream = &self.streams[kind];
+        let (live, backlog) = (stream.live.committed(), stream.backlog.committed());
+        let half = |most: usize, taken: usize| (most.saturating_sub(taken) / 2).max(1);
+        Room {
+            records: half(self.config.buffer_size, live.records + backlog.records),
+            bytes: half(self.config.buffer_bytes, live.bytes + backlog.bytes),
+        }
     }
 
     /// A record that left its lane is lost.
@@ -76,7 +132,17 @@ impl Agent {
         if let Some(journal) = &mut self.journal {
             journal.on_settled(kind, seq);
         }
-        if let Some(id) = self.receipts.remove(&seq) {
+        if let Some(id) = self.streams[kind].receipts.remove(&seq) {
+            self.outputs.push_back(Output::Event(AgentEvent::Receipt { id, outcome }));
+        }
+    }
+
+    /// Tells of records that are not here any more, but for those that left one by one.
+    pub(super) fn settle_absent(&mut self, kind: Kind, outcome: Outcome) {
+        let Stream { live, backlog, receipts, .. } = &mut self.streams[kind];
+        let all = Seq::from_u64(0);
+        let here: BTreeSet<_> = live.from(all).chain(backlog.from(all)).map(Entry::seq).collect();
+        for (_, id) in receipts.extract_if(.., |seq, _| !here.contains(seq)) {
             self.outputs.push_back(Output::Event(AgentEvent::Receipt { id, outcome }));
         }
     }
@@ -113,9 +179,11 @@ impl Agent {
     pub(super) fn ledgers(&self) -> ByKind<Ledger> {
         let [events, metrics] = Kind::ALL.map(|kind| {
             let stream = &self.streams[kind];
-            let pending = stream.len() as u64;
-            let persisted = self.journal.as_ref().map_or(0, |journal| pending - journal.volatile()[kind]);
-            Ledger { pending, pending_bytes: stream.cost() as u64, persisted, ..stream.ledger }
+            let in_memory = stream.len() as u64;
+            let journal = self.journal.as_ref();
+            let pending = in_memory + journal.map_or(0, |journal| journal.stored(kind));
+            let persisted = journal.map_or(0, |journal| journal.persisted(kind));
+            Ledger { pending, in_memory, memory_bytes: stream.cost() as u64, persisted, ..stream.ledger }
         });
         ByKind { events, metrics }
     }
@@ -139,10 +207,14 @@ impl Agent {
         }
     }
 
-    pub(super) fn take_seq(&mut self) -> Seq {
-        let seq = self.next_seq;
-        self.next_seq = Seq::from_u64(seq.as_u64() + 1);
-        seq
+    pub(super) fn take_seq(&mut self, kind: Kind) -> Seq {
+        let next = self.streams[kind].next_seq;
+        core::mem::replace(&mut self.streams[kind].next_seq, next.next())
+    }
+
+    /// Later than everything that was accepted so far.
+    pub(super) fn marks(&self) -> ByKind<Seq> {
+        ByKind { events: self.streams.events.next_seq, metrics: self.streams.metrics.next_seq }
     }
 
     pub(super) fn lanes_in_flight(&self) -> usize {
@@ -150,11 +222,22 @@ impl Agent {
         lanes.filter(|lane| lane.in_flight()).count()
     }
 
-    /// How full memory is with records of that kind, by number or bytes, whichever is higher.
+    /// How full it is with records of that kind, by number or bytes, whichever is higher: memory, or what the
+    /// journal may hold as long as that takes more.
     pub(super) fn fill_permille(&self, kind: Kind) -> usize {
         let stream = &self.streams[kind];
-        let by_number = stream.len() * 1_000 / self.config.buffer_size.max(1);
-        let by_bytes = stream.cost() * 1_000 / self.config.buffer_bytes.max(1);
-        by_number.max(by_bytes)
+        let fill =
+            |used: u64, most: u64| usize::try_from(used.saturating_mul(1_000) / most.max(1)).unwrap_or(1_000);
+        let (records, bytes) = (stream.len() as u64, stream.cost() as u64);
+        match &self.journal {
+            Some(journal) if !journal.is_down() => {
+                let by_number = fill(records + journal.stored(kind), self.config.journal_records);
+                by_number.max(fill(bytes + journal.stored_bytes(kind), self.config.journal_bytes))
+            }
+            Some(_) | None => {
+                let by_number = fill(records, self.config.buffer_size as u64);
+                by_number.max(fill(bytes, self.config.buffer_bytes as u64))
+            }
+        }
     }
 }

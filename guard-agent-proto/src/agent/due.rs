@@ -4,12 +4,16 @@ use core::time::Duration;
 
 use super::stream::{Path, Sender, Stream};
 use super::{Agent, Flight};
-use crate::batch::Entry;
+use crate::batch::{Batch, Entry};
+use crate::buffer::Buffer;
+use crate::flush::Which;
+use crate::journal::{Journal, JournalRoom, Returned, Unwritten};
+use crate::lane::Departure;
 use crate::pacer::Class;
 use crate::soonest::Soonest;
 use crate::{
-    AgentEvent, BreakerState, ByKind, DrainOrder, DropReason, Instant, Kind, Output, Payload, Reason,
-    Request, RequestId, Seq, StoreEntry, TransportError, TransportErrorKind,
+    AgentEvent, BreakerState, ByKind, DrainOrder, DropReason, Instant, Kind, Output, OverflowPolicy, Payload,
+    Reason, Record, Request, RequestId, Seq, Timestamp, TransportError, TransportErrorKind,
 };
 
 /// How much longer than its time limit a request may take to be answered by the runtime.
@@ -26,6 +30,7 @@ impl Agent {
         }
         self.lose_overdue(&mut next);
         self.expire_records(&mut next);
+        self.read_back();
         self.spill();
         self.expire_rules(&mut next);
         self.end_flushes(&mut next);
@@ -68,13 +73,88 @@ impl Agent {
         }
     }
 
-    /// What no longer fits the next live batch waits apart, so that new events do not wait behind it.
+    /// Takes records back from the journal, as many as there is room for.
+    fn read_back(&mut self) {
+        for kind in Kind::ALL {
+            let mut came = Buffer::default();
+            while let Some(returned) = self.next_returned(kind, &came) {
+                let Returned { seq, record, recovered, sealed } = returned;
+                self.streams[kind].ledger.recovered += u64::from(recovered);
+                if self.is_beyond_quota(kind) && self.config.buffer_overflow_policy == OverflowPolicy::Drop {
+                    self.give_up(kind, seq, DropReason::Overflow);
+                    continue;
+                }
+                if self.is_expired(record.accepted_at) {
+                    self.give_up(kind, seq, DropReason::Expired);
+                    continue;
+                }
+                let micros = record.accepted_at.as_unix_micros().saturating_sub(self.epoch);
+                let accepted_at =
+                    Instant::from_micros(u64::try_from(micros).unwrap_or(0)).min(self.now.instant);
+                let entry = Entry::new(seq, accepted_at, Record::new(kind, record.attack, record.json));
+                match sealed {
+                    Some(sealed) => self.streams[kind].reassemble(sealed, entry),
+                    None => came.push(entry),
+                }
+            }
+            let Some(journal) = &self.journal else { return };
+            let stream = &mut self.streams[kind];
+            stream.backlog.merge(came);
+            stream.restore(kind, |seq| journal.may_return(kind, seq));
+        }
+    }
+
+    /// The next record of the journal, if it has to be looked at or there is room for it, even behind those
+    /// that `came`.
+    fn next_returned(&mut self, kind: Kind, came: &Buffer) -> Option<Returned> {
+        let json = self.journal.as_ref()?.peek(kind)?.json.len();
+        let (records, bytes) = (came.len(), came.json_bytes() + came.len() * Entry::OVERHEAD);
+        if self.has_room_behind(kind, records, bytes + json + Entry::OVERHEAD) || self.is_beyond_quota(kind) {
+            self.journal.as_mut()?.take(kind)
+        } else {
+            None
+        }
+    }
+
+    /// Whether memory can take another record back beside as many that are about to come; alone it always may,
+    /// else it would never be delivered.
+    fn has_room_behind(&self, kind: Kind, records: usize, bytes: usize) -> bool {
+        let stream = &self.streams[kind];
+        let (most, most_bytes) = (self.config.buffer_size, self.config.buffer_bytes);
+        let behind = stream.len() - stream.live.len() + records;
+        let behind_bytes = stream.cost() - stream.live.cost() + bytes;
+        stream.len() + records == 0
+            || behind < most.div_ceil(2)
+                && behind_bytes <= most_bytes / 2
+                && stream.len() + records < most
+                && stream.cost() + bytes <= most_bytes
+    }
+
+    fn is_expired(&self, accepted_at: Timestamp) -> bool {
+        let age = self.now.wall.as_unix_micros().saturating_sub(accepted_at.as_unix_micros());
+        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
+        self.config.max_record_age.is_some_and(|most| age > most)
+    }
+
+    /// What no longer fits the next live batch waits apart, so that new events do not wait behind it: in the
+    /// journal if there are older ones already, else in memory.
     fn spill(&mut self) {
         match self.config.drain {
             DrainOrder::LiveFirst => {
                 for kind in Kind::ALL {
+                    let room = self.batch_room(kind);
                     let Stream { live, backlog, .. } = &mut self.streams[kind];
-                    live.spill_into(backlog);
+                    if !live.is_congested(room) {
+                        continue;
+                    }
+                    match &mut self.journal {
+                        Some(journal) if journal.stored(kind) > 0 => {
+                            while let Some(entry) = live.release_oldest(|seq| journal.holds(kind, seq)) {
+                                journal.release(kind, entry.seq(), entry.cost());
+                            }
+                        }
+                        Some(_) | None => live.spill_into(backlog),
+                    }
                 }
             }
             DrainOrder::Fifo => {}
@@ -91,8 +171,22 @@ impl Agent {
     fn end_flushes(&mut self, next: &mut Soonest) {
         let streams = &self.streams;
         let ledgers = self.ledgers();
-        let ended = self.flushes.end(self.now.instant, &ledgers, |kind, mark, with_parked| {
-            Path::ALL.map(|path| streams[kind].lane(path).count_before(mark, with_parked) as u64).iter().sum()
+        let journal = self.journal.as_ref();
+        let ended = self.flushes.end(self.now.instant, &ledgers, |kind, mark, which| {
+            let count = |mark, with_parked| -> u64 {
+                let counts =
+                    Path::ALL.map(|path| streams[kind].lane(path).count_before(mark, with_parked) as u64);
+                counts.iter().sum()
+            };
+            let stored = journal.map_or(0, |journal| journal.stored_before(kind, mark));
+            match which {
+                Which::All => count(mark, true) + stored,
+                Which::Sendable => count(mark, false) + stored,
+                Which::Volatile => {
+                    let durable = journal.map_or(Seq::from_u64(0), |journal| journal.acknowledged(kind));
+                    count(mark, true).saturating_sub(count(durable, true))
+                }
+            }
         });
         self.outputs.extend(ended.into_iter().map(Output::Event));
         next.consider(self.flushes.deadline());
@@ -141,14 +235,14 @@ impl Agent {
         let (ready, class) = match sender {
             Sender::Lane(kind, path) => {
                 let stream = &self.streams[kind];
-                let behind = self.config.drain == DrainOrder::Fifo && path == Path::Live;
-                if behind && stream.backlog.sendable() > 0
+                if self.journal.as_ref().is_some_and(|journal| journal.is_in_doubt(now))
+                    || !self.may_go_first(kind, path)
                     || self.lanes_in_flight() >= self.config.max_concurrent_flushes
                 {
                     return None;
                 }
-                let urgent =
-                    self.shutdown.as_ref().map_or_else(|| self.flushes.mark(), |shutdown| shutdown.mark);
+                let shutdown = self.shutdown.as_ref().map(|shutdown| shutdown.mark[kind]);
+                let urgent = shutdown.unwrap_or_else(|| self.flushes.mark(kind));
                 let mut ready = stream.lane(path).ready_at(urgent)?;
                 if let Some(at) = stream.retry_after {
                     ready = ready.max((at, Reason::RetryAfter));
@@ -165,6 +259,24 @@ impl Agent {
         }
         let (at, reason) = ready.max((probe, Reason::BreakerProbe)).max(self.pacer.allowed_at(class, now));
         Some((at, reason, class))
+    }
+
+    /// Whether the other lane has nothing that must go before.
+    fn may_go_first(&self, kind: Kind, path: Path) -> bool {
+        let Stream { live, backlog, .. } = &self.streams[kind];
+        match (self.config.drain, path) {
+            (DrainOrder::LiveFirst, Path::Live) => true,
+            (DrainOrder::LiveFirst, Path::Backlog) => !live.has_borrowed(),
+            // What was sealed here is older than what waits there. A journal that is down holds nothing up.
+            (DrainOrder::Fifo, Path::Live) => {
+                let stored = self
+                    .journal
+                    .as_ref()
+                    .is_some_and(|journal| !journal.is_down() && journal.stored(kind) > 0);
+                live.has_sealed() || backlog.sendable() == 0 && !stored
+            }
+            (DrainOrder::Fifo, Path::Backlog) => !live.has_sealed(),
+        }
     }
 
     /// A flush may use requests that the pace would keep for later.
@@ -185,9 +297,7 @@ impl Agent {
         let mut timeout = self.config.timeout;
         let payload = match sender {
             Sender::Lane(kind, path) => {
-                let stream = &mut self.streams[kind];
-                stream.backlog_next = path == Path::Live;
-                let Some(batch) = stream.lane_mut(path).depart(id, self.now, &mut self.rng) else { return };
+                let Some(batch) = self.depart_batch(id, kind, path) else { return };
                 Payload::Batch(batch)
             }
             Sender::Rules => Payload::Rules { etag: self.rules.depart(id, now) },
@@ -212,19 +322,65 @@ impl Agent {
         self.outputs.push_back(Output::Send(Request { id, payload, timeout }));
     }
 
+    /// The next batch of that lane. Records without a key of their own can only be recognised by that of their
+    /// batch: with a journal, it first notes there what the batch consists of, and the batch waits for that.
+    fn depart_batch(&mut self, id: RequestId, kind: Kind, path: Path) -> Option<Arc<Batch>> {
+        let room = self.batch_room(kind);
+        let (now, rng) = (self.now, &mut self.rng);
+        let stream = &mut self.streams[kind];
+        if let (Kind::Metric, Some(journal)) =
+            (kind, self.journal.as_mut().filter(|journal| !journal.is_down()))
+            && let Some(batch) = stream.lane_mut(path).seal_ahead(room, now, rng)
+        {
+            if journal.on_sealed(&batch, true) {
+                return None;
+            }
+            stream.lane_mut(path).on_seal_durable(batch.id());
+        }
+        let Stream { live, backlog, .. } = stream;
+        let departure = match path {
+            Path::Live => {
+                let share = kind == Kind::Event && self.config.drain == DrainOrder::LiveFirst;
+                live.depart(id, room, share.then_some(backlog), now, rng)
+            }
+            Path::Backlog => backlog.depart(id, room, None, now, rng),
+        };
+        let Departure { batch, shared } = departure?;
+        stream.backlog_next = path == Path::Live && !shared;
+        if let Some(journal) = &mut self.journal {
+            journal.on_sealed(&batch, false);
+        }
+        Some(batch)
+    }
+
     fn log(&mut self, next: &mut Soonest) {
+        let room = self.journal_room();
+        let (streams, epoch) = (&self.streams, self.epoch);
         let Some(journal) = &mut self.journal else { return };
-        let streams = &self.streams;
-        // A recovered page must not push out what is already here.
-        let room = Kind::ALL.iter().all(|kind| {
-            streams[*kind].len() < self.config.buffer_size.div_ceil(2)
-                && streams[*kind].cost() < self.config.buffer_bytes / 2
+        let request = journal.poll(self.now.instant, room, &mut self.rng, |kind, from, bytes| {
+            unwritten(&streams[kind], epoch, from, bytes)
         });
-        let request = journal.poll(self.now.instant, room && self.shutdown.is_none(), |from, bytes| {
-            unwritten(streams, from, bytes)
-        });
-        next.consider(journal.due_at(room && self.shutdown.is_none()));
+        next.consider(journal.due_at(room));
         self.outputs.extend(request.map(Output::Store));
+    }
+
+    /// What the journal may bring: nothing while there is no room for it, since it must not push out what is
+    /// already here.
+    fn journal_room(&self) -> JournalRoom {
+        let closing = self.shutdown.is_some() && self.is_handing_over();
+        let room = |kind| !closing && (self.has_room_behind(kind, 0, 1) || self.is_beyond_quota(kind));
+        JournalRoom {
+            read: ByKind { events: room(Kind::Event), metrics: room(Kind::Metric) },
+            others: self.shutdown.is_none(),
+        }
+    }
+
+    /// Whether a shutdown leaves what is pending to other agents: the journal has it, or can have it, and there
+    /// is nothing to be won by waiting.
+    fn is_handing_over(&self) -> bool {
+        let outage = self.breaker.state() != BreakerState::Closed && self.lanes_in_flight() == 0;
+        let journal = self.journal.as_ref().is_some_and(|journal| !journal.is_down());
+        journal && (outage || self.hand_over_at <= self.now.instant)
     }
 
     /// Ends the shutdown when nothing more can be done for it.
@@ -233,8 +389,16 @@ impl Agent {
         let deadline = shutdown.deadline;
         if self.now.instant < deadline {
             next.consider(Some((deadline, Reason::ShutdownDeadline)));
-            if self.lanes_in_flight() > 0 || self.may_still_send(deadline) {
-                return;
+            if !self.is_handing_over() {
+                // A journal that is down by then may still come back.
+                let hand_over = Some((self.hand_over_at, Reason::ShutdownDeadline));
+                next.consider(hand_over.filter(|(at, _)| self.journal.is_some() && *at > self.now.instant));
+                let unread = self.journal.as_ref().is_some_and(|journal| {
+                    !journal.is_down() && Kind::ALL.iter().any(|kind| journal.stored(*kind) > 0)
+                });
+                if self.lanes_in_flight() > 0 || unread || self.may_still_send(deadline) {
+                    return;
+                }
             }
             self.status.want_last();
             match self.allowed_at(Sender::Status) {
@@ -243,9 +407,12 @@ impl Agent {
                 None if self.breaker.state() != BreakerState::Closed => self.status.skip_last(),
                 None => {}
             }
-            let logged =
-                self.journal.as_ref().is_none_or(|journal| journal.is_settled() || journal.is_down());
-            if !self.status.is_done() || !logged {
+            if !self.status.is_done() {
+                return;
+            }
+            self.journal.iter_mut().for_each(Journal::close);
+            self.log(next);
+            if self.journal.as_ref().is_some_and(|journal| !journal.is_closed()) {
                 return;
             }
         }
@@ -269,27 +436,24 @@ impl Agent {
     }
 }
 
-/// Pending records that came after `from` and are in no store, ascending, about `bytes` of them.
-fn unwritten(streams: &ByKind<Stream>, from: Seq, bytes: usize) -> Vec<StoreEntry> {
-    let mut entries: Vec<(Kind, &Entry)> = Vec::new();
-    for kind in Kind::ALL {
-        for path in Path::ALL {
-            let pending = streams[kind].lane(path).from(from).filter(|entry| !entry.is_recovered());
-            entries.extend(pending.map(|entry| (kind, entry)));
-        }
-    }
-    entries.sort_unstable_by_key(|(_, entry)| entry.seq());
+/// Pending records of our own that came after `from`, ascending, about `bytes` of them.
+fn unwritten(stream: &Stream, epoch: i64, from: Seq, bytes: usize) -> Vec<Unwritten<'_>> {
+    let own = Path::ALL.into_iter().flat_map(|path| stream.lane(path).from(from));
+    let mut entries: Vec<_> = own.filter(|entry| entry.seq().origin() == 0).collect();
+    entries.sort_unstable_by_key(|entry| entry.seq());
     let mut taken = 0;
-    let fitting = entries.into_iter().take_while(|(_, entry)| {
+    let fitting = entries.into_iter().take_while(|entry| {
         let fits = taken < bytes;
         taken += entry.json.len();
         fits
     });
-    let written = |(kind, entry): (Kind, &Entry)| StoreEntry {
+    let written = fitting.map(|entry| Unwritten {
         seq: entry.seq(),
-        kind,
+        accepted_at: Timestamp::from_unix_micros(
+            epoch.saturating_add_unsigned(entry.accepted_at.as_micros()),
+        ),
         attack: entry.is_attack(),
-        json: entry.json.clone(),
-    };
-    fitting.map(written).collect()
+        json: &entry.json,
+    });
+    written.collect()
 }

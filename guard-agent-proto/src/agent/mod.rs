@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use crate::batcher::permille;
 use crate::breaker::Breaker;
-use crate::flush::{Flush, Flushes};
+use crate::flush::{Flush, Flushes, Goal};
 use crate::health::Decided;
 use crate::journal::Journal;
 use crate::lane::Lane;
@@ -20,8 +20,8 @@ use crate::rules::Rules;
 use crate::status::StatusPush;
 use crate::{
     AgentConfig, AgentStatus, BreakerState, ByKind, ConfigError, DeadLetter, DropReason, Endpoint,
-    ErrorStage, Health, HealthReason, Input, Instant, Kind, Ledger, Now, Output, Pressure, Reason, ReceiptId,
-    RequestId, RulesDocument, Seq, Stats, StatusLevel,
+    ErrorStage, Health, HealthReason, Input, Instant, Kind, Ledger, Now, Output, Pressure, Reason, RequestId,
+    RulesDocument, Seq, Stats, StatusLevel,
 };
 use stream::{Sender, Stream, endpoint};
 
@@ -35,7 +35,6 @@ pub struct Agent {
     now: Now,
     rng: Rng,
     streams: ByKind<Stream>,
-    next_seq: Seq,
     next_request: u64,
     /// Requests before this one were made with credentials that have changed since.
     credentials_since: u64,
@@ -47,13 +46,16 @@ pub struct Agent {
     rules: Rules,
     status: StatusPush,
     journal: Option<Journal>,
+    /// The wall clock when the monotonic one was zero, in microseconds: records are dated by it, so that a
+    /// clock that is set does not change their age.
+    epoch: i64,
     flushes: Flushes,
     shutdown: Option<Flush>,
+    /// When a shutdown leaves what is pending to the journal at the latest, so that others have it at once.
+    hand_over_at: Instant,
     closed: bool,
     decided: Decided,
     dead_letters: VecDeque<DeadLetter>,
-    /// Records whose outcome somebody waits for.
-    receipts: BTreeMap<Seq, ReceiptId>,
     /// Failures that were told and have not ended yet.
     episodes: BTreeSet<(ErrorStage, Endpoint)>,
     /// Drops since they were last told, and when that was.
@@ -87,12 +89,15 @@ impl Agent {
             retry_after: None,
             backlog_next: false,
             ledger: Ledger::default(),
+            next_seq: Seq::from_u64(1),
+            receipts: BTreeMap::new(),
+            partial: Vec::new(),
         };
+        let journal = if journal { Some(Journal::new(config, now.instant, &mut rng)?) } else { None };
         Ok(Self {
             started: now.instant,
             now,
             streams: ByKind { events: stream(Kind::Event), metrics: stream(Kind::Metric) },
-            next_seq: Seq::from_u64(1),
             next_request: 1,
             credentials_since: 1,
             in_flight: BTreeMap::new(),
@@ -101,13 +106,14 @@ impl Agent {
             probed: None,
             rules: Rules::new(config, now.instant),
             status: StatusPush::new(config, now.instant),
-            journal: journal.then(|| Journal::new(&mut rng)),
+            journal,
+            epoch: now.wall.as_unix_micros().saturating_sub_unsigned(now.instant.as_micros()),
             flushes: Flushes::default(),
             shutdown: None,
+            hand_over_at: Instant::FAR_FUTURE,
             closed: false,
             decided: Decided::new(now.instant),
             dead_letters: VecDeque::new(),
-            receipts: BTreeMap::new(),
             episodes: BTreeSet::new(),
             untold: BTreeMap::new(),
             last_health: Health::default(),
@@ -136,8 +142,11 @@ impl Agent {
             Input::StoreReply { id, result } => self.on_store_reply(id, result),
             Input::Flush { id, deadline } => {
                 self.hurry();
-                let flush = Flush::new(id, self.next_seq, deadline, &self.ledgers());
-                self.flushes.push(flush);
+                self.flushes.push(Flush::new(id, Goal::Delivered, self.marks(), deadline, &self.ledgers()));
+            }
+            Input::Persist { id, deadline } => {
+                self.journal.iter_mut().for_each(Journal::hurry);
+                self.flushes.push(Flush::new(id, Goal::Durable, self.marks(), deadline, &self.ledgers()));
             }
             Input::RefreshRules => self.rules.refresh(self.now.instant),
             Input::CredentialsChanged => {
@@ -172,7 +181,7 @@ impl Agent {
         let records = self.ledgers();
         Stats {
             records,
-            memory_bytes: records.events.pending_bytes + records.metrics.pending_bytes,
+            memory_bytes: records.events.memory_bytes + records.metrics.memory_bytes,
             breaker: self.breaker.state(),
             health: self.health(),
             ..self.counters.clone()
@@ -214,8 +223,8 @@ impl Agent {
         if self.rules.is_failing() {
             reasons.push(HealthReason::RulesFailing);
         }
-        if self.journal.as_ref().is_some_and(Journal::is_down) {
-            reasons.push(HealthReason::JournalDown);
+        if let Some(why) = self.journal.as_ref().and_then(Journal::trouble) {
+            reasons.push(HealthReason::JournalDown { why });
         }
         if !reasons.is_empty() {
             level = level.max(StatusLevel::Degraded);

@@ -1,5 +1,10 @@
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::batch::Entry;
+use crate::journal::SealedBatch;
 use crate::lane::Lane;
-use crate::{Endpoint, Instant, Kind, Ledger};
+use crate::{Batch, Endpoint, Instant, Kind, Ledger, ReceiptId, Seq};
 
 /// One kind of records: its lanes, what they share, and the accounting.
 #[derive(Debug)]
@@ -11,6 +16,11 @@ pub(super) struct Stream {
     /// Whose turn it is when both lanes want the same slot.
     pub(super) backlog_next: bool,
     pub(super) ledger: Ledger,
+    pub(super) next_seq: Seq,
+    /// Records whose outcome somebody waits for.
+    pub(super) receipts: BTreeMap<Seq, ReceiptId>,
+    /// Batches of other runs of the agent that come back from the journal, record by record.
+    pub(super) partial: Vec<(SealedBatch, Vec<Entry>)>,
 }
 
 /// Who sends.
@@ -43,12 +53,42 @@ impl Stream {
         }
     }
 
+    /// Records in memory.
     pub(super) fn len(&self) -> usize {
-        self.live.len() + self.backlog.len()
+        self.live.len() + self.backlog.len() + self.partial().count()
     }
 
+    /// What they cost, in bytes.
     pub(super) fn cost(&self) -> usize {
-        self.live.cost() + self.backlog.cost()
+        self.live.cost() + self.backlog.cost() + self.partial().map(Entry::cost).sum::<usize>()
+    }
+
+    pub(super) fn partial(&self) -> impl Iterator<Item = &Entry> {
+        self.partial.iter().flat_map(|(_, entries)| entries)
+    }
+
+    /// Adds a record of a batch that was sealed by another run of the agent.
+    pub(super) fn reassemble(&mut self, sealed: SealedBatch, entry: Entry) {
+        match self.partial.iter_mut().find(|(batch, _)| *batch == sealed) {
+            Some((_, entries)) => entries.push(entry),
+            None => self.partial.push((sealed, alloc::vec![entry])),
+        }
+    }
+
+    /// Sends batches as they were of which all records came back. One of which a record is missing does not
+    /// exist any more: its records are sent in others.
+    pub(super) fn restore(&mut self, kind: Kind, may_return: impl Fn(Seq) -> bool) {
+        let complete = |(sealed, entries): &mut (SealedBatch, Vec<Entry>)| {
+            entries.len() as u64 == sealed.len || !may_return(sealed.last)
+        };
+        for (sealed, entries) in self.partial.extract_if(.., complete) {
+            let SealedBatch { id, created_at, nonce, len, .. } = sealed;
+            if entries.len() as u64 == len {
+                self.backlog.restore(Batch { id, kind, created_at, nonce, entries });
+            } else {
+                self.backlog.merge(entries.into_iter().collect());
+            }
+        }
     }
 }
 

@@ -22,10 +22,11 @@ use super::log::Log;
 use super::receipt::{Promise, is_final};
 use super::workbench::{Chunk, Encoded, Workbench};
 use super::{AgentError, BoxFuture, Handle, Hooks, Store, Transport};
+use crate::store::{StoreError, StoreErrorKind, StoreRequest};
 use crate::{
     Agent, AgentConfig, AgentEvent, ByKind, ConfigError, ConfigProblem, DropReason, Encoder, FlushId, Input,
-    Instant, Kind, Now, Outcome, Output, OverflowPolicy, ReceiptId, Report, Request, StoreError,
-    StoreErrorKind, StoreRequest, TransportError, TransportErrorKind,
+    Instant, Kind, Now, Outcome, Output, OverflowPolicy, ReceiptId, Report, Request, TransportError,
+    TransportErrorKind,
 };
 
 /// How long the driver leaves the inbox alone after it found something: short against the linger of
@@ -466,21 +467,28 @@ impl<R: Runtime> Driver<R> {
         })
     }
 
-    fn store(&self, StoreRequest { id, op }: StoreRequest) -> BoxFuture<'static, Input> {
+    fn store(&self, request: StoreRequest) -> BoxFuture<'static, Input> {
+        let (id, timeout) = (request.id, request.timeout);
         let store = self.store.clone();
-        let unavailable = |message| StoreError { kind: StoreErrorKind::Unavailable, message };
+        let limit = self.runtime.sleep_until(self.runtime.now().instant + timeout);
         Box::pin(async move {
             let attempt = AssertUnwindSafe(async move {
                 match store {
-                    Some(store) => store.execute(op).await,
-                    None => Err(unavailable("there is no store".into())),
+                    Some(store) => store.execute(request).await,
+                    None => Err(StoreError::new(StoreErrorKind::Unreachable, "there is no store")),
                 }
             });
-            let result = attempt.catch_unwind().await;
-            Input::StoreReply {
-                id,
-                result: result.unwrap_or_else(|_| Err(unavailable("the store panicked".into()))),
-            }
+            let result = match select(pin!(attempt.catch_unwind()), limit).await {
+                Either::Left((Ok(result), _)) => result,
+                Either::Left((Err(_), _)) => {
+                    Err(StoreError::new(StoreErrorKind::Other, "the store panicked"))
+                }
+                Either::Right(_) => Err(StoreError::new(
+                    StoreErrorKind::TimedOut,
+                    std::format!("no answer within {timeout:?}"),
+                )),
+            };
+            Input::StoreReply { id, result }
         })
     }
 

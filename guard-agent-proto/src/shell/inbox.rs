@@ -326,8 +326,8 @@ impl Inbox {
         let mut state = self.lock();
         for kind in Kind::ALL {
             let held = Weight {
-                records: saturating(snapshot.stats.records[kind].pending),
-                bytes: saturating(snapshot.stats.records[kind].pending_bytes),
+                records: saturating(snapshot.stats.records[kind].in_memory),
+                bytes: saturating(snapshot.stats.records[kind].memory_bytes),
             };
             // In full until the last of them is encoded: an upper bound is all that is needed.
             let bytes = if transit[kind] == 0 { 0 } else { intake.bytes[kind] };
@@ -395,6 +395,7 @@ impl Inbox {
             let ledger = &mut stats.records[kind];
             ledger.accepted += pending + overflow + gauge.closed;
             ledger.pending += pending;
+            ledger.in_memory += pending;
             ledger.dropped[DropReason::Overflow] += overflow;
             ledger.dropped[DropReason::Closed] += gauge.closed;
             ledger.invalid += gauge.losses.invalid - gauge.told.invalid;

@@ -94,7 +94,7 @@ impl Drop for Promise {
 pub(crate) const fn is_final(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Durable => false,
-        Outcome::Delivered | Outcome::Dropped(_) => true,
+        Outcome::Delivered | Outcome::Dropped(_) | Outcome::HandedOver => true,
     }
 }
 

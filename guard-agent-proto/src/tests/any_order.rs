@@ -5,10 +5,11 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::{Bench, record};
+use crate::shell::MemoryStore;
+use crate::store::{Block, Note, Orphan, Space, StoreAnswer, StoreError, StoreErrorKind, StreamId};
 use crate::{
-    DrainOrder, DropReason, FlushId, Input, Instant, Kind, OverflowPolicy, RequestId, Response, Seq,
-    StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOpId, StreamId, TransportError,
-    TransportErrorKind,
+    ByKind, DrainOrder, DropReason, FlushId, Input, Instant, Kind, OverflowPolicy, RequestId, Response, Seq,
+    StoreOpId, TransportError, TransportErrorKind,
 };
 
 /// What may happen, in any order.
@@ -31,16 +32,30 @@ enum Step {
         request: usize,
         result: Result<Response, TransportError>,
     },
+    /// An answer to one of the operations so far that has nothing to do with it.
     StoreReply {
         op: usize,
         result: Result<StoreAnswer, StoreError>,
     },
+    /// The store does what it was asked, or not, and answers, or not.
+    Store(Service),
+    /// Another agent's lease ran out, ours did, or the store forgot everything.
+    Orphan,
+    Adopted,
+    StoreLost,
     Lost(Kind, u64),
     Invalid(Kind, u64),
     Flush(u64),
     RefreshRules,
     CredentialsChanged,
     Shutdown(u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Service {
+    Done,
+    AnswerLost,
+    Refused(StoreErrorKind),
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
@@ -91,26 +106,39 @@ fn result() -> impl Strategy<Value = Result<Response, TransportError>> {
 }
 
 fn store_result() -> impl Strategy<Value = Result<StoreAnswer, StoreError>> {
-    let entries = prop::collection::vec((0u64..50, kind()), 0..5).prop_map(|entries| StoreAnswer::Entries {
-        last: entries.iter().map(|(seq, _)| Seq::from_u64(*seq)).max(),
-        entries: entries
-            .into_iter()
-            .map(|(seq, kind)| StoreEntry {
-                seq: Seq::from_u64(seq),
-                kind,
-                attack: false,
-                json: b"{}"[..].into(),
-            })
-            .collect(),
+    let blocks = prop::collection::vec(0u64..50, 0..5).prop_map(|ids| StoreAnswer::Blocks {
+        blocks: ids.into_iter().map(|id| Block { id: Seq::from_u64(id), bytes: b"{}"[..].into() }).collect(),
         skipped: 1,
     });
-    let streams = prop::collection::vec(0u64..4, 0..3);
+    let orphans = prop::collection::vec((0u64..4, any::<bool>()), 0..3).prop_map(|orphans| {
+        let orphan = |(id, released)| Orphan { stream: StreamId::new(Space::new(0), id), released };
+        StoreAnswer::Orphans { orphans: orphans.into_iter().map(orphan).collect(), streams: 9, foreign: 1 }
+    });
+    let adopted = any::<bool>().prop_map(|note| StoreAnswer::Adopted {
+        notes: note
+            .then(|| Note { name: "s-e-1".into(), value: Some(b"?"[..].into()) })
+            .into_iter()
+            .collect(),
+    });
+    let diverged = (0u64..30, 0u64..30).prop_map(|(events, metrics)| StoreAnswer::Diverged {
+        last: ByKind { events: Seq::from_u64(events), metrics: Seq::from_u64(metrics) },
+    });
     prop_oneof![
         4 => Just(Ok(StoreAnswer::Done)),
-        1 => streams.prop_map(|ids| Ok(StoreAnswer::Orphans(ids.into_iter().map(StreamId::from_u64).collect()))),
-        1 => entries.prop_map(Ok),
-        1 => prop::sample::select(vec![StoreErrorKind::Unavailable, StoreErrorKind::Fenced])
-            .prop_map(|kind| Err(StoreError { kind, message: "no".into() })),
+        1 => orphans.prop_map(Ok),
+        1 => adopted.prop_map(Ok),
+        1 => diverged.prop_map(Ok),
+        1 => blocks.prop_map(Ok),
+        1 => prop::sample::select(vec![StoreErrorKind::Unreachable, StoreErrorKind::Fenced])
+            .prop_map(|kind| Err(StoreError::new(kind, "no"))),
+    ]
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    prop_oneof![
+        8 => Just(Service::Done),
+        1 => Just(Service::AnswerLost),
+        1 => prop::sample::select(vec![StoreErrorKind::Full, StoreErrorKind::TimedOut]).prop_map(Service::Refused),
     ]
 }
 
@@ -130,7 +158,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(kind, count, attack)| Step::Records { kind, count, attack }),
         1 => (1usize..400_000).prop_map(Step::Large),
         8 => (0usize..6, result()).prop_map(|(request, result)| Step::Answer { request, result }),
-        4 => (0usize..3, store_result()).prop_map(|(op, result)| Step::StoreReply { op, result }),
+        1 => (0usize..3, store_result()).prop_map(|(op, result)| Step::StoreReply { op, result }),
+        12 => service().prop_map(Step::Store),
+        1 => Just(Step::Orphan),
+        1 => Just(Step::Adopted),
+        1 => Just(Step::StoreLost),
         1 => (kind(), 0u64..5).prop_map(|(kind, count)| Step::Lost(kind, count)),
         1 => (kind(), 0u64..5).prop_map(|(kind, count)| Step::Invalid(kind, count)),
         1 => (0u64..100).prop_map(Step::Flush),
@@ -212,6 +244,23 @@ fn apply(bench: &mut Bench, step: Step, number: usize) {
             let id = StoreOpId::from_u64(newest.wrapping_sub(1).saturating_sub(op as u64));
             bench.input(Input::StoreReply { id, result });
         }
+        Step::Store(service) => {
+            // The last one alone can be outstanding.
+            let Some(request) = bench.stores.last().cloned() else { return };
+            let (id, now) = (request.id, bench.now.instant);
+            let result = match service {
+                Service::Done => bench.store.execute_at(request, now),
+                Service::AnswerLost => {
+                    let _ = bench.store.execute_at(request, now);
+                    Err(StoreError::new(StoreErrorKind::TimedOut, "lost"))
+                }
+                Service::Refused(kind) => Err(StoreError::new(kind, "refused")),
+            };
+            bench.input(Input::StoreReply { id, result });
+        }
+        Step::Orphan => bench.leave_orphan(number as u64, 5),
+        Step::Adopted => bench.be_adopted(),
+        Step::StoreLost => bench.store = MemoryStore::new(),
         Step::Lost(kind, count) => bench.input(Input::Lost { kind, reason: DropReason::Filtered, count }),
         Step::Invalid(kind, count) => bench.input(Input::Invalid { kind, count }),
         Step::Flush(secs) => {

@@ -2,208 +2,628 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Bench, SECOND, numbers};
+use super::{Bench, SECOND, event, key, numbers, record};
+use crate::shell::MemoryStore;
+use crate::store::{
+    OwnerId, Space, StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId,
+};
 use crate::{
-    AgentEvent, DropReason, HealthReason, Input, Kind, Outcome, ReceiptId, Seq, StoreAnswer, StoreEntry,
-    StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId,
+    AgentConfig, AgentEvent, BatchId, DrainOrder, DropReason, FlushId, HealthReason, Input, Kind, Outcome,
+    OverflowPolicy, Payload, ReceiptId, Report, StoreOpId,
 };
 
-fn bench() -> Bench {
-    let mut bench = Bench::with_journal(true, |_| {});
-    let list = take_op(&mut bench);
-    assert_eq!(list.op, StoreOp::ListOrphans);
-    reply(&mut bench, &list, StoreAnswer::Orphans(vec![]));
-    bench
-}
+const LEASE: Duration = Duration::from_secs(30);
 
-fn take_op(bench: &mut Bench) -> StoreRequest {
-    assert_eq!(bench.stores.len(), 1, "{:?}", bench.stores);
-    bench.stores.remove(0)
-}
-
-fn reply(bench: &mut Bench, request: &StoreRequest, answer: StoreAnswer) {
-    bench.input(Input::StoreReply { id: request.id, result: Ok(answer) });
-}
-
-fn refuse(bench: &mut Bench, request: &StoreRequest) {
-    let error = StoreError { kind: StoreErrorKind::Unavailable, message: "down".into() };
-    bench.input(Input::StoreReply { id: request.id, result: Err(error) });
-}
-
-fn seqs(request: &StoreRequest) -> Vec<u64> {
-    match &request.op {
-        StoreOp::Append { entries, .. } => entries.iter().map(|entry| entry.seq.as_u64()).collect(),
-        StoreOp::Remove { seqs, .. } => seqs.iter().map(|seq| seq.as_u64()).collect(),
-        op => panic!("{op:?}"),
+impl Bench {
+    fn journaled(adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+        Self::with_journal(true, adjust)
     }
-}
 
-#[test]
-fn records_are_appended_acknowledged_and_removed_after_delivery() {
-    let mut bench = bench();
-    bench.events(3);
-    let append = take_op(&mut bench);
-    assert_eq!(seqs(&append), [1, 2, 3]);
-    assert_eq!(bench.agent.stats().records.events.persisted, 0);
-    reply(&mut bench, &append, StoreAnswer::Done);
-    assert_eq!(bench.agent.stats().records.events.persisted, 3);
-    bench.pass(SECOND);
-    let request = bench.take_request();
-    bench.answer(&request, 200);
-    let remove = take_op(&mut bench);
-    assert_eq!(seqs(&remove), [1, 2, 3]);
-    reply(&mut bench, &remove, StoreAnswer::Done);
-    bench.pass(SECOND);
-    assert!(bench.stores.is_empty());
-}
+    /// Another run with the same store, at the same time.
+    fn successor(self, seed: u8, adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+        let mut next = Self::build(true, [seed; 32], adjust);
+        (next.store, next.now) = (self.store, self.now);
+        next.input(Input::Timeout);
+        next
+    }
 
-#[test]
-fn who_asks_for_a_receipt_hears_of_durability_delivery_and_loss() {
-    let receipts = |bench: &mut Bench| -> Vec<(u64, Outcome)> {
-        let told = core::mem::take(&mut bench.events).into_iter().filter_map(|event| match event {
+    /// Lets the store do what it was asked, until it is asked for nothing.
+    fn serve(&mut self) {
+        while let Some(request) = self.stores.pop() {
+            assert!(self.stores.is_empty(), "one operation at a time");
+            let result = self.store.execute_at(request.clone(), self.now.instant);
+            self.input(Input::StoreReply { id: request.id, result });
+        }
+    }
+
+    fn refuse(&mut self, kind: StoreErrorKind) {
+        let request = self.stores.pop().unwrap();
+        let result = Err(StoreError::new(kind, "refused"));
+        self.input(Input::StoreReply { id: request.id, result });
+    }
+
+    /// Lets time pass with a store that works.
+    fn pass_served(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        self.serve();
+        while self.idle.0 <= end {
+            self.jump(self.idle.0.since(self.now.instant));
+            self.serve();
+        }
+        self.jump(end.since(self.now.instant));
+        self.serve();
+    }
+
+    /// The same, with a platform that works; the numbers of the records that it got, batch by batch.
+    fn deliver(&mut self, time: Duration) -> Vec<Vec<usize>> {
+        let end = self.now.instant + time;
+        let mut batches = Vec::new();
+        loop {
+            self.serve();
+            for request in core::mem::take(&mut self.requests) {
+                if let Payload::Batch(batch) = &request.payload {
+                    batches.push(numbers(batch));
+                }
+                self.answer(&request, 200);
+            }
+            if !self.stores.is_empty() || !self.requests.is_empty() {
+                continue;
+            }
+            if self.idle.0 > end {
+                break;
+            }
+            self.jump(self.idle.0.since(self.now.instant));
+        }
+        self.jump(end.since(self.now.instant));
+        batches
+    }
+
+    /// Lets time pass with a store that works and a platform that refuses connections.
+    fn outage(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        loop {
+            self.serve();
+            for request in core::mem::take(&mut self.requests) {
+                self.fail(&request);
+            }
+            if !self.stores.is_empty() || !self.requests.is_empty() {
+                continue;
+            }
+            if self.idle.0 > end {
+                break;
+            }
+            self.jump(self.idle.0.since(self.now.instant));
+        }
+        self.jump(end.since(self.now.instant));
+    }
+
+    fn receipts(&mut self) -> Vec<(u64, Outcome)> {
+        let told = core::mem::take(&mut self.events).into_iter().filter_map(|event| match event {
             AgentEvent::Receipt { id, outcome } => Some((id.as_u64(), outcome)),
             _ => None,
         });
         told.collect()
-    };
-    let mut bench = bench();
-    bench.send(vec![super::event(1).with_receipt(ReceiptId::from_u64(71)), super::event(2)]);
-    let append = take_op(&mut bench);
-    assert!(receipts(&mut bench).is_empty());
-    reply(&mut bench, &append, StoreAnswer::Done);
-    assert_eq!(receipts(&mut bench), [(71, Outcome::Durable)]);
-    bench.pass(SECOND);
-    let request = bench.take_request();
-    bench.answer(&request, 200);
-    assert_eq!(receipts(&mut bench), [(71, Outcome::Delivered)]);
-    bench.send(vec![super::event(3).with_receipt(ReceiptId::from_u64(72))]);
-    bench.pass(SECOND);
-    let request = bench.take_request();
-    bench.answer(&request, 413);
-    assert_eq!(receipts(&mut bench), [(72, Outcome::Dropped(DropReason::TooLarge))]);
+    }
+
+    fn errors(&self, needle: &str) -> usize {
+        let told = |event: &&AgentEvent| matches!(event, AgentEvent::Error { message, .. } if message.contains(needle));
+        self.events.iter().filter(told).count()
+    }
+
+    /// Leaves an orphan that some dead agent wrote.
+    pub(super) fn leave_orphan(&self, seed: u64, count: usize) {
+        let mut dead = Self::build(true, [seed as u8 | 128; 32], |_| {});
+        dead.now = self.now;
+        dead.events(count);
+        while let Some(request) = dead.stores.pop() {
+            let result = self.store.execute_at(request.clone(), self.now.instant);
+            dead.input(Input::StoreReply { id: request.id, result });
+        }
+    }
+
+    /// Some other agent adopts every stream that it can, as if all leases had run out.
+    pub(super) fn be_adopted(&self) {
+        let later = self.now.instant + 1_000 * SECOND;
+        let execute = |op| {
+            let id = StoreOpId::from_u64(0);
+            let request = StoreRequest { id, owner: OwnerId::from_u64(1), op, timeout: SECOND };
+            self.store.execute_at(request, later)
+        };
+        let Ok(StoreAnswer::Orphans { orphans, .. }) = execute(StoreOp::List { space: Space::new(0) }) else {
+            panic!("no list")
+        };
+        for orphan in orphans {
+            assert!(execute(StoreOp::Adopt { stream: orphan.stream, lease: LEASE }).is_ok());
+        }
+    }
+}
+
+fn flat(batches: &[Vec<usize>]) -> Vec<usize> {
+    batches.iter().flatten().copied().collect()
+}
+
+fn sorted(batches: &[Vec<usize>]) -> Vec<usize> {
+    let mut all = flat(batches);
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn records_are_appended_acknowledged_and_removed_after_delivery() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    assert_eq!(bench.agent.stats().records.events.persisted, 0);
+    bench.serve();
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.pending, ledger.persisted, ledger.in_memory), (3, 3, 3));
+    assert_eq!(bench.store.blocks(), 1);
+    assert_eq!(bench.deliver(SECOND), [[0, 1, 2]]);
+    assert_eq!(bench.store.blocks(), 0);
+    // An idle agent leaves nothing behind and does nothing for its lease.
+    bench.pass_served(LEASE);
+    assert_eq!(bench.store.streams(), 0);
 }
 
 #[test]
 fn appends_are_group_commits() {
-    let mut bench = bench();
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
     bench.events(1);
-    let first = take_op(&mut bench);
+    let first = bench.stores.pop().unwrap();
     for _ in 0..10 {
         bench.events(1);
     }
-    assert!(bench.stores.is_empty(), "one append is outstanding at a time");
-    reply(&mut bench, &first, StoreAnswer::Done);
+    assert!(bench.stores.is_empty(), "one operation is outstanding at a time");
+    let result = bench.store.execute_at(first.clone(), bench.now.instant);
+    bench.input(Input::StoreReply { id: first.id, result });
     assert!(bench.stores.is_empty(), "the next one waits for company");
-    bench.pass(Duration::from_millis(50));
-    assert_eq!(seqs(&take_op(&mut bench)).len(), 10);
+    bench.jump(Duration::from_millis(50));
+    let StoreOp::Write(write) = &bench.stores[0].op else { panic!("{:?}", bench.stores) };
+    assert_eq!(write.logs.events.append.len(), 1);
+    bench.serve();
+    assert_eq!(bench.agent.stats().records.events.persisted, 11);
+}
+
+#[test]
+fn who_asks_for_a_receipt_hears_of_durability_delivery_and_loss() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.send(vec![event(1).with_receipt(ReceiptId::from_u64(71)), event(2)]);
+    assert!(bench.receipts().is_empty());
+    bench.serve();
+    assert_eq!(bench.receipts(), [(71, Outcome::Durable)]);
+    bench.deliver(SECOND);
+    assert_eq!(bench.receipts(), [(71, Outcome::Delivered)]);
+    bench.send(vec![event(3).with_receipt(ReceiptId::from_u64(72))]);
+    bench.pass_served(SECOND);
+    let request = bench.take_request();
+    bench.answer(&request, 413);
+    assert_eq!(bench.receipts(), [(72, Outcome::Durable), (72, Outcome::Dropped(DropReason::TooLarge))]);
 }
 
 #[test]
 fn a_store_that_fails_neither_stops_delivery_nor_is_forgotten() {
-    let mut bench = bench();
+    for kind in [StoreErrorKind::Unreachable, StoreErrorKind::Full, StoreErrorKind::Denied] {
+        let mut bench = Bench::journaled(|_| {});
+        bench.serve();
+        bench.events(2);
+        bench.refuse(kind);
+        assert_eq!(bench.agent.health().reasons, [HealthReason::JournalDown { why: kind }]);
+        bench.pass(Duration::from_millis(60));
+        let request = bench.take_request();
+        bench.events(1);
+        bench.answer(&request, 200);
+        assert_eq!(bench.agent.stats().records.events.delivered, 2);
+        bench.pass_served(SECOND);
+        assert!(bench.agent.health().reasons.is_empty());
+        assert_eq!(bench.agent.stats().records.events.persisted, 1, "what is undelivered is appended");
+        bench.deliver(2 * SECOND);
+        assert_eq!(bench.store.blocks(), 0);
+    }
+}
+
+#[test]
+fn an_answer_that_was_lost_costs_a_repetition() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
     bench.events(2);
-    let append = take_op(&mut bench);
-    refuse(&mut bench, &append);
-    assert_eq!(bench.agent.health().reasons, [HealthReason::JournalDown]);
-    bench.pass(Duration::from_millis(60));
-    let request = bench.take_request();
-    bench.events(1);
-    bench.pass(SECOND);
-    let again = take_op(&mut bench);
-    assert_eq!(seqs(&again), [1, 2, 3], "what is undelivered is appended again");
-    bench.answer(&request, 200);
-    reply(&mut bench, &again, StoreAnswer::Done);
-    assert!(bench.agent.health().reasons.is_empty());
-    assert_eq!(bench.agent.stats().records.events.persisted, 1);
-    bench.pass(Duration::from_millis(50));
-    assert_eq!(seqs(&take_op(&mut bench)), [1, 2], "delivered while the append was under way");
+    let request = bench.stores.pop().unwrap();
+    bench.store.execute_at(request.clone(), bench.now.instant).unwrap();
+    let lost = StoreError::new(StoreErrorKind::TimedOut, "lost");
+    bench.input(Input::StoreReply { id: request.id, result: Err(lost) });
+    bench.deliver(2 * SECOND);
+    assert_eq!(bench.agent.stats().records.events.delivered, 2);
+    assert_eq!(bench.store.blocks(), 0);
 }
 
 #[test]
-fn a_delivered_record_that_was_never_appended_needs_no_store() {
-    let mut bench = bench();
-    bench.events(1);
-    let first = take_op(&mut bench);
-    bench.events(1);
-    bench.pass(Duration::from_millis(60));
-    let request = bench.take_request();
-    bench.answer(&request, 200);
-    reply(&mut bench, &first, StoreAnswer::Done);
-    bench.pass(SECOND);
-    assert_eq!(seqs(&take_op(&mut bench)), [1]);
-}
-
-#[test]
-fn an_earlier_run_is_adopted_read_delivered_and_removed() {
-    let mut bench = Bench::with_journal(true, |_| {});
-    let list = take_op(&mut bench);
-    let orphan = StreamId::from_u64(99);
-    reply(&mut bench, &list, StoreAnswer::Orphans(vec![orphan]));
-    let adopt = take_op(&mut bench);
-    assert_eq!(adopt.op, StoreOp::Adopt { stream: orphan });
-    reply(&mut bench, &adopt, StoreAnswer::Done);
-    let read = take_op(&mut bench);
-    let entry = |seq| StoreEntry {
-        seq: Seq::from_u64(seq),
-        kind: Kind::Event,
-        attack: false,
-        json: super::event(seq as usize).json().into(),
-    };
-    let last = Some(Seq::from_u64(9));
-    reply(&mut bench, &read, StoreAnswer::Entries { entries: vec![entry(4), entry(9)], last, skipped: 1 });
-    let read = take_op(&mut bench);
-    assert!(matches!(read.op, StoreOp::Read { after: Some(after), .. } if after == Seq::from_u64(9)));
-    reply(&mut bench, &read, StoreAnswer::Entries { entries: vec![], last: None, skipped: 0 });
+fn the_journal_of_a_dead_agent_is_adopted_delivered_and_removed() {
+    let mut dead = Bench::journaled(|_| {});
+    dead.serve();
+    dead.events(5);
+    dead.serve();
+    let mut bench = dead.successor(7, |_| {});
+    let started = bench.now.instant;
+    while bench.agent.stats().records.events.recovered == 0 {
+        assert!(bench.now.instant.since(started) < LEASE, "within the lease");
+        bench.jump(SECOND);
+        bench.serve();
+    }
     let stats = bench.agent.stats();
-    assert_eq!((stats.records.events.recovered, stats.records.events.persisted), (2, 2));
-    assert_eq!(stats.corrupt_entries, 1);
-    bench.pass(SECOND);
-    let (request, batch) = bench.take_batch();
-    assert_eq!(numbers(&batch), [4, 9]);
-    bench.answer(&request, 200);
-    let remove = take_op(&mut bench);
-    assert_eq!(remove.op, StoreOp::Remove { stream: orphan, seqs: vec![Seq::from_u64(4), Seq::from_u64(9)] });
+    let ledger = stats.records.events;
+    assert_eq!((ledger.recovered, ledger.persisted, stats.adopted_journals), (5, 5, 1));
+    assert_eq!(flat(&bench.deliver(5 * SECOND)), [0, 1, 2, 3, 4]);
+    bench.pass_served(LEASE);
+    assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
 }
 
 #[test]
-fn an_orphan_that_somebody_else_adopted_is_left_alone() {
-    let mut bench = Bench::with_journal(true, |_| {});
-    let list = take_op(&mut bench);
-    reply(&mut bench, &list, StoreAnswer::Orphans(vec![StreamId::from_u64(1)]));
-    let adopt = take_op(&mut bench);
-    let error = StoreError { kind: StoreErrorKind::Fenced, message: "taken".into() };
-    bench.input(Input::StoreReply { id: adopt.id, result: Err(error) });
-    bench.pass(29 * SECOND);
+fn a_living_agent_keeps_its_journal() {
+    let mut first = Bench::journaled(|_| {});
+    first.serve();
+    first.events(3);
+    first.serve();
+    let store = core::mem::take(&mut first.store);
+    let mut second = Bench::build(true, [7; 32], |_| {});
+    (second.store, second.now) = (store, first.now);
+    for _ in 0..200 {
+        for _ in 0..2 {
+            core::mem::swap(&mut first.store, &mut second.store);
+            core::mem::swap(&mut first, &mut second);
+            for request in core::mem::take(&mut first.requests) {
+                first.fail(&request);
+            }
+            // The store is with the second.
+            core::mem::swap(&mut first.store, &mut second.store);
+            first.jump(SECOND);
+            first.serve();
+            core::mem::swap(&mut first.store, &mut second.store);
+        }
+    }
+    for bench in [&first, &second] {
+        let ledger = bench.agent.stats().records.events;
+        assert_eq!((ledger.recovered, ledger.handed_over), (0, 0));
+    }
+}
+
+#[test]
+fn a_batch_that_may_have_been_sent_is_sent_again_as_it_was() {
+    for kind in Kind::ALL {
+        let mut dead = Bench::journaled(|config| config.flush_interval = SECOND);
+        dead.serve();
+        dead.send((0..5).map(|n| record(kind, n, false)).collect());
+        dead.pass_served(2 * SECOND);
+        let (_, batch) = dead.take_batch();
+        // Records that came later are not in it.
+        dead.send((5..8).map(|n| record(kind, n, false)).collect());
+        dead.pass_served(SECOND);
+        let mut bench = dead.successor(7, |config| config.flush_interval = SECOND);
+        bench.pass_served(LEASE);
+        let (request, again) = bench.take_batch();
+        assert_eq!(
+            (again.id(), again.created_at(), numbers(&again)),
+            (batch.id(), batch.created_at(), numbers(&batch))
+        );
+        bench.answer(&request, 200);
+        assert_eq!(bench.deliver(LEASE), [[5, 6, 7]]);
+        assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+    }
+}
+
+#[test]
+fn a_batch_of_which_a_part_is_settled_is_sent_in_another() {
+    let mut dead = Bench::journaled(|_| {});
+    dead.serve();
+    dead.events(4);
+    dead.pass_served(SECOND);
+    let (request, batch) = dead.take_batch();
+    // Halved: the first half is delivered, the second is not.
+    dead.answer(&request, 413);
+    dead.pass_served(SECOND);
+    let (half, _) = dead.take_batch();
+    dead.answer(&half, 200);
+    dead.pass_served(SECOND);
+    let (_, second) = dead.take_batch();
+    let mut bench = dead.successor(7, |_| {});
+    bench.pass_served(LEASE);
+    let (request, again) = bench.take_batch();
+    assert_eq!(numbers(&again), [2, 3]);
+    assert_eq!(again.id(), second.id());
+    assert_ne!(again.id(), batch.id());
+    bench.answer(&request, 200);
+    bench.pass_served(LEASE);
+    assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+}
+
+#[test]
+fn metrics_wait_for_their_seal_while_the_store_works() {
+    let mut bench = Bench::journaled(|config| config.flush_interval = SECOND);
+    bench.serve();
+    bench.send(vec![record(Kind::Metric, 1, false)]);
+    bench.serve();
+    bench.pass(2 * SECOND);
+    assert!(bench.requests.is_empty(), "the seal is not acknowledged");
+    assert!(matches!(&bench.stores[0].op, StoreOp::Write(write) if write.notes.len() == 1));
+    bench.serve();
+    assert_eq!(bench.requests.len(), 1);
+    // A store that fails holds nothing up.
+    let mut bench = Bench::journaled(|config| config.flush_interval = SECOND);
+    bench.serve();
+    bench.send(vec![record(Kind::Metric, 1, false)]);
+    bench.serve();
+    bench.pass(2 * SECOND);
+    bench.refuse(StoreErrorKind::TimedOut);
+    bench.pass(SECOND);
+    assert_eq!(bench.requests.len(), 1);
+}
+
+/// In an outage that lasts, memory holds a fraction of what waits.
+fn backlog(drain: DrainOrder, count: usize) -> Bench {
+    let mut bench = Bench::journaled(|config| {
+        config.buffer_size = 100;
+        config.drain = drain;
+    });
+    bench.serve();
+    for number in (0..count).step_by(10) {
+        bench.send((number..number + 10).map(event).collect());
+        bench.outage(Duration::from_millis(100));
+        let ledger = bench.agent.stats().records.events;
+        assert!(ledger.in_memory <= 100, "{ledger:?}");
+        assert_eq!((ledger.pending, ledger.dropped.total()), (number as u64 + 10, 0));
+    }
+    bench
+}
+
+#[test]
+fn a_backlog_is_larger_than_memory() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 2_000);
+    let batches = bench.deliver(600 * SECOND);
+    assert_eq!(sorted(&batches), (0..2_000).collect::<Vec<_>>(), "each once");
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.delivered, ledger.pending, ledger.recovered), (2_000, 0, 0));
+    assert_eq!(bench.store.blocks(), 0);
+    // Two lanes, each in order: what was live at the end of the outage, and the rest.
+    let (mut live, mut rest) = (None, None);
+    for number in flat(&batches) {
+        let tail = if live.is_none_or(|live| live < number) { &mut live } else { &mut rest };
+        assert!(tail.is_none_or(|tail| tail < number), "{number} in {batches:?}");
+        *tail = Some(number);
+    }
+}
+
+#[test]
+fn a_backlog_is_delivered_in_strict_order_if_that_is_wanted() {
+    let mut bench = backlog(DrainOrder::Fifo, 2_000);
+    let mut batches = Vec::new();
+    for number in 2_000..2_050 {
+        bench.send(vec![event(number)]);
+        batches.extend(bench.deliver(SECOND));
+    }
+    batches.extend(bench.deliver(600 * SECOND));
+    assert_eq!(flat(&batches), (0..2_050).collect::<Vec<_>>());
+    assert_eq!(bench.store.blocks(), 0);
+}
+
+#[test]
+fn new_events_are_quick_while_a_backlog_drains() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 2_000);
+    bench.deliver(10 * SECOND);
+    assert!(bench.agent.stats().records.events.pending > 500);
+    for number in 2_000..2_020 {
+        bench.send(vec![event(number)]);
+        let batches = bench.deliver(Duration::from_millis(790));
+        assert!(flat(&batches).contains(&number), "{number} {batches:?}");
+    }
+    assert!(bench.agent.stats().records.events.pending > 0, "it still drains");
+    bench.deliver(600 * SECOND);
+    assert_eq!(bench.agent.stats().records.events.delivered, 2_020);
+}
+
+#[test]
+fn beyond_the_quota_the_policy_gives_up_and_counts() {
+    for (policy, kept) in [(OverflowPolicy::Drop, 500..700), (OverflowPolicy::Raise, 0..200)] {
+        let mut bench = Bench::journaled(|config| {
+            config.buffer_size = 50;
+            config.journal_records = 200;
+            config.buffer_overflow_policy = policy;
+            config.rate_limit = 10_000;
+        });
+        bench.serve();
+        for number in (0..700).step_by(10) {
+            bench.send((number..number + 10).map(event).collect());
+            bench.outage(Duration::from_millis(100));
+            let ledger = bench.agent.stats().records.events;
+            assert!(ledger.pending <= 260, "{ledger:?}");
+        }
+        let ledger = bench.agent.stats().records.events;
+        assert_eq!(ledger.pending + ledger.dropped[DropReason::Overflow], 700);
+        assert!((200..=260).contains(&ledger.pending), "{ledger:?}");
+        let batches = bench.deliver(600 * SECOND);
+        let rest = sorted(&batches);
+        let inside = rest.iter().filter(|number| kept.contains(*number)).count();
+        assert!(inside * 10 >= rest.len() * 7, "{policy:?}: {rest:?}");
+        assert_eq!(bench.store.blocks(), 0);
+    }
+}
+
+#[test]
+fn what_waits_too_long_expires_wherever_it_waits() {
+    let mut bench = Bench::journaled(|config| {
+        config.buffer_size = 50;
+        config.max_record_age = Some(60 * SECOND);
+    });
+    bench.serve();
+    for number in (0..300).step_by(10) {
+        bench.send((number..number + 10).map(event).collect());
+        bench.outage(Duration::from_millis(100));
+    }
+    bench.outage(30 * SECOND);
+    assert_eq!(bench.agent.stats().records.events.dropped.total(), 0);
+    bench.outage(60 * SECOND);
+    let ledger = bench.agent.stats().records.events;
+    // A batch that was sent is not changed.
+    assert!(
+        ledger.dropped[DropReason::Expired] + ledger.pending == 300 && ledger.pending <= 50,
+        "{ledger:?}"
+    );
+    // Records of a dead agent expire too.
+    let mut bench = backlog(DrainOrder::LiveFirst, 100).successor(7, |config| {
+        config.max_record_age = Some(60 * SECOND);
+    });
+    bench.jump(60 * SECOND);
+    bench.outage(60 * SECOND);
+    let ledger = bench.agent.stats().records.events;
+    assert!(ledger.recovered > 0 && ledger.dropped[DropReason::Expired] > 0, "{ledger:?}");
+}
+
+#[test]
+fn an_agent_that_was_away_too_long_starts_anew() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 1_000);
+    bench.be_adopted();
+    bench.events(0);
+    bench.jump(1_000 * SECOND);
+    bench.send((1_000..1_003).map(event).collect());
+    bench.outage(SECOND);
+    let ledger = bench.agent.stats().records.events;
+    assert!(ledger.handed_over >= 900, "{ledger:?}");
+    assert_eq!(ledger.handed_over + ledger.pending, 1_003);
+    assert_eq!(ledger.dropped.total(), 0);
+    assert_eq!(bench.errors("another agent adopted the journal"), 1);
+    let batches = bench.deliver(120 * SECOND);
+    assert!(flat(&batches).starts_with(&[1_000, 1_001, 1_002]), "{batches:?}");
+    // The other one is gone as well by now, so that the rest comes back.
+    assert_eq!(sorted(&batches), (0..1_003).collect::<Vec<_>>());
+}
+
+#[test]
+fn who_waits_for_a_record_hears_that_it_was_handed_over() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.send(vec![event(1).with_receipt(ReceiptId::from_u64(71))]);
+    bench.serve();
+    bench.be_adopted();
+    bench.jump(1_000 * SECOND);
+    bench.serve();
+    assert_eq!(bench.receipts(), [(71, Outcome::Durable), (71, Outcome::HandedOver)]);
+}
+
+#[test]
+fn what_the_store_lost_is_appended_again_or_counted() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 1_000);
+    bench.store = MemoryStore::new();
+    bench.send(vec![event(1_000)]);
+    bench.outage(5 * SECOND);
+    assert!(bench.errors("the store lost what it had acknowledged") > 0);
+    let batches = bench.deliver(60 * SECOND);
+    let ledger = bench.agent.stats().records.events;
+    assert!(ledger.dropped[DropReason::StoreLost] > 800, "{ledger:?}");
+    assert_eq!(ledger.delivered + ledger.dropped[DropReason::StoreLost], 1_001);
+    assert_eq!(flat(&batches).len() as u64, ledger.delivered);
+    assert_eq!(bench.store.blocks(), 0);
+}
+
+#[test]
+fn a_shutdown_in_an_outage_hands_over_at_once() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 1_000);
+    let started = bench.now.instant;
+    bench.shutdown(60);
+    while bench.closed.is_none() {
+        bench.outage(Duration::from_millis(10));
+    }
+    assert!(bench.now.instant.since(started) < 2 * SECOND);
+    let Report { pending, persisted, .. } = bench.closed.unwrap();
+    assert_eq!((pending.events, persisted.events), (1_000, 1_000));
+    assert!(bench.closed.unwrap().is_secured());
+    let mut next = bench.successor(7, |config| config.rate_limit = 10_000);
+    let batches = next.deliver(60 * SECOND);
+    assert_eq!(sorted(&batches), (0..1_000).collect::<Vec<_>>());
+    assert_eq!(next.agent.stats().records.events.recovered, 1_000);
+    next.pass_served(LEASE);
+    assert_eq!((next.store.streams(), next.store.blocks()), (0, 0));
+}
+
+#[test]
+fn a_shutdown_with_nothing_left_leaves_nothing_behind() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    bench.serve();
+    bench.shutdown(10);
+    bench.deliver(SECOND);
+    assert!(bench.closed.unwrap().is_complete());
+    assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+}
+
+#[test]
+fn a_wish_for_durability_is_granted_at_once() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(1);
+    bench.serve();
+    bench.events(2);
     assert!(bench.stores.is_empty());
-    bench.pass(31 * SECOND);
-    assert_eq!(take_op(&mut bench).op, StoreOp::ListOrphans, "the lease of a dead run outlives it");
+    let id = FlushId::from_u64(3);
+    bench.input(Input::Persist { id, deadline: bench.now.instant + SECOND });
+    bench.serve();
+    let flushed = bench.events.iter().find_map(|event| match event {
+        AgentEvent::Flushed { report, .. } => Some(*report),
+        _ => None,
+    });
+    let report = flushed.unwrap();
+    assert_eq!((report.pending.events, report.persisted.events), (3, 3));
+    assert!(report.is_secured() && !report.is_complete());
 }
 
 #[test]
-fn what_has_no_room_in_memory_is_read_again_later() {
-    let mut bench = Bench::with_journal(true, |config| config.buffer_size = 2);
-    let list = take_op(&mut bench);
-    let orphan = StreamId::from_u64(99);
-    reply(&mut bench, &list, StoreAnswer::Orphans(vec![orphan]));
-    let adopt = take_op(&mut bench);
-    reply(&mut bench, &adopt, StoreAnswer::Done);
-    let read = take_op(&mut bench);
-    let entry = |seq| StoreEntry {
-        seq: Seq::from_u64(seq),
-        kind: Kind::Event,
-        attack: false,
-        json: super::event(seq as usize).json().into(),
-    };
-    let entries = vec![entry(4), entry(6), entry(9)];
-    let last = Some(Seq::from_u64(9));
-    reply(&mut bench, &read, StoreAnswer::Entries { entries, last, skipped: 0 });
-    assert_eq!(bench.agent.stats().records.events.recovered, 2);
-    bench.pass(SECOND);
-    let (request, batch) = bench.take_batch();
-    assert_eq!(numbers(&batch), [4, 6]);
-    bench.answer(&request, 200);
-    let remove = take_op(&mut bench);
-    reply(&mut bench, &remove, StoreAnswer::Done);
-    let read = take_op(&mut bench);
-    assert!(matches!(read.op, StoreOp::Read { after: Some(after), .. } if after == Seq::from_u64(6)));
+fn damaged_entries_are_skipped_counted_and_told() {
+    let mut dead = Bench::journaled(|_| {});
+    dead.serve();
+    dead.events(3);
+    let mut request = dead.stores.pop().unwrap();
+    if let StoreOp::Write(write) = &mut request.op {
+        let block = &mut write.logs.events.append[0];
+        let mut bytes = block.bytes.to_vec();
+        bytes[9] ^= 1;
+        block.bytes = bytes.into();
+    }
+    dead.store.execute_at(request, dead.now.instant).unwrap();
+    let mut bench = dead.successor(7, |_| {});
+    bench.deliver(2 * LEASE);
+    assert_eq!(bench.agent.stats().corrupt_entries, 1);
+    assert_eq!(bench.errors("1 damaged or foreign entries were skipped"), 1);
+    assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+}
+
+#[test]
+fn agents_with_other_keys_leave_each_other_alone() {
+    let mut dead = Bench::journaled(|_| {});
+    dead.serve();
+    dead.events(3);
+    dead.serve();
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let encrypt = |config: &mut AgentConfig| config.project_encryption_key = Some(crate::Secret::new(key));
+    let mut bench = dead.successor(7, encrypt);
+    bench.deliver(4 * LEASE);
+    assert_eq!((bench.agent.stats().adopted_journals, bench.store.blocks()), (0, 1));
+    assert_eq!(bench.errors("1 journals of other versions"), 1);
+    // Its own kind adopts.
+    bench.events(2);
+    bench.serve();
+    assert_eq!(bench.store.blocks(), 2);
+    let mut next = bench.successor(9, encrypt);
+    next.deliver(2 * LEASE);
+    assert_eq!((next.agent.stats().records.events.delivered, next.store.blocks()), (2, 1));
+}
+
+#[test]
+fn ids_and_keys_stay_what_they_are() {
+    let stream = StreamId::new(Space::new(7), 0xc0ffee);
+    assert_eq!(alloc::format!("{stream}"), "v1-00000007-0000000000c0ffee");
+    assert_eq!("v1-00000007-0000000000c0ffee".parse(), Ok(stream));
+    for foreign in ["v2-00000007-0000000000c0ffee", "v1-7-c0ffee", "v1-00000007-0000000000C0FFEE", ""] {
+        assert!(foreign.parse::<StreamId>().is_err(), "{foreign}");
+    }
+    assert_eq!(key(1).len(), 36);
+    assert_eq!(alloc::format!("{}", BatchId::new(5, 1)), "5-00000001");
 }

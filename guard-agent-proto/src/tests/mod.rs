@@ -1,8 +1,10 @@
 //! Tests of the composed agent, on virtual time.
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test panics on what it does not expect")]
 
+#[cfg(feature = "std")]
 mod any_order;
 mod delivery;
+#[cfg(feature = "std")]
 mod durability;
 mod rules_and_status;
 mod weaknesses;
@@ -12,9 +14,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::store::StoreRequest;
 use crate::{
     Agent, AgentConfig, AgentEvent, Batch, FlushId, Input, Instant, Kind, Now, Output, Payload, Reason,
-    Record, Report, Request, Response, StoreRequest, Timestamp, TransportError, TransportErrorKind,
+    Record, Report, Request, Response, Timestamp, TransportError, TransportErrorKind,
 };
 
 /// An agent with a clock, and with what it asked for and said.
@@ -26,6 +29,8 @@ struct Bench {
     events: Vec<AgentEvent>,
     closed: Option<Report>,
     idle: (Instant, Reason),
+    #[cfg(feature = "std")]
+    store: crate::shell::MemoryStore,
 }
 
 impl Bench {
@@ -53,6 +58,8 @@ impl Bench {
             events: Vec::new(),
             closed: None,
             idle: (Instant::ZERO, Reason::Nothing),
+            #[cfg(feature = "std")]
+            store: crate::shell::MemoryStore::new(),
         };
         bench.input(Input::Timeout);
         bench

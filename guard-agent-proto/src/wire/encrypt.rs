@@ -3,10 +3,11 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use base64::Engine;
 use base64::alphabet::URL_SAFE as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use sha2::{Digest, Sha256};
 
 use crate::{AgentConfig, ConfigProblem, Secret};
 
@@ -21,22 +22,23 @@ const TAG_LEN: usize = 16;
 
 /// AES-256-GCM under the project's key.
 #[derive(Clone)]
-pub(super) struct Cipher {
+pub(crate) struct Cipher {
     cipher: Aes256Gcm,
     /// As configured.
     key: Secret,
+    fingerprint: u32,
 }
 
 impl Cipher {
     /// Bytes that encryption adds to a document.
-    pub(super) const OVERHEAD: usize = NONCE_LEN + TAG_LEN;
+    pub(crate) const OVERHEAD: usize = NONCE_LEN + TAG_LEN;
 
     /// Whether the configuration asks for encryption; a blank key does not.
     pub(super) fn is_configured(config: &AgentConfig) -> bool {
         key_text(config).is_some()
     }
 
-    pub(super) fn from_config(config: &AgentConfig) -> Result<Option<Self>, ConfigProblem> {
+    pub(crate) fn from_config(config: &AgentConfig) -> Result<Option<Self>, ConfigProblem> {
         let Some(text) = key_text(config) else {
             return Ok(None);
         };
@@ -48,24 +50,47 @@ impl Cipher {
         // The reference takes the standard alphabet as well.
         let key = BASE64.decode(text.replace('+', "-").replace('/', "_")).map_err(|_| problem())?;
         let cipher = Aes256Gcm::new_from_slice(&key).map_err(|_| problem())?;
-        Ok(Some(Self { cipher, key: Secret::new(text) }))
+        let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(&key).into();
+        // Zero is for none.
+        let fingerprint = u32::from_be_bytes([a, b, c, d]).max(1);
+        Ok(Some(Self { cipher, key: Secret::new(text), fingerprint }))
     }
 
     pub(super) const fn key(&self) -> &Secret {
         &self.key
     }
 
-    /// Encrypts in place: the nonce and the document become nonce, ciphertext and tag.
-    pub(super) fn seal(&self, mut document: Vec<u8>) -> Vec<u8> {
-        let tag = document.split_first_chunk_mut::<NONCE_LEN>().and_then(|(nonce, text)| {
+    /// Encrypts in place what follows the first `start` bytes: nonce and document become nonce, ciphertext
+    /// and tag.
+    pub(crate) fn seal(&self, document: &mut Vec<u8>, start: usize) {
+        let plain = document.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut::<NONCE_LEN>);
+        let tag = plain.and_then(|(nonce, text)| {
             self.cipher.encrypt_inout_detached(&Nonce::from(*nonce), b"", text.into()).ok()
         });
         match tag {
             Some(tag) => document.extend(tag),
             // Only a document of 64 GiB fails. Better nothing in its place than plaintext.
-            None => document.clear(),
+            None => document.truncate(start),
         }
-        document
+    }
+
+    /// Decrypts nonce, ciphertext and tag; `None` under another key, or if anything was changed.
+    pub(crate) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
+        let (text, tag) = rest.split_last_chunk::<TAG_LEN>()?;
+        let mut text = text.to_vec();
+        let opened = self.cipher.decrypt_inout_detached(
+            &Nonce::from(*nonce),
+            b"",
+            text.as_mut_slice().into(),
+            &Tag::from(*tag),
+        );
+        opened.is_ok().then_some(text)
+    }
+
+    /// Tells keys apart without telling them.
+    pub(crate) const fn fingerprint(&self) -> u32 {
+        self.fingerprint
     }
 
     /// Appends `sealed` as base64.

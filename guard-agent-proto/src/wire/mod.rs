@@ -17,7 +17,7 @@ use alloc::{format, vec};
 use core::fmt;
 
 use self::body::Frame;
-use self::encrypt::Cipher;
+pub(crate) use self::encrypt::Cipher;
 use self::sign::Signer;
 use crate::{AgentConfig, Batch, ConfigError, ConfigProblem, Kind, Payload, Secret};
 

@@ -34,7 +34,8 @@ fn the_references_documents_encrypt_to_its_ciphertexts() {
         let key = Some(Secret::new(str_of(&case, "key")));
         let cipher = Cipher::from_config(&AgentConfig { project_encryption_key: key, ..config() });
         let nonce = &URL_SAFE.decode(payload).unwrap()[..12];
-        let sealed = cipher.unwrap().unwrap().seal([nonce, document.as_bytes()].concat());
+        let mut sealed = [nonce, document.as_bytes()].concat();
+        cipher.unwrap().unwrap().seal(&mut sealed, 0);
         assert_eq!(URL_SAFE.encode(&sealed), payload);
     }
 }

@@ -1,0 +1,98 @@
+//! Numbers as the journal writes them: seven bits a byte, low ones first.
+
+use alloc::vec::Vec;
+
+use crate::Seq;
+use crate::journal::spans::Spans;
+
+/// Longest encoding of a number, in bytes.
+const LONGEST: usize = 10;
+
+pub(super) fn push_number(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(low_byte(number) | 0x80);
+        number >>= 7;
+    }
+    out.push(low_byte(number));
+}
+
+pub(super) fn push_signed(number: i64, out: &mut Vec<u8>) {
+    push_number((number << 1 ^ number >> 63).cast_unsigned(), out);
+}
+
+/// Each span as its distance from the last one and its length.
+pub(super) fn push_spans(spans: &Spans, out: &mut Vec<u8>) {
+    push_number(spans.iter().count() as u64, out);
+    let mut end = 0;
+    for (first, last) in spans.iter() {
+        push_number(first.as_u64().wrapping_sub(end), out);
+        push_number(last.as_u64() - first.as_u64(), out);
+        end = last.as_u64();
+    }
+}
+
+const fn low_byte(number: u64) -> u8 {
+    (number & 0x7f) as u8
+}
+
+/// Reads what was written, from bytes that may be anything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for place in 0..LONGEST {
+            let (byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            let bits = u64::from(byte & 0x7f);
+            let shifted = bits << (7 * place);
+            if shifted >> (7 * place) != bits {
+                return None;
+            }
+            number |= shifted;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    pub(super) fn signed(&mut self) -> Option<i64> {
+        let number = self.number()?;
+        Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
+    }
+
+    pub(super) fn length(&mut self) -> Option<usize> {
+        usize::try_from(self.number()?).ok()
+    }
+
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    pub(super) fn spans(&mut self) -> Option<Spans> {
+        let mut spans = Spans::default();
+        let mut end = 0_u64;
+        for place in 0..self.number()? {
+            let gap = self.number()?;
+            // They neither touch nor go back, so that they can only be written in one way.
+            let first = end.checked_add(gap).filter(|_| place == 0 || gap > 1)?;
+            end = first.checked_add(self.number()?)?;
+            spans.push(Seq::from_u64(first), Seq::from_u64(end));
+        }
+        Some(spans)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,274 @@
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use crate::Seq;
+use crate::journal::spans::Spans;
+
+/// One log of a stream, as far as records of it are here.
+///
+/// A record of it is *here* (in memory, and in the store), *stored* (in the store alone), or *settled*
+/// (delivered or given up, and about to be removed).
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    /// Blocks with records that are here, or with some that are settled while others are not.
+    blocks: BTreeMap<Seq, Block>,
+    here: u64,
+    stored: u64,
+    stored_bytes: u64,
+    /// Records before this place are known to us; those from it on are met when they are read.
+    known: Seq,
+    /// Blocks before this place hold nothing that is stored.
+    next: Seq,
+    /// Blocks of which everything is settled, and whether the store was told so of a part before.
+    removable: BTreeMap<Seq, bool>,
+    /// Blocks of which more is settled than the store was told.
+    changed: BTreeSet<Seq>,
+}
+
+/// Which records of a block are here and which are settled; the rest is stored.
+#[derive(Clone, Debug)]
+enum Block {
+    /// All from this place to the end are here.
+    Whole(Seq),
+    Part(Box<Part>),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Part {
+    total: u64,
+    here: Spans,
+    settled: Spans,
+    /// The store was told of some that are settled.
+    noted: bool,
+}
+
+impl Log {
+    /// The log of a stream of our own: we know every record of it.
+    pub(super) const fn own() -> Self {
+        Self::new(Seq::from_u64(u64::MAX))
+    }
+
+    /// The log of an adopted stream.
+    pub(super) const fn adopted() -> Self {
+        Self::new(Seq::from_u64(0))
+    }
+
+    const fn new(known: Seq) -> Self {
+        Self {
+            blocks: BTreeMap::new(),
+            here: 0,
+            stored: 0,
+            stored_bytes: 0,
+            known,
+            next: Seq::from_u64(0),
+            removable: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// A block was appended, of records that are here.
+    pub(super) fn on_appended(&mut self, id: Seq, records: Spans) {
+        let total = records.len();
+        let block = match records.first() {
+            Some(first) if id.as_u64() - first.as_u64() + 1 == total => Block::Whole(first),
+            _ => Block::Part(Box::new(Part { total, here: records, ..Part::default() })),
+        };
+        self.here += total;
+        self.blocks.insert(id, block);
+    }
+
+    /// The store told which records of a block are settled.
+    pub(super) fn on_noted(&mut self, id: Seq, settled: Spans) {
+        let part = Part { total: u64::MAX, here: Spans::default(), settled, noted: true };
+        self.blocks.insert(id, Block::Part(Box::new(part)));
+    }
+
+    /// A record that was here was delivered or given up.
+    pub(super) fn settle(&mut self, seq: Seq) {
+        let Some((id, part)) = self.part_with(seq) else { return };
+        part.here.remove(seq);
+        part.settled.insert(seq);
+        let complete = part.settled.len() == part.total;
+        let noted = part.noted;
+        self.here -= 1;
+        if complete {
+            self.blocks.remove(&id);
+            self.changed.remove(&id);
+            self.removable.insert(id, noted);
+        } else {
+            self.changed.insert(id);
+        }
+    }
+
+    /// A record that was here is left to the store alone. False if the store does not have it.
+    pub(super) fn release(&mut self, seq: Seq, bytes: usize) -> bool {
+        let Some((id, part)) = self.part_with(seq) else { return false };
+        part.here.remove(seq);
+        let forgotten = part.here.is_empty() && part.settled.is_empty();
+        if forgotten {
+            self.blocks.remove(&id);
+        }
+        self.here -= 1;
+        self.next = if self.has_unread() { self.next.min(seq) } else { seq };
+        self.stored += 1;
+        self.stored_bytes += bytes as u64;
+        true
+    }
+
+    /// Whether a record that is here is in the store too.
+    pub(super) fn has(&self, seq: Seq) -> bool {
+        self.blocks.range(seq..).next().is_some_and(|(_, block)| match block {
+            Block::Whole(first) => *first <= seq,
+            Block::Part(part) => part.here.contains(seq),
+        })
+    }
+
+    /// Whether a record that was read is neither here nor settled.
+    pub(super) fn is_stored(&self, id: Seq, seq: Seq) -> bool {
+        match self.blocks.get(&id) {
+            None => !self.removable.contains_key(&id),
+            Some(Block::Whole(_)) => false,
+            Some(Block::Part(part)) => !part.here.contains(seq) && !part.settled.contains(seq),
+        }
+    }
+
+    /// Whether every record of the block, which has `total`, is settled.
+    pub(super) fn is_spent(&self, id: Seq, total: u64) -> bool {
+        match self.blocks.get(&id) {
+            Some(Block::Part(part)) => part.settled.len() >= total,
+            Some(Block::Whole(_)) | None => false,
+        }
+    }
+
+    /// A stored record of a block of `total` comes here. True if it is met for the first time.
+    pub(super) fn take(&mut self, id: Seq, total: u64, seq: Seq, bytes: usize) -> bool {
+        let block = self.blocks.entry(id).or_insert_with(|| Block::Part(Box::default()));
+        if let Block::Part(part) = block {
+            part.total = total;
+            part.here.insert(seq);
+        }
+        self.here += 1;
+        if seq >= self.known {
+            self.known = seq.next();
+            return true;
+        }
+        self.stored = self.stored.saturating_sub(1);
+        self.stored_bytes = if self.stored == 0 { 0 } else { self.stored_bytes.saturating_sub(bytes as u64) };
+        false
+    }
+
+    /// What was read up to the block of that id, itself included, was looked at.
+    pub(super) fn read_on_after(&mut self, id: Seq) {
+        self.next = id.next();
+    }
+
+    /// What was read from `seq` on is to be read again.
+    pub(super) fn read_again(&mut self, seq: Seq) {
+        self.next = self.next.min(seq);
+    }
+
+    /// A block cannot be read, or nothing of it is left to do.
+    pub(super) fn discard(&mut self, id: Seq) {
+        self.blocks.remove(&id);
+        self.changed.remove(&id);
+        self.removable.insert(id, true);
+    }
+
+    /// Blocks are to be removed that were about to be.
+    pub(super) fn remove_again(&mut self, ids: &[Seq]) {
+        self.removable.extend(ids.iter().map(|id| (*id, true)));
+    }
+
+    /// The store lost what it had behind `last`. What is here stays; it is no longer in the store.
+    pub(super) fn on_lost_after(&mut self, last: Seq) {
+        let lost = self.blocks.split_off(&last.next());
+        for (id, block) in lost {
+            self.here -= match block {
+                Block::Whole(first) => id.as_u64() - first.as_u64() + 1,
+                Block::Part(part) => part.here.len(),
+            };
+        }
+        self.removable.split_off(&last.next());
+        self.changed.split_off(&last.next());
+    }
+
+    /// Nothing more can be read: what was stored is lost. How many records that is.
+    pub(super) const fn lose_stored(&mut self) -> u64 {
+        self.stored_bytes = 0;
+        core::mem::replace(&mut self.stored, 0)
+    }
+
+    /// Where to read on.
+    pub(super) const fn next(&self) -> Seq {
+        self.next
+    }
+
+    pub(super) const fn here(&self) -> u64 {
+        self.here
+    }
+
+    pub(super) const fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    pub(super) const fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// How many stored records came before `mark`.
+    pub(super) fn stored_before(&self, mark: Seq) -> u64 {
+        self.stored.min(mark.as_u64().saturating_sub(self.next.as_u64()))
+    }
+
+    /// Whether known records are stored.
+    pub(super) const fn has_unread(&self) -> bool {
+        self.stored > 0
+    }
+
+    /// Blocks to remove, at most `limit`, and whether the store has a note of each.
+    pub(super) fn take_removable(&mut self, limit: usize) -> Vec<(Seq, bool)> {
+        core::iter::from_fn(|| self.removable.pop_first()).take(limit).collect()
+    }
+
+    /// Blocks of which more is settled than the store was told, with all that is settled of them.
+    pub(super) fn take_changed(&mut self, limit: usize) -> Vec<(Seq, Spans)> {
+        let mut taken = Vec::new();
+        while taken.len() < limit
+            && let Some(id) = self.changed.pop_first()
+        {
+            if let Some(Block::Part(part)) = self.blocks.get_mut(&id) {
+                part.noted = true;
+                taken.push((id, part.settled.clone()));
+            }
+        }
+        taken
+    }
+
+    /// Whether the store has to be told something.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.removable.is_empty() || !self.changed.is_empty()
+    }
+
+    /// Whether nothing of it is here, stored or about to be removed, as far as it is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stored == 0 && self.blocks.is_empty() && self.removable.is_empty()
+    }
+
+    /// The block that has that record here, in parts.
+    fn part_with(&mut self, seq: Seq) -> Option<(Seq, &mut Part)> {
+        let (id, block) = self.blocks.range_mut(seq..).next()?;
+        match block {
+            Block::Whole(first) if *first <= seq => {
+                let here = Spans::from_ends(*first, *id);
+                *block = Block::Part(Box::new(Part { total: here.len(), here, ..Part::default() }));
+            }
+            Block::Part(part) if part.here.contains(seq) => {}
+            Block::Whole(_) | Block::Part(_) => return None,
+        }
+        match block {
+            Block::Part(part) => Some((*id, part)),
+            Block::Whole(_) => None,
+        }
+    }
+}
