@@ -27,11 +27,6 @@ impl Backoff {
         rng.duration(Self::FLOOR, high)
     }
 
-    /// How many delays were drawn since the last success.
-    pub(crate) const fn attempts(&self) -> u32 {
-        self.attempts
-    }
-
     pub(crate) const fn reset(&mut self) {
         self.attempts = 0;
     }
@@ -75,7 +70,7 @@ mod tests {
             backoff.next(&mut rng);
         }
         backoff.reset();
-        assert_eq!(backoff.attempts(), 0);
+        assert_eq!(backoff.attempts, 0);
         assert!(backoff.next(&mut rng) <= Duration::from_secs(1));
     }
 

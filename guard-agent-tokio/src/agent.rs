@@ -63,12 +63,20 @@ impl Agent {
             let (deadline, guard) = running.limits(timeout);
             self.handle.flush(deadline, guard)
         });
-        async move {
-            match report {
-                Some(report) => report.await,
-                None => Report::default(),
-            }
-        }
+        report_of(report)
+    }
+
+    /// Makes everything accepted before this call durable. Ends as soon as it is in the journal or delivered, and
+    /// at the end of `timeout` in any case: [`Report::is_secured`] tells. Without a journal it waits for
+    /// delivery, without hurrying it.
+    ///
+    /// It begins with the call, and goes on if the future is dropped.
+    pub fn persist(&self, timeout: Duration) -> impl Future<Output = Report> + Send + use<> {
+        let report = self.running.as_ref().map(|running| {
+            let (deadline, guard) = running.limits(timeout);
+            self.handle.persist(deadline, guard)
+        });
+        report_of(report)
     }
 
     /// Accepts nothing from now on, delivers what it can, and stops the agent, for all its clones. Ends as
@@ -80,12 +88,7 @@ impl Agent {
             let (deadline, guard) = running.limits(timeout);
             self.handle.shutdown(deadline, guard)
         });
-        async move {
-            match report {
-                Some(report) => report.await,
-                None => Report::default(),
-            }
-        }
+        report_of(report)
     }
 
     /// Hands over an event as soon as there is room, which it waits for at most for `timeout`. For callers
@@ -168,6 +171,14 @@ impl Agent {
         }
         self.handle.credentials_changed();
         Ok(())
+    }
+}
+
+/// Of an agent that does nothing there is nothing to report.
+async fn report_of(report: Option<impl Future<Output = Report>>) -> Report {
+    match report {
+        Some(report) => report.await,
+        None => Report::default(),
     }
 }
 

@@ -78,11 +78,12 @@ fn nothing_but_invalid_lines_is_told_by_the_exit_code() {
 
 #[test]
 fn unusable_flags_are_told_before_anything_is_read() {
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 5] = [
         (&["--colour"], "--colour"),
         (&["--set", "buffer_size=0"], "buffer_size"),
-        (&["--redis", "redis://127.0.0.1"], "not supported yet"),
-        (&["--journal", "/tmp/journal"], "not supported yet"),
+        (&["--redis", "redis://127.0.0.1", "--journal", "/tmp/journal"], "journal_dir"),
+        (&["--redis", "http://user:hunter2@127.0.0.1"], "redis_url"),
+        (&["--journal", "/dev/null/journal"], "journal_dir"),
     ];
     for (flags, told) in cases {
         let ended = Pipe::start("http://127.0.0.1:9", flags).wait();

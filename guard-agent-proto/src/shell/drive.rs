@@ -36,6 +36,8 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 const URGENT_RECORDS: usize = 512;
 /// Wake-ups that the driver serves before it lets the executor's other tasks run.
 const BUDGET: u32 = 64;
+/// Fewer promises than this are kept whether somebody waits or not.
+const PROMISES: usize = 4_096;
 /// Time for what is left when the application dropped every handle without a shutdown.
 const ABANDONED_GRACE: Duration = Duration::from_secs(2);
 
@@ -105,7 +107,7 @@ pub fn launch<R: Runtime>(
     }
     let core = Agent::new(config, store.is_some(), seed()?, runtime.now())?;
     let encoder = Encoder::new(config, seed()?)?;
-    let shared = Arc::new(Shared::new(config, Snapshot::of(&core, transport.as_ref())));
+    let shared = Arc::new(Shared::new(config, store.is_some(), Snapshot::of(&core, transport.as_ref())));
     let driver = Driver {
         presence: Presence(Arc::clone(&shared)),
         runtime,
@@ -121,6 +123,7 @@ pub fn launch<R: Runtime>(
         encoding: None,
         told: ByKind::default(),
         promises: BTreeMap::new(),
+        promises_at_most: PROMISES,
         news: Vec::new(),
         uncovered: Vec::new(),
         covered: Vec::new(),
@@ -165,6 +168,9 @@ struct Driver<R> {
     told: ByKind<Losses>,
     /// Of records that the core holds and somebody waits for.
     promises: BTreeMap<ReceiptId, Promise>,
+    /// Their number at which those that nobody waits for are let go: a backlog in a journal may be long, and
+    /// most who wait do so for durability.
+    promises_at_most: usize,
     /// Told once the statistics that go with it are published.
     news: Vec<(ReceiptId, Outcome)>,
 
@@ -373,6 +379,10 @@ impl<R: Runtime> Driver<R> {
 
     fn hand_over(&mut self, encoded: Encoded) {
         self.promises.extend(encoded.promises);
+        if self.promises.len() >= self.promises_at_most {
+            self.promises.retain(|_, promise| !promise.is_abandoned());
+            self.promises_at_most = PROMISES.max(self.promises.len() * 2);
+        }
         self.news.extend(encoded.news);
         if !encoded.records.is_empty() {
             self.step(Input::Records(encoded.records));
@@ -403,10 +413,12 @@ impl<R: Runtime> Driver<R> {
     fn apply(&mut self, control: Control) {
         match control {
             Control::Flush { deadline, reply } => {
-                let id = FlushId::from_u64(self.next_flush);
-                self.next_flush += 1;
-                self.flushes.insert(id, (reply, self.transit()));
+                let id = self.await_flush(reply);
                 self.step(Input::Flush { id, deadline });
+            }
+            Control::Persist { deadline, reply } => {
+                let id = self.await_flush(reply);
+                self.step(Input::Persist { id, deadline });
             }
             Control::Shutdown { deadline, reply } => match &mut self.closing {
                 Some(asked) => asked.push(reply),
@@ -424,6 +436,13 @@ impl<R: Runtime> Driver<R> {
             Control::RefreshRules => self.step(Input::RefreshRules),
             Control::CredentialsChanged => self.step(Input::CredentialsChanged),
         }
+    }
+
+    fn await_flush(&mut self, reply: oneshot::Sender<Report>) -> FlushId {
+        let id = FlushId::from_u64(self.next_flush);
+        self.next_flush += 1;
+        self.flushes.insert(id, (reply, self.transit()));
+        id
     }
 
     fn step(&mut self, input: Input) {
@@ -565,7 +584,9 @@ impl<R: Runtime> Driver<R> {
 impl Control {
     fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Flush { deadline, .. } | Self::Shutdown { deadline, .. } => Some(*deadline),
+            Self::Flush { deadline, .. }
+            | Self::Persist { deadline, .. }
+            | Self::Shutdown { deadline, .. } => Some(*deadline),
             Self::RefreshRules | Self::CredentialsChanged | Self::Abandon => None,
         }
     }

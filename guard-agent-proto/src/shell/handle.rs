@@ -73,7 +73,7 @@ impl Handle {
     #[must_use]
     pub fn disabled(config: &AgentConfig) -> Self {
         let config = AgentConfig { enabled: false, ..config.clone() };
-        Self::new(Arc::new(Shared::new(&config, Snapshot::empty())))
+        Self::new(Arc::new(Shared::new(&config, false, Snapshot::empty())))
     }
 
     pub(super) fn new(shared: Arc<Shared>) -> Self {
@@ -228,6 +228,18 @@ impl Handle {
         self.ask(Control::Flush { deadline, reply }, answer, guard)
     }
 
+    /// Makes everything accepted before this call durable, and tells where it stands at `deadline` at the
+    /// latest: [`Report::is_secured`]. What is delivered meanwhile is as good. Without a journal it waits for
+    /// delivery, without hurrying it. `guard` is as in [`flush`](Self::flush).
+    pub fn persist<G: Future<Output = ()> + Send>(
+        &self,
+        deadline: Instant,
+        guard: G,
+    ) -> impl Future<Output = Report> + Send + use<G> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Control::Persist { deadline, reply }, answer, guard)
+    }
+
     /// Accepts nothing from now on, delivers what can be delivered until `deadline`, and ends the agent.
     /// `guard` is as in [`flush`](Self::flush). A second shutdown joins the first.
     pub fn shutdown<G: Future<Output = ()> + Send>(
@@ -342,9 +354,9 @@ impl Drop for Owner {
 }
 
 impl Shared {
-    pub(super) fn new(config: &AgentConfig, snapshot: Snapshot) -> Self {
+    pub(super) fn new(config: &AgentConfig, journal: bool, snapshot: Snapshot) -> Self {
         Self {
-            inbox: Inbox::new(config, snapshot),
+            inbox: Inbox::new(config, journal, snapshot),
             subscribers: Subscribers::default(),
             dead_letters: Mutex::default(),
             dead_letter_capacity: config.dead_letter_capacity,

@@ -31,6 +31,8 @@ const KEPT_CAPACITY: usize = 4_096;
 
 pub(crate) struct Inbox {
     capacity: Weight,
+    /// Records per kind in memory and journal together, where there is a journal.
+    quota: Option<u64>,
     policy: OverflowPolicy,
     enabled: ByKind<bool>,
     state: Mutex<State>,
@@ -103,6 +105,10 @@ pub(crate) enum Control {
         deadline: Instant,
         reply: oneshot::Sender<Report>,
     },
+    Persist {
+        deadline: Instant,
+        reply: oneshot::Sender<Report>,
+    },
     Shutdown {
         deadline: Instant,
         reply: oneshot::Sender<Report>,
@@ -149,10 +155,11 @@ pub(crate) struct Progress {
 }
 
 impl Inbox {
-    pub(crate) fn new(config: &AgentConfig, snapshot: Snapshot) -> Self {
+    pub(crate) fn new(config: &AgentConfig, journal: bool, snapshot: Snapshot) -> Self {
         let capacity = Weight { records: config.buffer_size, bytes: config.buffer_bytes };
         Self {
             capacity,
+            quota: journal.then_some(config.journal_records.max(config.buffer_size as u64)),
             policy: config.buffer_overflow_policy,
             enabled: ByKind {
                 events: config.enabled && config.enable_events,
@@ -334,7 +341,10 @@ impl Inbox {
             let gauge = state.gauge_mut(kind);
             gauge.transit = Weight { records: transit[kind], bytes };
             gauge.told = told[kind];
-            gauge.room = self.capacity.minus(held).minus(gauge.transit);
+            let pending = snapshot.stats.records[kind].pending;
+            let quota = self.quota.map_or(usize::MAX, |quota| saturating(quota.saturating_sub(pending)));
+            let room = self.capacity.minus(held);
+            gauge.room = Weight { records: room.records.min(quota), ..room }.minus(gauge.transit);
         }
         let old = mem::replace(&mut state.snapshot, snapshot);
         let waiting = if state.events.has_room() || state.metrics.has_room() {
@@ -549,7 +559,7 @@ mod tests {
     fn inbox(policy: OverflowPolicy, records: usize, bytes: usize) -> Inbox {
         let mut config = AgentConfig::builder("key-of-the-tests").build().unwrap();
         (config.buffer_overflow_policy, config.buffer_size, config.buffer_bytes) = (policy, records, bytes);
-        Inbox::new(&config, Snapshot::empty())
+        Inbox::new(&config, false, Snapshot::empty())
     }
 
     fn event(n: usize) -> SecurityEvent {

@@ -72,6 +72,11 @@ impl Promise {
         (Self(Arc::clone(&news)), Receipt(news))
     }
 
+    /// Whether nobody waits any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     pub(crate) fn tell(&self, outcome: Outcome) {
         let mut news = lock(&self.0);
         news.latest = Some(outcome);

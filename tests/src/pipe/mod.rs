@@ -2,8 +2,8 @@
 //! shares; a runtime adds its clock, its signals and the start of its agent.
 //!
 //! ```text
-//! pipe-tokio --endpoint URL --api-key KEY [--project-id ID] [--config FILE] [--set KEY=VALUE]…
-//!            [--shutdown-timeout SECONDS] [--stats-every SECONDS] [--ack]
+//! pipe-tokio --endpoint URL --api-key KEY [--project-id ID] [--redis URL | --journal DIR] [--config FILE]
+//!            [--set KEY=VALUE]… [--shutdown-timeout SECONDS] [--stats-every SECONDS] [--ack]
 //! ```
 //!
 //! A line is `{"kind":"event", …}` or `{"kind":"metric", …}` with the fields of the model, or

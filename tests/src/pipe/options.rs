@@ -79,9 +79,8 @@ impl Options {
                     shutdown_timeout = seconds("--shutdown-timeout", &args.value()?)?
                 }
                 Arg::Long("stats-every") => stats_every = Some(seconds("--stats-every", &args.value()?)?),
-                Arg::Long(name @ ("redis" | "journal")) => {
-                    return Err(UsageError(format!("--{name}: not supported yet")));
-                }
+                Arg::Long("redis") => fields.push((String::from("redis_url"), args.value()?.string()?)),
+                Arg::Long("journal") => fields.push((String::from("journal_dir"), args.value()?.string()?)),
                 Arg::Long("ack") => ack = true,
                 Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(arg.unexpected().into()),
             }
@@ -153,8 +152,8 @@ mod tests {
             (&["-v"], "-v"),
             (&["words"], "words"),
             (&["--endpoint"], "--endpoint"),
-            (&["--redis", "redis://localhost"], "--redis: not supported yet"),
-            (&["--journal=/tmp"], "--journal: not supported yet"),
+            (&["--redis"], "--redis"),
+            (&["--redis", "redis://localhost", "--journal=/tmp"], "journal_dir"),
             (&["--set", "buffer_size"], "not KEY=VALUE"),
             (&["--set", "bufer_size=1"], "bufer_size"),
             (&["--set", "buffer_size=0"], "buffer_size"),

@@ -19,6 +19,10 @@ struct StatsLine {
     bytes_sent: u64,
     breaker: &'static str,
     health: StatusLevel,
+    reasons: Vec<String>,
+    adopted_journals: u64,
+    corrupt_entries: u64,
+    in_memory: PerKind<u64>,
 }
 
 #[derive(Serialize)]
@@ -50,6 +54,10 @@ pub(super) fn stats_line(stats: &Stats, invalid: u64) -> String {
         bytes_sent: stats.bytes_sent,
         breaker: stats.breaker.as_str(),
         health: stats.health.level,
+        reasons: stats.health.reasons.iter().map(ToString::to_string).collect(),
+        adopted_journals: stats.adopted_journals,
+        corrupt_entries: stats.corrupt_entries,
+        in_memory: each(records, |ledger| ledger.in_memory),
     };
     serde_json::to_string(&line).unwrap_or_default()
 }
@@ -106,7 +114,8 @@ mod tests {
                 "handed_over": none, "aggregated": none, "persisted": none,
                 "dropped": {"events": drops(0), "metrics": drops(2)},
                 "invalid": 4, "requests": {"sent": 0, "failed": 0}, "bytes_sent": 7,
-                "breaker": "closed", "health": "healthy",
+                "breaker": "closed", "health": "healthy", "reasons": [], "adopted_journals": 0,
+                "corrupt_entries": 0, "in_memory": none,
             })
         );
     }
