@@ -12,6 +12,7 @@ mod inbox;
 mod install_id;
 mod item;
 mod log;
+mod memory_store;
 pub mod next;
 mod receipt;
 mod store;

@@ -1,0 +1,219 @@
+use std::boxed::Box;
+use std::collections::BTreeMap;
+use std::string::String;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::vec::Vec;
+
+use super::BoxFuture;
+use super::next::Store;
+use crate::store::{
+    Block, LogWrite, Note, Orphan, OwnerId, Space, StoreAnswer, StoreError, StoreErrorKind, StoreOp,
+    StoreRequest, StreamId, Write,
+};
+use crate::{ByKind, Kind, Seq};
+
+/// A journal that lasts as long as the process: for tests, and as the plainest account of what a store does.
+///
+/// Agents of one process share it behind an `Arc`. Leases run by the clock of the process.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use guard_agent_proto::shell::next::MemoryStore;
+///
+/// let store = Arc::new(MemoryStore::new());
+/// assert_eq!((store.streams(), store.blocks()), (0, 0));
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<BTreeMap<StreamId, Stream>>);
+
+#[derive(Debug, Default)]
+struct Stream {
+    /// `None` once it is given up.
+    lease: Option<Lease>,
+    /// Who adopted it last. Outlives the content.
+    adopter: Option<OwnerId>,
+    /// `None` before the first write and after the stream was deleted.
+    content: Option<Content>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    owner: OwnerId,
+    since: Instant,
+    time: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    logs: ByKind<Log>,
+    notes: BTreeMap<String, Arc<[u8]>>,
+}
+
+#[derive(Debug)]
+struct Log {
+    /// The highest id that was ever appended.
+    last: Seq,
+    blocks: BTreeMap<Seq, Arc<[u8]>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many streams have content, be it empty logs.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.contents(|_| 1)
+    }
+
+    /// How many blocks are kept, of all streams and both kinds.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.contents(|content| Kind::ALL.iter().map(|kind| content.logs[*kind].blocks.len()).sum())
+    }
+
+    fn contents(&self, count: impl FnMut(&Content) -> usize) -> usize {
+        let streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.values().filter_map(|stream| stream.content.as_ref()).map(count).sum()
+    }
+
+    fn apply(&self, request: StoreRequest) -> Result<StoreAnswer, StoreError> {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (owner, now) = (request.owner, Instant::now());
+        match request.op {
+            StoreOp::Write(write) => streams.entry(write.stream).or_default().write(owner, now, write),
+            StoreOp::List { space } => Ok(list(&streams, space, now)),
+            StoreOp::Adopt { stream, lease } => streams.entry(stream).or_default().adopt(owner, now, lease),
+            StoreOp::Read { stream, kind, from, limit, lease } => {
+                let stream = streams.entry(stream).or_default();
+                stream.claim(owner, now, lease)?;
+                Ok(StoreAnswer::Blocks { blocks: stream.read(kind, from, limit), skipped: 0 })
+            }
+            StoreOp::Close { stream: id, keep } => {
+                let stream = streams.entry(id).or_default();
+                stream.claim(owner, now, Duration::ZERO)?;
+                stream.lease = None;
+                if !keep {
+                    stream.content = None;
+                }
+                if stream.content.is_none() && stream.adopter.is_none() {
+                    streams.remove(&id);
+                }
+                Ok(StoreAnswer::Done)
+            }
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn execute(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
+        Box::pin(async move { self.apply(request) })
+    }
+}
+
+fn list(streams: &BTreeMap<StreamId, Stream>, space: Space, now: Instant) -> StoreAnswer {
+    let known = || streams.iter().filter(|(_, stream)| stream.content.is_some());
+    let ours = || known().filter(|(id, _)| id.space() == space);
+    let orphan = |(id, stream): (&StreamId, &Stream)| match &stream.lease {
+        Some(lease) if lease.runs(now) => None,
+        lease => Some(Orphan { stream: *id, released: lease.is_none() }),
+    };
+    StoreAnswer::Orphans {
+        orphans: ours().filter_map(orphan).collect(),
+        streams: ours().count(),
+        foreign: known().count() - ours().count(),
+    }
+}
+
+impl Stream {
+    fn is_leased_to_another(&self, owner: OwnerId, now: Instant) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.owner != owner && lease.runs(now))
+    }
+
+    /// Renews the lease, or takes it up again.
+    fn claim(&mut self, owner: OwnerId, now: Instant, time: Duration) -> Result<(), StoreError> {
+        let adopted_by_another = self.adopter.is_some_and(|adopter| adopter != owner);
+        if adopted_by_another || self.is_leased_to_another(owner, now) {
+            return Err(fenced());
+        }
+        self.lease = Some(Lease { owner, since: now, time });
+        Ok(())
+    }
+
+    fn adopt(&mut self, owner: OwnerId, now: Instant, time: Duration) -> Result<StoreAnswer, StoreError> {
+        if self.is_leased_to_another(owner, now) {
+            return Err(fenced());
+        }
+        self.lease = Some(Lease { owner, since: now, time });
+        self.adopter = Some(owner);
+        let notes = self.content.iter().flat_map(|content| &content.notes);
+        let notes = notes.map(|(name, value)| Note { name: name.clone(), value: Some(value.clone()) });
+        Ok(StoreAnswer::Adopted { notes: notes.collect() })
+    }
+
+    fn write(&mut self, owner: OwnerId, now: Instant, write: Write) -> Result<StoreAnswer, StoreError> {
+        self.claim(owner, now, write.lease)?;
+        let content = self.content.get_or_insert_default();
+        let logs = &mut content.logs;
+        if Kind::ALL.iter().any(|kind| !logs[*kind].is_where_expected(&write.logs[*kind])) {
+            return Ok(StoreAnswer::Diverged {
+                last: ByKind { events: logs.events.last, metrics: logs.metrics.last },
+            });
+        }
+        logs.events.write(write.logs.events);
+        logs.metrics.write(write.logs.metrics);
+        for Note { name, value } in write.notes {
+            match value {
+                Some(value) => content.notes.insert(name, value),
+                None => content.notes.remove(&name),
+            };
+        }
+        Ok(StoreAnswer::Done)
+    }
+
+    fn read(&self, kind: Kind, from: Seq, limit: usize) -> Vec<Block> {
+        let blocks = self.content.iter().flat_map(|content| content.logs[kind].blocks.range(from..));
+        blocks.take(limit).map(|(id, bytes)| Block { id: *id, bytes: bytes.clone() }).collect()
+    }
+}
+
+impl Lease {
+    fn runs(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < self.time
+    }
+}
+
+impl Log {
+    fn is_where_expected(&self, write: &LogWrite) -> bool {
+        let repeated = write.append.last().is_some_and(|block| block.id == self.last);
+        repeated || write.expected.is_none_or(|expected| expected == self.last)
+    }
+
+    fn write(&mut self, write: LogWrite) {
+        // In a repetition there are none.
+        for block in write.append {
+            if block.id > self.last {
+                self.last = block.id;
+                self.blocks.insert(block.id, block.bytes);
+            }
+        }
+        for id in write.remove {
+            self.blocks.remove(&id);
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { last: Seq(0), blocks: BTreeMap::new() }
+    }
+}
+
+fn fenced() -> StoreError {
+    StoreError::new(StoreErrorKind::Fenced, "the stream belongs to another agent")
+}
