@@ -5,3 +5,4 @@ pub mod collector;
 pub mod fuzz;
 pub mod pipe;
 pub mod sim;
+pub mod store_suite;
