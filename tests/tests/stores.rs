@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use guard_agent_proto::shell::next::{MemoryStore, Store};
+use guard_agent_proto::shell::next::{FileStore, MemoryStore, Store};
+use guard_agent_tests::scratch::Scratch;
 use guard_agent_tests::store_suite::{LeaseEnd, SCENARIOS, Subject};
 
 struct Memory(Arc<MemoryStore>);
@@ -17,9 +18,28 @@ impl Subject for Memory {
     }
 }
 
+struct Files(Scratch);
+
+impl Subject for Files {
+    fn open(&self) -> Arc<dyn Store> {
+        Arc::new(FileStore::open(self.0.path()).unwrap())
+    }
+
+    fn lease_end(&self) -> LeaseEnd {
+        LeaseEnd::OwnerGone
+    }
+}
+
 #[tokio::test]
 async fn memory() {
     for scenario in SCENARIOS {
         scenario.run(&Memory(Arc::default())).await;
+    }
+}
+
+#[tokio::test]
+async fn files() {
+    for scenario in SCENARIOS {
+        scenario.run(&Files(Scratch::new().unwrap())).await;
     }
 }

@@ -5,6 +5,7 @@
 
 mod capture;
 mod drive;
+mod file_store;
 mod gzip;
 mod handle;
 mod hooks;
@@ -14,6 +15,7 @@ mod item;
 mod log;
 mod memory_store;
 pub mod next;
+mod private_files;
 mod receipt;
 mod store;
 mod transport;

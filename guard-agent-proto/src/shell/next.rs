@@ -3,6 +3,7 @@
 use crate::store::{StoreAnswer, StoreError, StoreRequest};
 
 use super::BoxFuture;
+pub use super::file_store::{FileStore, FileStoreError};
 pub use super::memory_store::MemoryStore;
 
 /// A journal's store: Redis, files, or memory.
