@@ -42,7 +42,7 @@ mod tests;
 
 use std::boxed::Box;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::string::String;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -112,14 +112,19 @@ impl FileStore {
     }
 
     fn with_segments(dir: PathBuf, segment_bytes: u64) -> Result<Self, FileStoreError> {
-        let checked = private_files::create_dir(&dir).and_then(|()| lock::try_out(&dir));
+        // The journal must not move when the process changes its working directory.
+        let checked = absolute(&dir).and_then(|dir| {
+            private_files::create_dir(&dir)?;
+            lock::try_out(&dir)?;
+            Ok(dir)
+        });
         match checked {
-            Ok(()) => Ok(Self { dir, segment_bytes, worker: Mutex::new(None) }),
+            Ok(dir) => Ok(Self { dir, segment_bytes, worker: Mutex::new(None) }),
             Err(reason) => Err(FileStoreError::new(dir, reason)),
         }
     }
 
-    /// The directory.
+    /// The directory, as an absolute path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.dir

@@ -90,20 +90,25 @@ impl Stream {
     pub(super) fn read(&self, kind: Kind, from: Seq, limit: usize) -> io::Result<StoreAnswer> {
         let log = &self.index.logs[kind];
         let mut reader = BlockReader::default();
-        let (mut blocks, mut skipped, mut to) = (Vec::new(), 0, Seq(u64::MAX));
+        let (mut blocks, mut skipped, mut gone) = (Vec::new(), 0, 0);
         for (id, place) in log.blocks.range(from..) {
             if blocks.len() == limit {
                 break;
             }
             match reader.read(&self.path_of(place.segment), *place)? {
-                Some(bytes) => blocks.push(Block { id: *id, bytes }),
-                None => skipped += 1,
-            }
-            if blocks.len() == limit {
-                to = *id;
+                Some(bytes) => {
+                    blocks.push(Block { id: *id, bytes });
+                    skipped += core::mem::take(&mut gone);
+                }
+                None => gone += 1,
             }
         }
-        Ok(StoreAnswer::Blocks { blocks, skipped: skipped + log.damage(from, to) })
+        // What is missing after the last block is counted at the end of the log, once.
+        let skipped = match blocks.last() {
+            Some(last) => skipped + log.damage(from, last.id),
+            None => gone + log.damage(from, Seq(u64::MAX)),
+        };
+        Ok(StoreAnswer::Blocks { blocks, skipped })
     }
 
     /// Deletes all of it. The oldest segments go first: if we die on the way, the others know what was removed.
