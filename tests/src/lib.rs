@@ -4,4 +4,6 @@
 pub mod collector;
 pub mod fuzz;
 pub mod pipe;
+pub mod scratch;
 pub mod sim;
+pub mod store_suite;

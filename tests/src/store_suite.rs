@@ -8,7 +8,7 @@
 //! use std::sync::Arc;
 //!
 //! use futures_util::FutureExt;
-//! use guard_agent_proto::shell::next::{MemoryStore, Store};
+//! use guard_agent_proto::shell::{MemoryStore, Store};
 //! use guard_agent_tests::store_suite::{LeaseEnd, SCENARIOS, Subject};
 //!
 //! struct Memory(Arc<MemoryStore>);
@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use guard_agent_proto::shell::next::Store;
+use guard_agent_proto::shell::Store;
 
 use agent::World;
 

@@ -1,10 +1,12 @@
 use std::env;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::string::{String, ToString};
 
 use uuid::Builder;
+
+use super::private_files::{create_dir, options};
 
 /// Longest id that is believed: it becomes a header of every request.
 const LONGEST: usize = 256;
@@ -57,7 +59,10 @@ fn write(dir: &Path, path: &Path) -> io::Result<String> {
     let id = random_id()?;
     create_dir(dir)?;
     let draft = dir.join(std::format!("install-id.{id}"));
-    let written = create_private(&draft)
+    let written = options()
+        .write(true)
+        .create_new(true)
+        .open(&draft)
         .and_then(|mut file| file.write_all(id.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&draft, path));
     if let Err(error) = written {
@@ -67,22 +72,6 @@ fn write(dir: &Path, path: &Path) -> io::Result<String> {
     }
     let settled = fs::read_to_string(path)?;
     Ok(settled.trim().to_string())
-}
-
-fn create_dir(dir: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
-
-fn create_private(path: &Path) -> io::Result<fs::File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 fn random_id() -> io::Result<String> {

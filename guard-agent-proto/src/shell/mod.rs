@@ -5,6 +5,7 @@
 
 mod capture;
 mod drive;
+mod file_store;
 mod gzip;
 mod handle;
 mod hooks;
@@ -13,6 +14,7 @@ mod install_id;
 mod item;
 mod log;
 mod memory_store;
+mod private_files;
 mod receipt;
 mod store;
 mod transport;
@@ -20,6 +22,7 @@ mod workbench;
 
 pub use capture::CaptureTransport;
 pub use drive::{LaunchError, Runtime, launch};
+pub use file_store::{FileStore, FileStoreError};
 pub use gzip::gzip;
 pub use handle::Handle;
 pub use hooks::{AgentError, Hooks, RulesSubscription};

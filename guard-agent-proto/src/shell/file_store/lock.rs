@@ -1,0 +1,120 @@
+use std::format;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+use std::vec::Vec;
+
+use crate::shell::private_files::options;
+use crate::store::OwnerId;
+
+/// Others that list streams hold a lock for an instant: how often to try again, and after what time.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// More bytes than an owner's id takes.
+const LONGEST: u64 = 64;
+
+/// The lock on a stream. The operating system gives it up when this is dropped or the process is gone.
+#[derive(Debug)]
+pub(super) struct Lock {
+    path: PathBuf,
+    file: File,
+    /// Text form of the owner's id; empty at first.
+    owner: Vec<u8>,
+}
+
+impl Lock {
+    /// Locks the stream in that directory, unless somebody else has.
+    pub(super) fn take(stream: &Path) -> io::Result<Option<Self>> {
+        let path = path_in(stream);
+        for _ in 0..ATTEMPTS {
+            let file = options().read(true).write(true).create(true).truncate(false).open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {
+                    let mut owner = Vec::new();
+                    (&file).take(LONGEST).read_to_end(&mut owner)?;
+                    let lock = Self { path: path.clone(), file, owner };
+                    // Somebody may have deleted the stream before we got the lock.
+                    if lock.is_in_place() {
+                        return Ok(Some(lock));
+                    }
+                }
+                Err(TryLockError::WouldBlock) => sleep(PAUSE),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether somebody else owned the stream last.
+    pub(super) fn was_of_another(&self, owner: OwnerId) -> bool {
+        !self.owner.is_empty() && self.owner != text(owner)
+    }
+
+    /// Writes down who the owner is, over the last one: that takes no space on the disk.
+    pub(super) fn set_owner(&mut self, owner: OwnerId) -> io::Result<()> {
+        let text = text(owner);
+        if self.owner != text {
+            self.file.rewind()?;
+            self.file.write_all(&text)?;
+            self.file.sync_data()?;
+            self.owner = text;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_owned_by(&self, owner: OwnerId) -> bool {
+        self.owner == text(owner)
+    }
+
+    /// Whether the lock is still that of the directory, which somebody may have deleted.
+    pub(super) fn is_in_place(&self) -> bool {
+        same_file(&self.file, &self.path).unwrap_or(false)
+    }
+}
+
+/// Whether somebody has locked the stream in that directory.
+pub(super) fn is_taken(stream: &Path) -> io::Result<bool> {
+    match File::open(path_in(stream)) {
+        Ok(file) => match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        },
+        // Its owner died while it made or deleted the stream.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether files can be written and locked in that directory.
+pub(super) fn try_out(dir: &Path) -> io::Result<()> {
+    let path = dir.join(format!("probe-{:016x}", super::segment::random()?));
+    let file = options().write(true).create_new(true).open(&path)?;
+    let tried = file.try_lock().map_err(io::Error::from);
+    fs::remove_file(&path).and(tried)
+}
+
+fn path_in(stream: &Path) -> PathBuf {
+    stream.join("lock")
+}
+
+fn text(owner: OwnerId) -> Vec<u8> {
+    format!("{owner}\n").into_bytes()
+}
+
+#[cfg(unix)]
+fn same_file(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    let (ours, there) = (file.metadata()?, fs::metadata(path)?);
+    Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
+}
+
+/// Names of streams are not used twice, so the file that is there can only be ours.
+#[cfg(not(unix))]
+fn same_file(_file: &File, path: &Path) -> io::Result<bool> {
+    fs::exists(path)
+}

@@ -1,0 +1,243 @@
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::vec::Vec;
+
+use super::error::is_full;
+use super::frame::{self, Change, Piece};
+use super::index::Index;
+use super::lock::Lock;
+use super::segment::{self, BlockReader, Segment};
+use crate::shell::private_files::{options, sync_dir};
+use crate::store::{Block, LogWrite, Note, OwnerId, StoreAnswer, Write};
+use crate::{ByKind, Kind, Seq};
+
+/// Room for removals when the disk is full, without which it might stay full.
+const RESERVE: usize = 64 << 10;
+
+/// A stream that is ours.
+#[derive(Debug)]
+pub(super) struct Stream {
+    dir: PathBuf,
+    lock: Lock,
+    index: Index,
+    segment_bytes: u64,
+    /// `None` until the first write, and after a failed one.
+    current: Option<Segment>,
+    /// Number of the next segment: never used before, not even by one that could not be written.
+    next: u32,
+    has_reserve: bool,
+}
+
+impl Stream {
+    /// Reads what is there. Writes nothing: a full disk must not hinder an adoption.
+    pub(super) fn load(dir: PathBuf, lock: Lock, segment_bytes: u64) -> io::Result<Self> {
+        let mut index = Index::new();
+        for name in segment::names(&dir)?.into_values() {
+            let bytes = fs::read(name.path(&dir))?;
+            index.set_segment(name, bytes.len() as u64);
+            for piece in frame::pieces(name.mark, &bytes) {
+                match piece {
+                    Piece::Frame(frame) => index.apply(name.number, 0, &frame),
+                    Piece::Damage => index.note_damage(),
+                }
+            }
+        }
+        let next = index.segments.last_key_value().map_or(1, |(number, _)| number.saturating_add(1));
+        Ok(Self { dir, lock, index, segment_bytes, current: None, next, has_reserve: false })
+    }
+
+    pub(super) fn is_owned_by(&self, owner: OwnerId) -> bool {
+        self.lock.is_owned_by(owner)
+    }
+
+    /// Whether somebody deleted it under our hands.
+    pub(super) fn is_gone(&self) -> bool {
+        !self.lock.is_in_place()
+    }
+
+    pub(super) fn notes(&self) -> Vec<Note> {
+        let notes = self.index.notes.iter();
+        notes.map(|(name, value)| Note { name: name.clone(), value: Some(value.clone()) }).collect()
+    }
+
+    pub(super) fn write(&mut self, write: &Write) -> io::Result<StoreAnswer> {
+        let last = self.index.last();
+        if Kind::ALL.iter().any(|kind| !is_where_expected(last[*kind], &write.logs[*kind])) {
+            return Ok(StoreAnswer::Diverged { last });
+        }
+        let append = |kind: Kind| {
+            // In a repetition there are none.
+            let new = write.logs[kind].append.iter().filter(move |block| block.id > last[kind]);
+            new.map(|block| (block.id, &*block.bytes)).collect()
+        };
+        let change = Change {
+            append: ByKind { events: append(Kind::Event), metrics: append(Kind::Metric) },
+            remove: ByKind { events: &write.logs.events.remove, metrics: &write.logs.metrics.remove },
+            notes: &write.notes,
+        };
+        match self.log(&change) {
+            Err(error) if is_full(&error) && !change.appends() && self.give_up_reserve() => {
+                self.log(&change)?
+            }
+            done => done?,
+        }
+        self.delete_dead_segments();
+        Ok(StoreAnswer::Done)
+    }
+
+    pub(super) fn read(&self, kind: Kind, from: Seq, limit: usize) -> io::Result<StoreAnswer> {
+        let log = &self.index.logs[kind];
+        let mut reader = BlockReader::default();
+        let (mut blocks, mut skipped, mut gone) = (Vec::new(), 0, 0);
+        for (id, place) in log.blocks.range(from..) {
+            if blocks.len() == limit {
+                break;
+            }
+            match reader.read(&self.path_of(place.segment), *place)? {
+                Some(bytes) => {
+                    blocks.push(Block { id: *id, bytes });
+                    skipped += core::mem::take(&mut gone);
+                }
+                None => gone += 1,
+            }
+        }
+        // What is missing after the last block is counted at the end of the log, once.
+        let skipped = match blocks.last() {
+            Some(last) => skipped + log.damage(from, last.id),
+            None => gone + log.damage(from, Seq(u64::MAX)),
+        };
+        Ok(StoreAnswer::Blocks { blocks, skipped })
+    }
+
+    /// Deletes all of it. The oldest segments go first: if we die on the way, the others know what was removed.
+    pub(super) fn delete(&mut self) -> io::Result<()> {
+        self.current = None;
+        while let Some((number, _)) = self.index.segments.first_key_value() {
+            let number = *number;
+            remove_file(&self.path_of(number))?;
+            self.index.segments.remove(&number);
+        }
+        match fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What can wait until the caller has its answer.
+    pub(super) fn tidy(&mut self) {
+        if self.current.is_none() {
+            return;
+        }
+        // What fails here is tried again after the next operation.
+        if self.index.is_wasteful(self.segment_bytes) && self.move_oldest().is_ok() {
+            self.delete_dead_segments();
+        }
+        if !self.has_reserve {
+            self.has_reserve = true;
+            make_reserve(&self.reserve());
+        }
+    }
+
+    /// Makes changes durable, then known.
+    fn log(&mut self, change: &Change<'_>) -> io::Result<()> {
+        if change.is_empty() {
+            return Ok(());
+        }
+        let mut segment = match self.current.take() {
+            Some(segment) if segment.bytes() < self.segment_bytes => segment,
+            _ => self.create_segment()?,
+        };
+        let (name, offset) = (segment.name, segment.bytes());
+        let all = self.index.notes.iter().map(|(name, value)| (name.as_str(), &**value));
+        let notes = all.take(if offset == 0 { usize::MAX } else { 0 });
+        let frame = frame::encode(name.mark, self.index.last(), notes, change)?;
+        segment.append(&frame)?;
+        self.index.set_segment(name, segment.bytes());
+        if let Some(frame) = frame::decode(&frame) {
+            self.index.apply(name.number, offset, &frame);
+        }
+        self.current = Some(segment);
+        Ok(())
+    }
+
+    fn create_segment(&mut self) -> io::Result<Segment> {
+        let number = self.next;
+        self.next = number.saturating_add(1);
+        self.has_reserve = false;
+        Segment::create(&self.dir, number)
+    }
+
+    /// Copies the blocks of the oldest segment to the newest.
+    fn move_oldest(&mut self) -> io::Result<()> {
+        let Some((oldest, _)) = self.index.segments.first_key_value() else { return Ok(()) };
+        let (oldest, mut reader) = (*oldest, BlockReader::default());
+        if self.is_current(oldest) {
+            return Ok(());
+        }
+        let path = self.path_of(oldest);
+        let mut live: ByKind<Vec<(Seq, Arc<[u8]>)>> = ByKind::default();
+        for (kind, id, place) in self.index.blocks_in(oldest) {
+            match reader.read(&path, place)? {
+                Some(bytes) => live[kind].push((id, bytes)),
+                None => self.index.lose(kind, id),
+            }
+        }
+        let append = |kind: Kind| live[kind].iter().map(|(id, bytes)| (*id, &**bytes)).collect();
+        let append = ByKind { events: append(Kind::Event), metrics: append(Kind::Metric) };
+        self.log(&Change { append, ..Change::default() })
+    }
+
+    /// Only while there is a current segment, for it begins with what the others may hold beside blocks.
+    fn delete_dead_segments(&mut self) {
+        while let Some((number, usage)) = self.index.segments.first_key_value() {
+            let number = *number;
+            if usage.blocks > 0 || self.current.is_none() || self.is_current(number) {
+                return;
+            }
+            // One after another for a crash too: a removal must not be forgotten before what it removed.
+            if remove_file(&self.path_of(number)).and_then(|()| sync_dir(&self.dir)).is_err() {
+                return;
+            }
+            self.index.segments.remove(&number);
+        }
+    }
+
+    fn is_current(&self, number: u32) -> bool {
+        self.current.as_ref().is_some_and(|segment| segment.name.number == number)
+    }
+
+    fn path_of(&self, number: u32) -> PathBuf {
+        self.index.segments.get(&number).map_or_else(PathBuf::new, |usage| usage.name.path(&self.dir))
+    }
+
+    fn reserve(&self) -> PathBuf {
+        self.dir.join("reserve")
+    }
+
+    fn give_up_reserve(&self) -> bool {
+        fs::remove_file(self.reserve()).is_ok()
+    }
+}
+
+/// The log may be where it is expected, or have had this very write.
+fn is_where_expected(last: Seq, write: &LogWrite) -> bool {
+    let repeated = write.append.last().is_some_and(|block| block.id == last);
+    repeated || write.expected.is_none_or(|expected| expected == last)
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// As well as may be: without it the journal works too.
+fn make_reserve(path: &Path) {
+    let Ok(mut file) = options().write(true).create_new(true).open(path) else { return };
+    if file.write_all(&[0; RESERVE]).and_then(|()| file.sync_data()).is_err() {
+        let _ = fs::remove_file(path);
+    }
+}

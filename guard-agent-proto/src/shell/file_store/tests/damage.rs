@@ -1,0 +1,162 @@
+//! Files that are not as they were written.
+
+use std::format;
+use std::fs;
+use std::string::String;
+use std::vec::Vec;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Scratch, append, block, note};
+use crate::Seq;
+use crate::store::{LogWrite, StoreAnswer};
+
+#[test]
+fn a_torn_tail_is_skipped_wherever_it_is_torn() {
+    let scratch = Scratch::new();
+    let agent = scratch.agent(1);
+    agent.append(1, "one");
+    agent.append(2, "two");
+    let path = scratch.segments().remove(0);
+    let whole = fs::metadata(&path).unwrap().len();
+    agent.append(3, "three");
+    drop(agent);
+    let bytes = fs::read(&path).unwrap();
+
+    for (owner, length) in (whole..=bytes.len() as u64).enumerate() {
+        for later in scratch.segments() {
+            fs::remove_file(later).unwrap();
+        }
+        fs::write(&path, &bytes[..length as usize]).unwrap();
+        let adopter = scratch.adopter(2 * owner as u64 + 10);
+        let expected = if length == bytes.len() as u64 {
+            ([1, 2, 3].into(), 0)
+        } else {
+            ([1, 2].into(), u64::from(length > whole))
+        };
+        assert_eq!(adopter.ids(), expected, "{length} of {} bytes", bytes.len());
+        // What is written afterwards does not suffer from it.
+        adopter.append(4, "four");
+        drop(adopter);
+        let (ids, skipped) = scratch.adopter(2 * owner as u64 + 11).ids();
+        assert_eq!((ids.last(), skipped), (Some(&4), expected.1));
+    }
+}
+
+#[test]
+fn damage_is_counted_once_by_a_reader_that_pages() {
+    let scratch = Scratch::new();
+    let agent = scratch.agent(1);
+    let path = || scratch.segments().remove(0);
+    let mut ends = Vec::new();
+    for id in 1..=6 {
+        agent.append(id, "block");
+        ends.push(fs::metadata(path()).unwrap().len() as usize);
+    }
+    drop(agent);
+    let mut bytes = fs::read(path()).unwrap();
+    for damaged in [1, 4, 6] {
+        bytes[ends[damaged - 1] - 9] ^= 1;
+    }
+    fs::write(path(), bytes).unwrap();
+
+    let adopter = scratch.adopter(2);
+    for limit in 1..=4 {
+        let (mut from, mut ids, mut skipped) = (1, Vec::new(), 0);
+        loop {
+            let page = adopter.page(from, limit);
+            assert_eq!(page, adopter.page(from, limit), "a page may be read again");
+            skipped += page.1;
+            let Some(last) = page.0.last() else { break };
+            from = last.id.as_u64() + 1;
+            ids.extend(page.0.iter().map(|block| block.id.as_u64()));
+        }
+        assert_eq!((ids, skipped), ([2, 3, 5].into(), 3), "by {limit}");
+    }
+}
+
+#[test]
+fn a_segment_that_is_gone_is_skipped_and_does_not_end_the_log() {
+    let scratch = Scratch::new();
+    let agent = scratch.agent_with(1, 1000);
+    for id in 1..=5 {
+        agent.append(id, [id as u8; 1000]);
+    }
+    let segments = scratch.segments();
+    assert_eq!(segments.len(), 5);
+    fs::remove_file(&segments[0]).unwrap();
+    fs::write(&segments[1], "").unwrap();
+    fs::remove_file(&segments[4]).unwrap();
+    assert_eq!(agent.page(1, 1), ([block(3, [3; 1000])].into(), 2));
+    assert_eq!(agent.page(4, 9), ([block(4, [4; 1000])].into(), 0));
+    assert_eq!(agent.page(5, 9), ([].into(), 1));
+    agent.remove(1..=5);
+    assert_eq!(agent.ids(), (Vec::new(), 0));
+}
+
+#[test]
+fn a_stream_that_is_deleted_by_hand_is_a_new_one() {
+    let scratch = Scratch::new();
+    let agent = scratch.agent(1);
+    agent.append(1, "one");
+    fs::remove_dir_all(scratch.stream()).unwrap();
+    let lost = agent.write(LogWrite { expected: Some(Seq(1)), ..append(2, "two") });
+    let last = crate::ByKind { events: Seq(0), metrics: Seq(0) };
+    assert_eq!(lost, Ok(StoreAnswer::Diverged { last }));
+    agent.append(2, "two");
+    fs::remove_dir_all(&scratch.0).unwrap();
+    agent.append(3, "three");
+    assert_eq!(agent.ids(), ([3].into(), 0));
+}
+
+#[test]
+fn nonsense_in_the_lock_does_not_hinder_an_adoption() {
+    let scratch = Scratch::new();
+    let agent = scratch.agent(1);
+    agent.append(1, "one");
+    drop(agent);
+    drop(scratch.adopter(2));
+    fs::write(scratch.stream().join("lock"), [0xff; 1000]).unwrap();
+    let adopter = scratch.adopter(3);
+    assert_eq!(adopter.ids(), ([1].into(), 0));
+    adopter.close(false);
+    assert_eq!(adopter.list(), (0, 0, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn flipped_bytes_cost_the_frames_that_they_are_in(
+        flips in vec((any::<proptest::sample::Index>(), 1..=u8::MAX), 1..4),
+    ) {
+        let text = |id: u64| -> String { (0..id * 3).map(|_| format!("{id} ")).collect() };
+        let scratch = Scratch::new();
+        let agent = scratch.agent(1);
+        let path = || scratch.segments().remove(0);
+        let mut ends = Vec::new();
+        for id in 1..=9 {
+            let written = agent.write_with_notes(append(id, text(id)), [note("n", &text(id))].into());
+            prop_assert_eq!(written, Ok(StoreAnswer::Done));
+            ends.push(fs::metadata(path()).unwrap().len() as usize);
+        }
+        drop(agent);
+        let mut bytes = fs::read(path()).unwrap();
+        for (place, flip) in flips {
+            bytes[place.index(ends[8])] ^= flip;
+        }
+        let written = fs::read(path()).unwrap();
+        fs::write(path(), &bytes).unwrap();
+
+        let starts = [0].into_iter().chain(ends.iter().copied());
+        let intact = starts.zip(&ends).map(|(start, end)| bytes[start..*end] == written[start..*end]);
+        let intact: Vec<u64> = (1..).zip(intact).filter(|(_, intact)| *intact).map(|(id, _)| id).collect();
+        let (blocks, skipped) = scratch.adopter(2).all();
+        let expected: Vec<_> = intact.iter().map(|id| block(*id, text(*id))).collect();
+        prop_assert_eq!(blocks, expected);
+        // Damaged frames side by side may count as one.
+        prop_assert!(skipped <= 9 - intact.len() as u64);
+        prop_assert_eq!(skipped == 0, intact.len() == 9);
+    }
+}

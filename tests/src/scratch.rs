@@ -1,0 +1,35 @@
+//! Directories for tests.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+/// An empty directory that is removed when this is dropped.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created.
+    pub fn new() -> io::Result<Self> {
+        let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+        let path = env::temp_dir().join(format!("guard-agent-{number:016x}"));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A process that is still writing to it may win; the system clears what is temporary.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
