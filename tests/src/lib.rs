@@ -4,4 +4,5 @@
 pub mod collector;
 pub mod fuzz;
 pub mod pipe;
+pub mod redis_server;
 pub mod sim;
