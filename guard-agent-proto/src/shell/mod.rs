@@ -14,6 +14,8 @@ mod item;
 mod log;
 pub mod next;
 mod receipt;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod store;
 mod transport;
 mod workbench;
