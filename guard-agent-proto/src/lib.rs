@@ -58,7 +58,8 @@
 //!
 //! # Features
 //!
-//! Without features the crate is `no_std + alloc`. `std` adds `shell`, what the runtime crates share.
+//! Without features the crate is `no_std + alloc`. `std` adds `shell`, what the runtime crates share; `redis`
+//! adds to it what they share about a journal in Redis.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -345,7 +345,7 @@ impl FromStr for StreamId {
             Some(Self::new(Space::new(key), u64::from_str_radix(id, 16).ok()?))
         };
         // What is written in another way than ours is somebody else's.
-        parse().filter(|stream| stream.to_boxed_str() == name.into()).ok_or(ForeignStream)
+        parse().filter(|stream| *stream.to_boxed_str() == *name).ok_or(ForeignStream)
     }
 }
 

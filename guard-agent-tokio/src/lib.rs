@@ -33,13 +33,21 @@
 //!
 //! The agent logs through [`tracing`] under the target `guard_agent`, rarely, and never per record. If
 //! log records are themselves turned into events, leave out that target and those of the HTTP client:
-//! `hyper`, `hyper_util`, `reqwest`, `rustls`.
+//! `hyper`, `hyper_util`, `redis`, `reqwest`, `rustls`.
+//!
+//! # Features
+//!
+//! `redis`, on by default: `RedisStore`, a journal in Redis.
 #![forbid(unsafe_code)]
 
 mod agent;
 mod builder;
 mod http;
 mod http_options;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod redis_options;
 mod runtime;
 
 pub use agent::Agent;
@@ -52,3 +60,7 @@ pub use guard_agent_proto::wire::Credentials;
 pub use guard_agent_proto::*;
 pub use http::HttpTransport;
 pub use http_options::{HttpError, HttpOptions};
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+#[cfg(feature = "redis")]
+pub use redis_options::RedisOptions;

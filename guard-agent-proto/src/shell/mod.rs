@@ -16,6 +16,8 @@ mod log;
 mod memory_store;
 mod private_files;
 mod receipt;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod store;
 mod transport;
 mod workbench;

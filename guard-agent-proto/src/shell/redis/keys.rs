@@ -1,0 +1,66 @@
+use std::format;
+use std::string::{String, ToString as _};
+
+use ::redis::{Cmd, cmd};
+
+use crate::Kind;
+use crate::store::StreamId;
+
+/// The names of all keys, and the commands that need no more than a name.
+#[derive(Debug)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_string() }
+    }
+
+    pub(super) fn lease(&self, stream: StreamId) -> String {
+        self.name(stream, "l")
+    }
+
+    pub(super) fn mark(&self, stream: StreamId) -> String {
+        self.name(stream, "a")
+    }
+
+    pub(super) fn notes(&self, stream: StreamId) -> String {
+        self.name(stream, "n")
+    }
+
+    pub(super) fn log(&self, stream: StreamId, kind: Kind) -> String {
+        match kind {
+            Kind::Event => self.name(stream, "e"),
+            Kind::Metric => self.name(stream, "m"),
+        }
+    }
+
+    fn name(&self, stream: StreamId, part: &str) -> String {
+        format!("{{{}:{stream}}}:{part}", self.prefix)
+    }
+
+    fn streams(&self) -> String {
+        format!("{}:streams", self.prefix)
+    }
+
+    pub(super) fn list(&self) -> Cmd {
+        cmd("SMEMBERS").arg(self.streams()).take()
+    }
+
+    pub(super) fn register(&self, stream: StreamId) -> Cmd {
+        cmd("SADD").arg(self.streams()).arg(stream.to_string()).take()
+    }
+
+    pub(super) fn forget(&self, stream: StreamId) -> Cmd {
+        cmd("SREM").arg(self.streams()).arg(stream.to_string()).take()
+    }
+
+    pub(super) fn is_held(&self, stream: StreamId) -> Cmd {
+        cmd("EXISTS").arg(self.lease(stream)).take()
+    }
+
+    pub(super) fn is_released(&self, stream: StreamId) -> Cmd {
+        cmd("HEXISTS").arg(self.notes(stream)).arg("released").take()
+    }
+}

@@ -1,0 +1,239 @@
+//! The journal in Redis, but for the connection: what to send, and what the replies mean.
+//!
+//! A stream `S` under the prefix `P` is five keys with one hash tag, so that a cluster keeps them together:
+//!
+//! * `{P:S}:e` and `{P:S}:m`, the logs of events and metrics: Redis streams; entry `<id>-0` holds a block in
+//!   its field `b`.
+//! * `{P:S}:l`, the lease: its owner, with an expiry.
+//! * `{P:S}:n`, a hash: notes, the highest id ever appended to each log, and whether the stream is released.
+//! * `{P:S}:a`, the mark of an adoption: the last adopter, for 30 days.
+//!
+//! The set `P:streams` names the streams. It is only a hint, and in a cluster in a place of its own.
+//!
+//! Changes to a stream are scripts, which Redis runs as a whole. Every command and option exists in Redis 6.0
+//! and in Redis Cluster.
+
+use std::vec;
+use std::vec::Vec;
+
+use ::redis::{Cmd, RedisResult, Value};
+
+use self::call::Call;
+use self::keys::Keys;
+use self::reply::Verdict;
+use self::search::Search;
+use crate::store::{Space, StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId};
+
+mod address;
+mod call;
+mod error;
+mod keys;
+mod reply;
+mod search;
+#[cfg(test)]
+mod tests;
+
+pub use address::{Address, Sentinels};
+pub use error::store_error;
+
+/// One store operation, as far as it has come.
+///
+/// ```
+/// use core::time::Duration;
+///
+/// use guard_agent_proto::StoreOpId;
+/// use guard_agent_proto::shell::redis::{Conversation, Turn};
+/// use guard_agent_proto::store::{OwnerId, Space, StoreAnswer, StoreOp, StoreRequest};
+/// use redis::Value;
+///
+/// let op = StoreOp::List { space: Space::new(0) };
+/// let (id, owner) = (StoreOpId::from_u64(1), OwnerId::from_u64(7));
+/// let request = StoreRequest { id, owner, op, timeout: Duration::from_secs(5) };
+///
+/// let Turn::Send(commands, conversation) = Conversation::open("guard:agent", request) else { panic!() };
+/// assert_eq!(commands[0].get_packed_command(), b"*2\r\n$8\r\nSMEMBERS\r\n$19\r\nguard:agent:streams\r\n");
+/// let Turn::End(answer) = conversation.hear(vec![Ok(Value::Array(vec![]))]) else { panic!() };
+/// assert_eq!(answer, Ok(StoreAnswer::Orphans { orphans: vec![], streams: 0, foreign: 0 }));
+/// ```
+#[derive(Debug)]
+pub struct Conversation {
+    keys: Keys,
+    waiting: Waiting,
+}
+
+/// What comes next.
+#[derive(Debug)]
+#[must_use]
+pub enum Turn {
+    /// Send these, together and in this order, or each to the server of a cluster that is in charge of its key.
+    /// [`hear`](Conversation::hear) takes the replies.
+    Send(Vec<Cmd>, Conversation),
+    /// The operation is over.
+    End(Result<StoreAnswer, StoreError>),
+}
+
+/// Whose replies are awaited.
+#[derive(Debug)]
+enum Waiting {
+    /// The stream's name is being made known; then comes the script.
+    Registered(Call),
+    Script(Script),
+    /// The names of all streams are being read.
+    Names(Space),
+    /// The states of some streams are being read.
+    States(Search),
+    /// The stream's name is being forgotten.
+    Forgotten,
+}
+
+/// A script that runs.
+#[derive(Debug)]
+struct Script {
+    call: Call,
+    /// The server was expected to know it.
+    known: bool,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    Written,
+    Adopted,
+    /// So many entries were skipped before.
+    Read {
+        skipped: u64,
+    },
+    /// The stream of this name is gone.
+    Closed {
+        forget: Option<StreamId>,
+    },
+}
+
+impl Conversation {
+    /// Begins an operation on streams whose names begin with `prefix`.
+    pub fn open(prefix: &str, request: StoreRequest) -> Turn {
+        let keys = Keys::new(prefix);
+        let owner = request.owner;
+        match request.op {
+            StoreOp::Write(write) => {
+                let register = write.register.then(|| keys.register(write.stream));
+                let call = Call::write(&keys, owner, write);
+                match register {
+                    Some(command) => keys.send(vec![command], Waiting::Registered(call)),
+                    None => keys.run(call, Then::Written),
+                }
+            }
+            StoreOp::List { space } => {
+                let command = keys.list();
+                keys.send(vec![command], Waiting::Names(space))
+            }
+            StoreOp::Adopt { stream, lease } => {
+                let call = Call::adopt(&keys, owner, stream, lease);
+                keys.run(call, Then::Adopted)
+            }
+            StoreOp::Read { stream, kind, from, limit, lease } => {
+                let call = Call::read(&keys, owner, stream, kind, from, limit, lease);
+                keys.run(call, Then::Read { skipped: 0 })
+            }
+            StoreOp::Close { stream, keep } => {
+                let call = Call::close(&keys, owner, stream, keep);
+                keys.run(call, Then::Closed { forget: (!keep).then_some(stream) })
+            }
+        }
+    }
+
+    /// Takes one reply for each command, in their order. After one that could not be had, the rest may be left
+    /// out.
+    pub fn hear(self, replies: Vec<RedisResult<Value>>) -> Turn {
+        self.go_on(replies).unwrap_or_else(|error| Turn::End(Err(error)))
+    }
+
+    fn go_on(self, replies: Vec<RedisResult<Value>>) -> Result<Turn, StoreError> {
+        let Self { keys, waiting } = self;
+        // Errors of the server come as values where commands were sent together.
+        let mut replies = replies.into_iter().map(|reply| reply.and_then(Value::extract_error));
+        let mut reply = || replies.next().unwrap_or_else(|| Err(reply::missing()));
+        match waiting {
+            Waiting::Registered(call) => {
+                reply().map_err(|error| store_error(&error))?;
+                Ok(keys.run(call, Then::Written))
+            }
+            Waiting::Script(script) => match reply() {
+                Ok(value) => script.conclude(keys, value),
+                Err(error) if script.known && error::is_unknown_script(&error) => {
+                    Ok(keys.send_script(Script { known: false, ..script }))
+                }
+                Err(error) => Err(store_error(&error)),
+            },
+            Waiting::Names(space) => {
+                let names = reply().map_err(|error| store_error(&error))?;
+                Ok(keys.search(Search::among(&reply::names(names)?, space)))
+            }
+            Waiting::States(mut search) => {
+                search.hear(reply)?;
+                Ok(keys.search(search))
+            }
+            Waiting::Forgotten => {
+                reply().map_err(|error| store_error(&error))?;
+                Ok(Turn::End(Ok(StoreAnswer::Done)))
+            }
+        }
+    }
+}
+
+impl Keys {
+    fn send(self, commands: Vec<Cmd>, waiting: Waiting) -> Turn {
+        Turn::Send(commands, Conversation { keys: self, waiting })
+    }
+
+    fn run(self, call: Call, then: Then) -> Turn {
+        self.send_script(Script { call, known: true, then })
+    }
+
+    fn send_script(self, script: Script) -> Turn {
+        self.send(vec![script.call.command(script.known)], Waiting::Script(script))
+    }
+
+    fn search(self, mut search: Search) -> Turn {
+        match search.ask(&self) {
+            Some(commands) => self.send(commands, Waiting::States(search)),
+            None => Turn::End(Ok(search.answer())),
+        }
+    }
+}
+
+impl Script {
+    fn conclude(self, keys: Keys, value: Value) -> Result<Turn, StoreError> {
+        let verdict = reply::verdict(value)?;
+        let done = match verdict {
+            Verdict::Done(values) => values,
+            Verdict::Diverged(last) => return Ok(Turn::End(Ok(StoreAnswer::Diverged { last }))),
+            Verdict::Fenced => {
+                return Err(StoreError::new(
+                    StoreErrorKind::Fenced,
+                    "somebody else holds or adopted the stream",
+                ));
+            }
+        };
+        let answer = match self.then {
+            Then::Written | Then::Closed { forget: None } => StoreAnswer::Done,
+            Then::Closed { forget: Some(stream) } => {
+                let command = keys.forget(stream);
+                return Ok(keys.send(vec![command], Waiting::Forgotten));
+            }
+            Then::Adopted => StoreAnswer::Adopted { notes: reply::notes(done)? },
+            Then::Read { skipped } => {
+                let page = reply::page(done)?;
+                let skipped = skipped + page.skipped;
+                match page.next {
+                    // Not the end: an empty answer would say so.
+                    Some(next) if page.blocks.is_empty() => {
+                        return Ok(keys.run(self.call.read_from(next), Then::Read { skipped }));
+                    }
+                    Some(_) | None => StoreAnswer::Blocks { blocks: page.blocks, skipped },
+                }
+            }
+        };
+        Ok(Turn::End(Ok(answer)))
+    }
+}

@@ -1,0 +1,27 @@
+-- Begins every script. KEYS: lease, mark of an adoption, notes, logs. ARGV: owner, lease in milliseconds, and more.
+--
+-- Everything is read before anything is written, so that a key of another type leaves nothing half done. A
+-- script that has written is not stopped any more: where memory may be out, what must be refused comes first
+-- with a command that needs memory, and what must succeed with one that needs none.
+
+local types = {'string', 'string', 'hash', 'stream', 'stream'}
+local exists = {}
+for i, key in ipairs(KEYS) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= 'none' and found ~= types[i] then
+        return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found)
+    end
+    exists[i] = found ~= 'none'
+end
+
+local owner = ARGV[1]
+local holder = redis.call('GET', KEYS[1])
+local adopter = redis.call('GET', KEYS[2])
+
+-- The lease is another's, or it has run out and somebody else adopted the stream meanwhile.
+local fenced = holder ~= owner and (holder or (adopter and adopter ~= owner))
+
+local function hold()
+    redis.call('HDEL', KEYS[3], 'released')
+    redis.call('SET', KEYS[1], owner, 'PX', ARGV[2])
+end
