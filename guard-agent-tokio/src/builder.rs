@@ -3,13 +3,17 @@ use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(not(feature = "redis"))]
+use guard_agent_proto::ConfigProblem;
 use guard_agent_proto::shell::{
-    AgentError, Handle, Hooks, LaunchError, Store, Transport, install_id, launch,
+    AgentError, FileStore, Handle, Hooks, LaunchError, Store, Transport, install_id, launch,
 };
 use guard_agent_proto::{AgentConfig, ConfigError, SecurityEvent, SecurityMetric};
 
 use crate::runtime::Clock;
 use crate::{Agent, HttpError, HttpOptions, HttpTransport};
+#[cfg(feature = "redis")]
+use crate::{RedisOptions, RedisStore};
 
 /// Puts an agent together: made by [`Agent::builder`], ended by [`start`](Self::start).
 #[must_use = "an agent runs only once it is started"]
@@ -18,12 +22,22 @@ pub struct AgentBuilder {
     hooks: Hooks,
     http: HttpOptions,
     transport: Option<Arc<dyn Transport>>,
+    #[cfg(feature = "redis")]
+    redis: Option<RedisOptions>,
     store: Option<Arc<dyn Store>>,
 }
 
 impl AgentBuilder {
     pub(crate) fn new(config: AgentConfig) -> Self {
-        Self { config, hooks: Hooks::new(), http: HttpOptions::new(), transport: None, store: None }
+        Self {
+            config,
+            hooks: Hooks::new(),
+            http: HttpOptions::new(),
+            transport: None,
+            #[cfg(feature = "redis")]
+            redis: None,
+            store: None,
+        }
     }
 
     /// Calls `hook` when something fails, at most once per episode and stage; replaces an earlier hook.
@@ -81,8 +95,15 @@ impl AgentBuilder {
         self
     }
 
-    /// Journals to `store`.
-    #[doc(hidden)]
+    /// Journals to Redis with these options, instead of those of the configuration.
+    #[cfg(feature = "redis")]
+    pub fn redis(mut self, options: RedisOptions) -> Self {
+        self.redis = Some(options);
+        self
+    }
+
+    /// Journals to `store`, whatever the configuration says: to a [`MemoryStore`](crate::MemoryStore) in tests,
+    /// or to one of your own.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
@@ -113,11 +134,42 @@ impl AgentBuilder {
                 (Arc::<HttpTransport>::clone(&http), Some(http))
             }
         };
+        let store = match self.store {
+            Some(store) => Some(store),
+            #[cfg(feature = "redis")]
+            None => journal(&self.config, self.redis)?,
+            #[cfg(not(feature = "redis"))]
+            None => journal(&self.config)?,
+        };
         let clock = Clock::start();
-        let (handle, driver) = launch(&self.config, clock, transport, self.store, self.hooks)?;
+        let (handle, driver) = launch(&self.config, clock, transport, store, self.hooks)?;
         tokio.spawn(driver);
         Ok(Agent::running(handle, clock, http, tokio))
     }
+}
+
+/// The journal that the configuration asks for.
+#[cfg(feature = "redis")]
+fn journal(config: &AgentConfig, redis: Option<RedisOptions>) -> Result<Option<Arc<dyn Store>>, ConfigError> {
+    let redis = redis.or_else(|| config.redis_url.as_ref().map(|_| RedisOptions::new(config)));
+    match redis {
+        Some(options) => Ok(Some(Arc::new(RedisStore::new(&options)?))),
+        None => FileStore::configured(config),
+    }
+}
+
+/// The journal that the configuration asks for.
+#[cfg(not(feature = "redis"))]
+fn journal(config: &AgentConfig) -> Result<Option<Arc<dyn Store>>, ConfigError> {
+    if config.redis_url.is_some() {
+        let problem = ConfigProblem {
+            field: "redis_url",
+            value: String::from("[secret]"),
+            bound: String::from("absent: this program was built without the feature `redis`"),
+        };
+        return Err(ConfigError { problems: vec![problem] });
+    }
+    FileStore::configured(config)
 }
 
 impl fmt::Debug for AgentBuilder {
@@ -168,6 +220,12 @@ impl std::error::Error for StartError {
             Self::Http(error) => Some(error),
             Self::NoRuntime | Self::NoTimer | Self::Randomness(_) => None,
         }
+    }
+}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
     }
 }
 

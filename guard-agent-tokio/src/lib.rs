@@ -53,8 +53,8 @@ mod runtime;
 pub use agent::Agent;
 pub use builder::{AgentBuilder, StartError};
 pub use guard_agent_proto::shell::{
-    AgentError, Attempt, BoxFuture, CaptureTransport, Receipt, RulesSubscription, Transport, TrySendError,
-    TrySendErrorKind,
+    AgentError, Attempt, BoxFuture, CaptureTransport, FileStore, FileStoreError, MemoryStore, Receipt,
+    RulesSubscription, Store, Transport, TrySendError, TrySendErrorKind,
 };
 pub use guard_agent_proto::wire::Credentials;
 pub use guard_agent_proto::*;

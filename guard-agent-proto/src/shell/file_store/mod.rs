@@ -41,12 +41,15 @@ mod streams;
 mod tests;
 
 use std::boxed::Box;
+use std::format;
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 use std::string::String;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::vec;
 
 use futures_channel::oneshot;
 
@@ -55,6 +58,7 @@ pub use error::FileStoreError;
 use super::Store;
 use super::{BoxFuture, private_files};
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreRequest};
+use crate::{AgentConfig, ConfigError, ConfigProblem};
 use streams::Streams;
 
 /// Where a segment ends and the next one begins, in bytes.
@@ -109,6 +113,23 @@ impl FileStore {
     /// If it is no directory, cannot be created, or files in it cannot be written or locked.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, FileStoreError> {
         Self::with_segments(dir.into(), SEGMENT_BYTES)
+    }
+
+    /// The store that `journal_dir` of a configuration asks for, if it does.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), with the name of the field.
+    pub fn configured(config: &AgentConfig) -> Result<Option<Arc<dyn Store>>, ConfigError> {
+        let Some(dir) = &config.journal_dir else { return Ok(None) };
+        match Self::open(dir) {
+            Ok(store) => Ok(Some(Arc::new(store))),
+            Err(error) => {
+                let bound = format!("a directory for files that can be written and locked ({error})");
+                let problem = ConfigProblem { field: "journal_dir", value: dir.clone(), bound };
+                Err(ConfigError { problems: vec![problem] })
+            }
+        }
     }
 
     fn with_segments(dir: PathBuf, segment_bytes: u64) -> Result<Self, FileStoreError> {
