@@ -63,7 +63,7 @@ impl Seq {
 
     /// How a record is called here that has the place `self` in the journal that we adopted as number
     /// `origin`. Origin 0 is this run of the agent itself.
-    pub(crate) const fn from_origin(self, origin: u16) -> Self {
+    pub(crate) const fn at_origin(self, origin: u16) -> Self {
         Self(self.place().0 | (origin as u64) << Self::PLACE_BITS)
     }
 

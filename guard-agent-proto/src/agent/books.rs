@@ -1,4 +1,4 @@
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
@@ -142,9 +142,11 @@ impl Agent {
         let Stream { live, backlog, receipts, .. } = &mut self.streams[kind];
         let all = Seq::from_u64(0);
         let here: BTreeSet<_> = live.from(all).chain(backlog.from(all)).map(Entry::seq).collect();
-        for (_, id) in receipts.extract_if(.., |seq, _| !here.contains(seq)) {
-            self.outputs.push_back(Output::Event(AgentEvent::Receipt { id, outcome }));
-        }
+        let (kept, gone) = core::mem::take(receipts).into_iter().partition(|(seq, _)| here.contains(seq));
+        *receipts = kept;
+        let gone: BTreeMap<_, _> = gone;
+        let told = gone.into_values().map(|id| AgentEvent::Receipt { id, outcome });
+        self.outputs.extend(told.map(Output::Event));
     }
 
     pub(super) fn count_drops(&mut self, kind: Kind, reason: DropReason, count: u64) {

@@ -1,0 +1,244 @@
+use alloc::vec::Vec;
+
+use super::note::{self, Content};
+use super::stream::{SealState, Stream};
+use super::{GROUP_BYTES, Journal, JournalNews, MOST_BLOCKS, Outstanding, Paged, Writing};
+use crate::rng::Rng;
+use crate::store::{Block, Note, StoreAnswer, StoreError, StoreErrorKind, StreamId};
+use crate::{ByKind, Instant, Kind, Seq, StoreOpId};
+
+/// Most bytes to read at once, about.
+const READ_BYTES: usize = 512 << 10;
+/// Adopted streams are numbered up to this; by then the first ones are long finished.
+const LAST_ORIGIN: u16 = 8_191;
+
+impl Journal {
+    /// An operation ended. `None` if it is not the outstanding one.
+    pub(crate) fn on_reply(
+        &mut self,
+        id: StoreOpId,
+        result: Result<StoreAnswer, StoreError>,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Option<JournalNews> {
+        let (_, done) = self.outstanding.take_if(|(outstanding, _)| *outstanding == id)?;
+        let mut news = JournalNews::default();
+        match result {
+            Ok(answer) => {
+                self.backoff.reset();
+                self.trouble = None;
+                self.on_done(done, answer, now, rng, &mut news);
+            }
+            Err(error) if error.kind == StoreErrorKind::Fenced => {
+                self.backoff.reset();
+                self.trouble = None;
+                self.on_fenced(&done, now, rng, &mut news);
+            }
+            Err(error) => {
+                self.gate = Some(now + self.backoff.next(rng));
+                self.trouble = Some(error.kind);
+                self.streams.values_mut().for_each(|stream| stream.register = true);
+                if let Some(writing) = &mut self.writing {
+                    writing.write.register = true;
+                }
+                // Whoever waits for a seal would wait for the store.
+                news.sealed = self.streams.values_mut().flat_map(Stream::wait_for_no_seal).collect();
+                news.error = Some(error);
+            }
+        }
+        Some(news)
+    }
+
+    fn on_done(
+        &mut self,
+        done: Outstanding,
+        answer: StoreAnswer,
+        now: Instant,
+        rng: &mut Rng,
+        news: &mut JournalNews,
+    ) {
+        match (done, answer) {
+            (Outstanding::Write, StoreAnswer::Diverged { last }) => self.on_diverged(last, now, rng, news),
+            (Outstanding::Write, _) => self.on_written(now, news),
+            (Outstanding::List, StoreAnswer::Orphans { orphans, streams, foreign }) => {
+                let strange: Vec<_> =
+                    orphans.into_iter().filter(|orphan| !self.owns(orphan.stream)).collect();
+                news.foreign = self.orphans.on_listed(&strange, streams, foreign, now, rng);
+            }
+            (Outstanding::List, _) => {
+                self.orphans.on_listed(&[], 0, 0, now, rng);
+            }
+            (Outstanding::Adopt(id), StoreAnswer::Adopted { notes }) => {
+                self.on_adopted(id, &notes, now, news)
+            }
+            (Outstanding::Adopt(id), _) => self.orphans.on_taken(id),
+            (Outstanding::Read { origin, kind, limit }, StoreAnswer::Blocks { blocks, skipped }) => {
+                news.corrupt += skipped;
+                self.on_read(origin, kind, limit, blocks, now, news);
+            }
+            (Outstanding::Read { origin, kind, .. }, _) => {
+                // An answer of another kind has no blocks either.
+                self.on_read(origin, kind, 0, Vec::new(), now, news);
+            }
+            (Outstanding::Close { origin, keep }, _) => {
+                let Some(stream) = self.streams.remove(&origin).filter(|_| keep) else { return };
+                for kind in Kind::ALL {
+                    self.released[kind].0 += stream.logs[kind].here();
+                    self.released[kind].1 += stream.logs[kind].stored();
+                }
+            }
+        }
+    }
+
+    fn owns(&self, id: StreamId) -> bool {
+        self.streams.values().any(|stream| stream.id == id)
+    }
+
+    fn on_written(&mut self, now: Instant, news: &mut JournalNews) {
+        let Some(Writing { origin, appended, settled, seals, .. }) = self.writing.take() else { return };
+        let Some(stream) = self.streams.get_mut(&origin) else { return };
+        stream.register = false;
+        stream.renew(now, self.lease);
+        for kind in Kind::ALL {
+            let Some((last, _)) = appended[kind].last() else { continue };
+            let last = *last;
+            for (id, records) in &appended[kind] {
+                stream.logs[kind].on_appended(*id, records.clone());
+            }
+            news.durable[kind] = Some(self.acknowledged[kind]..last.next());
+            self.acknowledged[kind] = last.next();
+            stream.last[kind] = last;
+            for seq in &settled[kind] {
+                stream.logs[kind].settle(*seq);
+            }
+        }
+        news.sealed = seals;
+    }
+
+    /// The store is not where we left it.
+    fn on_diverged(&mut self, last: ByKind<Seq>, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
+        let Some(writing) = self.writing.take() else { return };
+        let Some(stream) = self.streams.get_mut(&writing.origin) else { return };
+        let ahead = Kind::ALL.iter().any(|kind| last[*kind] > stream.last[*kind]);
+        if ahead || writing.origin > 0 {
+            // Somebody else writes as if they were us: leave it to them.
+            return self.lose_stream(writing.origin, now, rng, news);
+        }
+        stream.register = true;
+        stream.renew(now, self.lease);
+        stream.notes = writing.write.notes;
+        for kind in Kind::ALL {
+            stream.logs[kind].remove_again(&writing.write.logs[kind].remove);
+            if last[kind] < stream.last[kind] {
+                self.doubt[kind] |= stream.logs[kind].has_unread();
+                stream.logs[kind].on_lost_after(last[kind]);
+                self.acknowledged[kind] = last[kind].next();
+                stream.last[kind] = last[kind];
+                if let Some(paged) = self.pages[kind].front().filter(|paged| paged.origin == 0) {
+                    stream.logs[kind].read_again(paged.record.seq);
+                    self.pages[kind].clear();
+                }
+            }
+        }
+        for state in &mut stream.seals {
+            state.noted = false;
+        }
+        news.error = Some(StoreError::new(
+            StoreErrorKind::Other,
+            "the store lost what it had acknowledged; what is still in memory is appended again",
+        ));
+        // All of it, however much that is.
+        self.waiting = Some((GROUP_BYTES, now));
+    }
+
+    fn on_fenced(&mut self, done: &Outstanding, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
+        match done {
+            Outstanding::Write => {
+                if let Some(writing) = self.writing.take() {
+                    self.lose_stream(writing.origin, now, rng, news);
+                }
+            }
+            Outstanding::Read { origin, .. } | Outstanding::Close { origin, .. } => {
+                self.lose_stream(*origin, now, rng, news);
+            }
+            Outstanding::Adopt(stream) => self.orphans.on_taken(*stream),
+            Outstanding::List => {}
+        }
+    }
+
+    /// Another agent adopted the stream.
+    fn lose_stream(&mut self, origin: u16, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
+        let Some(stream) = self.streams.remove(&origin) else { return };
+        let stored = ByKind { events: stream.logs.events.stored(), metrics: stream.logs.metrics.stored() };
+        for kind in Kind::ALL {
+            self.pages[kind].retain(|paged| paged.origin != origin);
+        }
+        news.sealed.extend(stream.seals.iter().map(|state| (state.seal.kind, state.seal.id)));
+        news.fenced = Some((origin, stored));
+        if origin == 0 && !self.closing {
+            self.streams.insert(0, Stream::own(self.space, rng));
+            self.waiting = Some((GROUP_BYTES, now));
+        }
+    }
+
+    fn on_adopted(&mut self, id: StreamId, notes: &[Note], now: Instant, news: &mut JournalNews) {
+        self.orphans.on_taken(id);
+        let origin = self.next_origin;
+        self.next_origin = if origin < LAST_ORIGIN { origin + 1 } else { 1 };
+        let mut stream = Stream::adopted(id);
+        stream.renew(now, self.lease);
+        for note in notes {
+            match note::read(note) {
+                Some(Content::Seal(seal)) => {
+                    stream.seals.push(SealState { seal, noted: true, awaited: false });
+                }
+                Some(Content::Settled { kind, block, records }) => stream.logs[kind].on_noted(block, records),
+                None => news.corrupt += 1,
+            }
+        }
+        // The newest first: it tells how a record was sent last.
+        stream.seals.sort_by_key(|state| core::cmp::Reverse((state.seal.created_at, state.seal.id)));
+        self.streams.insert(origin, stream);
+        news.adopted = true;
+    }
+
+    fn on_read(
+        &mut self,
+        origin: u16,
+        kind: Kind,
+        limit: usize,
+        blocks: Vec<Block>,
+        now: Instant,
+        news: &mut JournalNews,
+    ) {
+        let Some(stream) = self.streams.get_mut(&origin) else { return };
+        stream.renew(now, self.lease);
+        let log = &mut stream.logs[kind];
+        let Some(last) = blocks.last().map(|block| block.id).filter(|last| *last >= log.next()) else {
+            // Beyond the last block: what was not met does not exist.
+            stream.ended[kind] = true;
+            news.lost[kind] = log.lose_stored();
+            self.doubt[kind] &= origin > 0;
+            return;
+        };
+        let bytes: usize = blocks.iter().map(|block| block.bytes.len()).sum();
+        self.read_limit = (limit.max(1) * READ_BYTES / bytes.max(1)).clamp(1, MOST_BLOCKS).min(limit * 2);
+        for block in blocks {
+            let Some(records) = self.format.decode(stream.id, kind, &block) else {
+                news.corrupt += 1;
+                log.discard(block.id);
+                continue;
+            };
+            let total = records.len() as u64;
+            let mut stored = 0;
+            for record in records.into_iter().filter(|record| log.is_stored(block.id, record.seq)) {
+                stored += 1;
+                self.pages[kind].push_back(Paged { origin, block: block.id, total, record });
+            }
+            if stored == 0 && log.is_spent(block.id, total) {
+                log.discard(block.id);
+            }
+        }
+        log.read_on_after(last);
+    }
+}
