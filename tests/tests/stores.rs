@@ -1,4 +1,5 @@
 //! The stores that ship with the agent, played through the suite that every store must pass.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::Arc;
 

@@ -16,6 +16,9 @@ use crate::{ByKind, Kind, Seq};
 /// Room for removals when the disk is full, without which it might stay full.
 const RESERVE: usize = 64 << 10;
 
+/// Most segments that are deleted between two operations: each takes as long as the disk takes to make it durable.
+const DELETIONS: usize = 16;
+
 /// A stream that is ours.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -83,7 +86,6 @@ impl Stream {
             }
             done => done?,
         }
-        self.delete_dead_segments();
         Ok(StoreAnswer::Done)
     }
 
@@ -111,28 +113,37 @@ impl Stream {
         Ok(StoreAnswer::Blocks { blocks, skipped })
     }
 
-    /// Deletes all of it. The oldest segments go first: if we die on the way, the others know what was removed.
+    /// Deletes all of it.
     pub(super) fn delete(&mut self) -> io::Result<()> {
         self.current = None;
         while let Some((number, _)) = self.index.segments.first_key_value() {
-            let number = *number;
-            remove_file(&self.path_of(number))?;
-            self.index.segments.remove(&number);
+            self.delete_segment(*number)?;
         }
         match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        self.dir.parent().map_or(Ok(()), sync_dir)
     }
 
-    /// What can wait until the caller has its answer.
+    /// What can wait until the caller has its answer. What fails is tried again after the next operation.
     pub(super) fn tidy(&mut self) {
         if self.current.is_none() {
             return;
         }
-        // What fails here is tried again after the next operation.
-        if self.index.is_wasteful(self.segment_bytes) && self.move_oldest().is_ok() {
-            self.delete_dead_segments();
+        if self.index.is_wasteful(self.segment_bytes) && self.move_oldest().is_err() {
+            return;
+        }
+        for _ in 0..DELETIONS {
+            match self.index.segments.first_key_value() {
+                // The current one begins with what the others may hold beside blocks.
+                Some((number, usage)) if usage.blocks == 0 && !self.is_current(*number) => {
+                    if self.delete_segment(*number).is_err() {
+                        return;
+                    }
+                }
+                _ => break,
+            }
         }
         if !self.has_reserve {
             self.has_reserve = true;
@@ -189,19 +200,15 @@ impl Stream {
         self.log(&Change { append, ..Change::default() })
     }
 
-    /// Only while there is a current segment, for it begins with what the others may hold beside blocks.
-    fn delete_dead_segments(&mut self) {
-        while let Some((number, usage)) = self.index.segments.first_key_value() {
-            let number = *number;
-            if usage.blocks > 0 || self.current.is_none() || self.is_current(number) {
-                return;
-            }
-            // One after another for a crash too: a removal must not be forgotten before what it removed.
-            if remove_file(&self.path_of(number)).and_then(|()| sync_dir(&self.dir)).is_err() {
-                return;
-            }
-            self.index.segments.remove(&number);
+    /// To be done from the oldest on: if we die on the way, a removal must not be forgotten before what it removed.
+    fn delete_segment(&mut self, number: u32) -> io::Result<()> {
+        match fs::remove_file(self.path_of(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        sync_dir(&self.dir)?;
+        self.index.segments.remove(&number);
+        Ok(())
     }
 
     fn is_current(&self, number: u32) -> bool {
@@ -225,13 +232,6 @@ impl Stream {
 fn is_where_expected(last: Seq, write: &LogWrite) -> bool {
     let repeated = write.append.last().is_some_and(|block| block.id == last);
     repeated || write.expected.is_none_or(|expected| expected == last)
-}
-
-fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// As well as may be: without it the journal works too.

@@ -1,8 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test panics on what it does not expect"
-)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a test")]
 
 mod damage;
 mod disk;
@@ -110,7 +106,7 @@ impl Agent {
         self.execute(StoreOp::Write(write))
     }
 
-    /// Appends an event, and waits until the store has tidied up behind it.
+    /// Appends an event.
     fn append(&self, id: u64, bytes: impl AsRef<[u8]>) {
         assert_eq!(self.write(append(id, bytes)), Ok(StoreAnswer::Done));
     }

@@ -20,9 +20,11 @@ fn segments_roll_over_and_are_deleted_when_they_are_dead() {
     }
     assert!((8..=14).contains(&scratch.segments().len()), "{} segments", scratch.segments().len());
     agent.remove(1..=50);
+    agent.settle();
     assert!((4..=8).contains(&scratch.segments().len()), "{} segments", scratch.segments().len());
     assert_eq!(agent.ids(), ((51..=100).collect(), 0));
     agent.remove(51..=100);
+    agent.settle();
     assert!(scratch.segments().len() <= 2);
     assert!(scratch.size() <= FIXED, "{} bytes", scratch.size());
 }
@@ -40,6 +42,7 @@ fn notes_and_highest_ids_outlive_the_segments_they_were_written_to() {
         agent.append(id, [0; 400]);
         agent.remove(1..=id);
     }
+    agent.settle();
     assert!(scratch.segments().len() <= 2);
     drop(agent);
 

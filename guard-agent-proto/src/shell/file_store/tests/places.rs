@@ -3,6 +3,8 @@
 use std::format;
 use std::fs;
 use std::string::ToString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use super::super::FileStore;
 use super::{STREAM, Scratch};
@@ -118,4 +120,30 @@ fn stores_of_one_process_exclude_each_other() {
     assert_eq!(two.list(), (0, 1, 0));
     drop(one);
     assert_eq!(scratch.adopter(3).ids(), ([1].into(), 0));
+}
+
+#[test]
+fn an_owner_is_not_fenced_by_those_that_list() {
+    let scratch = Scratch::new();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for lister in [2, 3] {
+            let (agent, done) = (scratch.agent(lister), &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    agent.list();
+                }
+            });
+        }
+        let owner = scope.spawn(|| {
+            let owner = scratch.agent(1);
+            for id in 1..=200 {
+                owner.append(id, "block");
+                owner.close(true);
+            }
+        });
+        let outcome = owner.join();
+        done.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+    });
 }
