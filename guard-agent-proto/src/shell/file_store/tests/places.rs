@@ -137,7 +137,7 @@ fn an_owner_is_not_fenced_by_those_that_list() {
         }
         let owner = scope.spawn(|| {
             let owner = scratch.agent(1);
-            for id in 1..=200 {
+            for id in 1..=50 {
                 owner.append(id, "block");
                 owner.close(true);
             }
