@@ -117,16 +117,18 @@ impl RedisStore {
         nodes: &[ConnectionInfo],
         timeout: Duration,
     ) -> Result<ClusterConnection, StoreError> {
-        let client = ClusterClient::builder(nodes.iter().cloned())
+        let mut builder = ClusterClient::builder(nodes.iter().cloned())
             .connection_timeout(timeout / 3)
             .response_timeout(timeout / 2)
             .overall_response_timeout(None)
             .retries(3)
             .min_retry_wait(10)
-            .max_retry_wait(100)
-            .certs(self.target.certificates.clone())
-            .build();
-        let connect = async { client?.get_async_connection().await };
+            .max_retry_wait(100);
+        // They turn TLS on.
+        if self.target.address.is_tls() {
+            builder = builder.certs(self.target.certificates.clone());
+        }
+        let connect = async { builder.build()?.get_async_connection().await };
         connect.await.map_err(|error| store_error(&error))
     }
 
