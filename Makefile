@@ -23,6 +23,8 @@ test: tools fmt clippy doc unit alone no-std
 
 tools:
 	@command -v cc >/dev/null || { echo "A C compiler is missing: sudo apt-get install -y gcc libc6-dev" >&2; exit 1; }
+	@for tool in redis-server redis-sentinel redis-cli; do command -v $$tool >/dev/null || { \
+		echo "$$tool is missing: sudo apt-get install -y redis-server redis-sentinel" >&2; exit 1; }; done
 	@$(CARGO) fmt --version >/dev/null || { echo "rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 	@$(CARGO) clippy --version >/dev/null || { echo "clippy is missing: rustup component add clippy" >&2; exit 1; }
 
@@ -34,7 +36,9 @@ clippy:
 	$(CLIPPY) --workspace --all-features $(DENY_WARNINGS)
 	$(CLIPPY) -p guard-agent-proto $(DENY_WARNINGS)
 	$(CLIPPY) -p guard-agent-proto --features std $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-proto --features redis $(DENY_WARNINGS)
 	$(CLIPPY) -p guard-agent-tokio $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-tokio --no-default-features $(DENY_WARNINGS)
 	$(CLIPPY) -p guard-agent-smol $(DENY_WARNINGS)
 	$(CLIPPY) -p guard-agent-blocking $(DENY_WARNINGS)
 

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use guard_agent_proto::ConfigError;
@@ -10,7 +10,9 @@ use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreReq
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, RedisResult, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, Value,
+};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
@@ -28,7 +30,7 @@ use crate::redis_options::Target;
 ///
 /// A user of Redis that is limited by an ACL needs the keys `{prefix:*` and `prefix:streams` and the commands `EVAL`,
 /// `EVALSHA`, `TYPE`, `EXISTS`, `GET`, `SET`, `DEL`, `UNLINK`, `PEXPIRE`, `HGET`, `HSET`, `HDEL`, `HEXISTS`, `HGETALL`,
-/// `XADD`, `XDEL`, `XRANGE`, `XREVRANGE`, `SADD`, `SREM` and `SMEMBERS`.
+/// `XADD`, `XDEL`, `XRANGE`, `XREVRANGE`, `SADD`, `SREM` and `SMEMBERS`, in a cluster also `CLUSTER`.
 pub struct RedisStore {
     target: Target,
     idle: Mutex<Option<Connection>>,
@@ -83,7 +85,7 @@ impl RedisStore {
         result
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Option<Connection>> {
+    fn idle(&self) -> MutexGuard<'_, Option<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,16 +119,18 @@ impl RedisStore {
         nodes: &[ConnectionInfo],
         timeout: Duration,
     ) -> Result<ClusterConnection, StoreError> {
-        let client = ClusterClient::builder(nodes.iter().cloned())
+        let mut builder = ClusterClient::builder(nodes.iter().cloned())
             .connection_timeout(timeout / 3)
             .response_timeout(timeout / 2)
             .overall_response_timeout(None)
             .retries(3)
             .min_retry_wait(10)
-            .max_retry_wait(100)
-            .certs(self.target.certificates.clone())
-            .build();
-        let connect = async { client?.get_async_connection().await };
+            .max_retry_wait(100);
+        // They turn TLS on.
+        if self.target.address.is_tls() {
+            builder = builder.certs(self.target.certificates.clone());
+        }
+        let connect = async { builder.build()?.get_async_connection().await };
         connect.await.map_err(|error| store_error(&error))
     }
 
@@ -186,7 +190,12 @@ impl Connection {
             Self::Cluster(connection) => {
                 let mut replies = Vec::with_capacity(commands.len());
                 for command in &commands {
-                    replies.push(connection.req_packed_command(command).await);
+                    let reply = connection.req_packed_command(command).await;
+                    let is_lost = reply.as_ref().is_err_and(RedisError::is_io_error);
+                    replies.push(reply);
+                    if is_lost {
+                        break;
+                    }
                 }
                 replies
             }

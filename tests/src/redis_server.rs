@@ -39,13 +39,18 @@ impl RedisServer {
     /// ```
     #[must_use]
     pub fn start(config: &[&str]) -> Self {
-        Self::start_with_files(config, &[])
+        Self::start_program("redis-server", config, &[])
     }
 
-    /// The same, with files that the configuration names, such as certificates.
+    /// The same, which speaks TLS too: with this chain of certificates and its private key, in PEM.
     #[must_use]
-    pub fn start_with_files(config: &[&str], files: &[(&str, &str)]) -> Self {
-        Self::start_program("redis-server", config, files)
+    pub fn start_tls(config: &[&str], chain: &str, key: &str) -> Self {
+        let tls = ["tls-cert-file chain.pem", "tls-key-file key.pem", "tls-auth-clients no"];
+        Self::start_program(
+            "redis-server",
+            &[&tls, config].concat(),
+            &[("chain.pem", chain), ("key.pem", key)],
+        )
     }
 
     /// Starts a sentinel with these lines of configuration.
@@ -66,6 +71,9 @@ impl RedisServer {
             let mut text = format!("port {port}\nbind 127.0.0.1\ndir {}\n", dir.display());
             if program == "redis-server" {
                 text.push_str("save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\n");
+            }
+            if !files.is_empty() {
+                text.push_str(&format!("tls-port {}\n", tls_port(port)));
             }
             text.extend(config.iter().flat_map(|line| [line, "\n"]));
             must(fs::write(dir.join("redis.conf"), text), "the server's configuration");
@@ -97,6 +105,13 @@ impl RedisServer {
     pub fn url(&self) -> String {
         let login = self.password.as_ref().map(|password| format!(":{password}@"));
         format!("redis://{}127.0.0.1:{}", login.unwrap_or_default(), self.port)
+    }
+
+    /// The same for TLS, if it was started with.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        let url = self.url().replacen("redis", "rediss", 1);
+        url.replace(&format!(":{}", self.port), &format!(":{}", tls_port(self.port)))
     }
 
     /// What the server answers to a command, by redis-cli.
@@ -339,6 +354,11 @@ fn is_ready(port: u16) -> bool {
         Ok(answer)
     };
     ping().is_ok_and(|answer| !answer.is_empty() && !answer.starts_with(b"-LOADING"))
+}
+
+/// Where a server speaks TLS: no member of a cluster does, so that the port of its bus is free.
+const fn tls_port(port: u16) -> u16 {
+    port + 10_000
 }
 
 /// A port that nobody uses. Not from the range of outgoing connections, one of which might take it while the server

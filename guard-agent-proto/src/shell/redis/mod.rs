@@ -13,6 +13,7 @@
 //! Changes to a stream are scripts, which Redis runs as a whole. Every command and option exists in Redis 6.0
 //! and in Redis Cluster.
 
+use core::fmt;
 use std::vec;
 use std::vec::Vec;
 
@@ -62,7 +63,6 @@ pub struct Conversation {
 }
 
 /// What comes next.
-#[derive(Debug)]
 #[must_use]
 pub enum Turn {
     /// Send these, together and in this order, or each to the server of a cluster that is in charge of its key.
@@ -70,6 +70,16 @@ pub enum Turn {
     Send(Vec<Cmd>, Conversation),
     /// The operation is over.
     End(Result<StoreAnswer, StoreError>),
+}
+
+impl fmt::Debug for Turn {
+    /// Commands by their number alone: a record may hold personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(commands, conversation) => write!(f, "Send({}, {conversation:?})", commands.len()),
+            Self::End(result) => f.debug_tuple("End").field(result).finish(),
+        }
+    }
 }
 
 /// Whose replies are awaited.
