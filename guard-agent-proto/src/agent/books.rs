@@ -75,14 +75,15 @@ impl Agent {
         }
     }
 
-    /// Leaves records to the journal alone that it holds and memory does not: the oldest live ones, so that
-    /// new events stay quick, then those that were read back last. Once there are such records, half of the
-    /// memory is for reading them back.
+    /// Leaves records to the journal alone that it holds, from three quarters of the memory on, so that there is
+    /// always room for new ones: the oldest live ones, so that new events stay quick, then those that were read
+    /// back last. Once there are such records, half of the memory is for reading them back.
     fn leave_to_journal(&mut self, kind: Kind) {
         let Some(journal) = &mut self.journal else { return };
         let stream = &mut self.streams[kind];
         let (most, most_bytes) = (self.config.buffer_size, self.config.buffer_bytes);
-        let is_full = |stream: &Stream| stream.len() > most || stream.cost() > most_bytes;
+        let is_full =
+            |stream: &Stream| stream.len() > most - most / 4 || stream.cost() > most_bytes - most_bytes / 4;
         let share = |journal: &Journal, stream: &Stream| {
             journal.stored(kind) > 0 && (stream.live.len() > most / 2 || stream.live.cost() > most_bytes / 2)
         };

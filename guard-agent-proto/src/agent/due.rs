@@ -126,8 +126,8 @@ impl Agent {
         stream.len() + records == 0
             || behind < most.div_ceil(2)
                 && behind_bytes <= most_bytes / 2
-                && stream.len() + records < most
-                && stream.cost() + bytes <= most_bytes
+                && stream.len() + records < most - most / 4
+                && stream.cost() + bytes <= most_bytes - most_bytes / 4
     }
 
     fn is_expired(&self, accepted_at: Timestamp) -> bool {

@@ -627,3 +627,19 @@ fn ids_and_keys_stay_what_they_are() {
     assert_eq!(key(1).len(), 36);
     assert_eq!(alloc::format!("{}", BatchId::new(5, 1)), "5-00000001");
 }
+
+/// Whoever waits for room gets it, although nothing is delivered.
+#[test]
+fn there_is_room_for_new_records_as_long_as_the_journal_takes_more() {
+    let mut bench = Bench::journaled(|config| config.buffer_size = 100);
+    bench.serve();
+    let mut sent = 0;
+    for _ in 0..100 {
+        let room = 100 - bench.agent.stats().records.events.in_memory as usize;
+        bench.send((sent..sent + room).map(event).collect());
+        sent += room;
+        bench.outage(Duration::from_millis(100));
+    }
+    assert!(sent > 2_000, "{sent}");
+    assert_eq!(bench.agent.stats().records.events.pending, sent as u64);
+}
