@@ -136,7 +136,7 @@ fn write(line: Option<String>) {
 async fn line(Awaited { key, line, receipt }: Awaited) -> Option<String> {
     let reason = match receipt {
         Ok(mut receipt) => match receipt.secured().await? {
-            Outcome::Durable | Outcome::Delivered => None,
+            Outcome::Durable | Outcome::Delivered | Outcome::HandedOver => None,
             Outcome::Dropped(reason) => Some(reason.as_str().to_owned()),
         },
         Err(refusal) => Some(refusal),
