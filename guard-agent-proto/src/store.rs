@@ -18,6 +18,7 @@ use core::fmt;
 use core::str::FromStr;
 use core::time::Duration;
 
+pub use crate::journal::{BlockReader, StoredRecord};
 use crate::{ByKind, Kind, Seq, StoreOpId};
 
 /// One operation. Answer it with [`Input::StoreReply`](crate::Input).

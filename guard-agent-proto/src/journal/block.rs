@@ -17,19 +17,22 @@ use crate::journal::codec::{Reader, push_number, push_signed};
 use crate::rng::Rng;
 use crate::store::{Block, StreamId};
 use crate::wire::Cipher;
-use crate::{Kind, Seq, Timestamp};
+use crate::{AgentConfig, ConfigError, Kind, Seq, Timestamp};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 1 + size_of::<u32>();
 
 /// A record as a journal holds it.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct StoredRecord {
+pub struct StoredRecord {
     /// Place in its log.
-    pub(crate) seq: Seq,
-    pub(crate) accepted_at: Timestamp,
-    pub(crate) attack: bool,
-    pub(crate) json: Box<[u8]>,
+    pub seq: Seq,
+    /// When the agent that wrote it accepted it, by that agent's clock.
+    pub accepted_at: Timestamp,
+    /// Whether it is an event of an attack class.
+    pub attack: bool,
+    /// The record as it is sent.
+    pub json: Box<[u8]>,
 }
 
 impl fmt::Debug for StoredRecord {
@@ -48,6 +51,41 @@ pub(crate) struct Unwritten<'a> {
     pub(crate) json: &'a [u8],
 }
 
+/// Reads the blocks of a journal, for those who look into one: the agent does so by itself.
+///
+/// ```
+/// use guard_agent_proto::store::{Block, BlockReader, Space, StreamId};
+/// use guard_agent_proto::{AgentConfig, Kind, Seq};
+///
+/// # fn main() -> Result<(), guard_agent_proto::ConfigError> {
+/// let reader = BlockReader::new(&AgentConfig::builder("an-api-key").build()?)?;
+/// let stream = StreamId::new(Space::new(0), 0xc0ffee);
+/// let block = Block { id: Seq::from_u64(1), bytes: b"somebody else's"[..].into() };
+/// assert_eq!(reader.read(stream, Kind::Event, &block), None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct BlockReader(BlockFormat);
+
+impl BlockReader {
+    /// Reads what agents with that configuration's encryption key wrote.
+    ///
+    /// # Errors
+    ///
+    /// That key is not one.
+    pub fn new(config: &AgentConfig) -> Result<Self, ConfigError> {
+        BlockFormat::from_config(config).map(Self)
+    }
+
+    /// The records of a block of that log, in ascending order of places; `None` if it is damaged, was moved, or
+    /// belongs to somebody else. Some of them may have been delivered already.
+    #[must_use]
+    pub fn read(&self, stream: StreamId, kind: Kind, block: &Block) -> Option<Vec<StoredRecord>> {
+        self.0.decode(stream, kind, block)
+    }
+}
+
 /// Turns records into blocks and back.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BlockFormat {
@@ -55,6 +93,12 @@ pub(super) struct BlockFormat {
 }
 
 impl BlockFormat {
+    pub(super) fn from_config(config: &AgentConfig) -> Result<Self, ConfigError> {
+        let cipher =
+            Cipher::from_config(config).map_err(|problem| ConfigError { problems: alloc::vec![problem] })?;
+        Ok(Self { cipher })
+    }
+
     /// A block of these records, which are not empty and in ascending order.
     pub(super) fn encode(
         &self,
@@ -151,7 +195,7 @@ mod tests {
             .project_encryption_key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
             .build()
             .unwrap();
-        [BlockFormat::default(), BlockFormat { cipher: Cipher::from_config(&config).unwrap() }]
+        [BlockFormat::default(), BlockFormat::from_config(&config).unwrap()]
     }
 
     fn records() -> impl Strategy<Value = Vec<StoredRecord>> {

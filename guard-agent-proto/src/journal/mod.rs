@@ -13,8 +13,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
+use self::block::BlockFormat;
 pub(crate) use self::block::Unwritten;
-use self::block::{BlockFormat, StoredRecord};
+pub use self::block::{BlockReader, StoredRecord};
 use self::log::Log;
 use self::note::Seal;
 use self::orphans::Orphans;
@@ -188,14 +189,13 @@ impl Lease {
 
 impl Journal {
     pub(crate) fn new(config: &AgentConfig, now: Instant, rng: &mut Rng) -> Result<Self, ConfigError> {
-        let cipher =
-            Cipher::from_config(config).map_err(|problem| ConfigError { problems: alloc::vec![problem] })?;
-        let space = Space::new(cipher.as_ref().map_or(0, Cipher::fingerprint));
+        let format = BlockFormat::from_config(config)?;
+        let space = Space::new(format.cipher.as_ref().map_or(0, Cipher::fingerprint));
         let lease = Lease::new(config.journal_lease);
         let owner = OwnerId::from_u64(rng.next_u64());
         let own = Stream::own(space, rng);
         Ok(Self {
-            format: BlockFormat { cipher },
+            format,
             space,
             owner,
             lease,

@@ -31,7 +31,7 @@ pub struct MemoryStore {
     zero: std::time::Instant,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Stream {
     /// `None` once it is given up.
     lease: Option<Lease>,
@@ -41,20 +41,20 @@ struct Stream {
     content: Option<Content>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Lease {
     owner: OwnerId,
     since: Instant,
     time: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Content {
     logs: ByKind<Log>,
     notes: BTreeMap<String, Arc<[u8]>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Log {
     /// The highest id that was ever appended.
     last: Seq,
@@ -78,6 +78,20 @@ impl MemoryStore {
     #[must_use]
     pub fn blocks(&self) -> usize {
         self.contents(|content| Kind::ALL.iter().map(|kind| content.logs[*kind].blocks.len()).sum())
+    }
+
+    /// Looks at every block, in ascending order of ids within a log, as it is: no lease is asked for.
+    pub fn for_each_block(&self, mut look: impl FnMut(StreamId, Kind, Block)) {
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stream, content) in
+            streams.iter().filter_map(|(id, stream)| Some((id, stream.content.as_ref()?)))
+        {
+            for kind in Kind::ALL {
+                for (id, bytes) in &content.logs[kind].blocks {
+                    look(*stream, kind, Block { id: *id, bytes: bytes.clone() });
+                }
+            }
+        }
     }
 
     fn contents(&self, count: impl FnMut(&Content) -> usize) -> usize {
@@ -122,6 +136,14 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn execute(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
         Box::pin(async move { self.execute_at(request, Instant::ZERO + self.zero.elapsed()) })
+    }
+}
+
+impl Clone for MemoryStore {
+    /// A snapshot, which goes its own way from now on.
+    fn clone(&self) -> Self {
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { streams: Mutex::new(streams.clone()), zero: self.zero }
     }
 }
 

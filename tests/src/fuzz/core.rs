@@ -1,10 +1,13 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
+use guard_agent_proto::store::{
+    Block, Note, Orphan, Space, StoreAnswer, StoreError, StoreErrorKind, StreamId,
+};
 use guard_agent_proto::{
-    AgentConfig, DrainOrder, DropReason, FlushId, Input, Instant, Kind, OverflowPolicy, RequestId, Response,
-    Seq, StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOpId, StreamId, Timestamp, TransportError,
-    TransportErrorKind,
+    AgentConfig, ByKind, DrainOrder, DropReason, FlushId, Input, Instant, Kind, OverflowPolicy, RequestId,
+    Response, Seq, StoreOpId, Timestamp, TransportError, TransportErrorKind,
 };
 
 use super::driver::{Driver, record};
@@ -153,31 +156,47 @@ fn transport_error(u: &mut Unstructured<'_>) -> Result<TransportError> {
     Ok(TransportError::new(kind, "scripted"))
 }
 
+/// An answer that has nothing to do with the question.
 fn store_answer(u: &mut Unstructured<'_>) -> Result<StoreAnswer> {
-    Ok(match u.int_in_range(0..=3)? {
+    Ok(match u.int_in_range(0..=5)? {
         0 | 1 => StoreAnswer::Done,
-        2 => StoreAnswer::Orphans(
-            (0..u.int_in_range(0..=3)?)
-                .map(|_| u.arbitrary().map(StreamId::from_u64))
-                .collect::<Result<_>>()?,
-        ),
+        2 => {
+            let orphan = |_| {
+                Ok(Orphan { stream: StreamId::new(Space::new(0), u.arbitrary()?), released: u.arbitrary()? })
+            };
+            let orphans = (0..3).map(orphan).collect::<Result<_>>()?;
+            StoreAnswer::Orphans { orphans, streams: u.arbitrary()?, foreign: u.arbitrary()? }
+        }
+        3 => {
+            let (events, metrics) = (Seq::from_u64(u.arbitrary()?), Seq::from_u64(u.arbitrary()?));
+            StoreAnswer::Diverged { last: ByKind { events, metrics } }
+        }
+        4 => {
+            let note =
+                Note { name: String::from(*u.choose(&["s-e-1", "d-m-7", "?"])?), value: Some(bytes(u)?) };
+            StoreAnswer::Adopted { notes: vec![note] }
+        }
         _ => {
-            let entries = (0..u.int_in_range(0..=20)?)
-                .map(|_| {
-                    let (kind, attack) = (kind(u)?, u.arbitrary()?);
-                    let json = record(kind, attack, 100).json().into();
-                    Ok(StoreEntry { seq: Seq::from_u64(u.arbitrary()?), kind, attack, json })
-                })
-                .collect::<Result<_>>()?;
-            let last = u.arbitrary::<Option<u64>>()?.map(Seq::from_u64);
-            StoreAnswer::Entries { entries, last, skipped: u64::from(u.arbitrary::<u8>()?) }
+            let block = |_| Ok(Block { id: Seq::from_u64(u.arbitrary()?), bytes: bytes(u)? });
+            let blocks = (0..3).map(block).collect::<Result<_>>()?;
+            StoreAnswer::Blocks { blocks, skipped: u64::from(u.arbitrary::<u8>()?) }
         }
     })
 }
 
+fn bytes(u: &mut Unstructured<'_>) -> Result<Arc<[u8]>> {
+    let length = u.int_in_range(0..=40)?;
+    Ok(u.bytes(length)?.into())
+}
+
 fn store_error(u: &mut Unstructured<'_>) -> Result<StoreError> {
-    let kind = *u.choose(&[StoreErrorKind::Unavailable, StoreErrorKind::Fenced])?;
-    Ok(StoreError { kind, message: "scripted".into() })
+    let kind = *u.choose(&[
+        StoreErrorKind::Fenced,
+        StoreErrorKind::Unreachable,
+        StoreErrorKind::TimedOut,
+        StoreErrorKind::Full,
+    ])?;
+    Ok(StoreError::new(kind, "scripted"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use guard_agent_proto::store::StoreRequest;
 use guard_agent_proto::{
-    Agent, AgentConfig, Endpoint, Input, Instant, Kind, Ledger, Now, Output, Record, RequestId, StoreRequest,
-    Timestamp,
+    Agent, AgentConfig, Endpoint, Input, Instant, Kind, Ledger, Now, Output, Record, RequestId, Timestamp,
 };
 
 /// Outputs in one step, and steps until an agent that was told to stop has stopped: far more than there can be.

@@ -442,7 +442,7 @@ impl Model {
         for kind in Kind::ALL {
             let (before, after) = (self.stats.records[kind], stats.records[kind]);
             let most = self.config.buffer_size as u64;
-            require(after.pending <= most, "memory", || format!("{} {kind}s of {most}", after.pending))?;
+            require(after.in_memory <= most, "memory", || format!("{} {kind}s of {most}", after.in_memory))?;
 
             let (records, bytes) = step.came[kind];
             let overflowed = after.dropped[DropReason::Overflow] > before.dropped[DropReason::Overflow];
@@ -520,6 +520,10 @@ impl Model {
                 record.receipt = Some(Receipt::Final);
                 self.receipts[record.made.kind].1 += 1;
                 Ok(())
+            }
+            Outcome::HandedOver => {
+                record.receipt = Some(Receipt::Final);
+                require(record.journaled, "receipt", || String::from("handed over, but it was not durable"))
             }
         }
     }

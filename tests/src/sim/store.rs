@@ -1,123 +1,79 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use guard_agent_proto::{Kind, Seq, StoreAnswer, StoreEntry, StoreError, StoreErrorKind, StoreOp, StreamId};
+use guard_agent_proto::shell::MemoryStore;
+use guard_agent_proto::store::{
+    Block, BlockReader, StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId,
+};
+use guard_agent_proto::{AgentConfig, Instant, Kind};
 
-/// The journal's store: it survives crashes of the agent, and knows who owns what.
-#[derive(Debug, Default)]
-pub(crate) struct Store {
-    streams: BTreeMap<StreamId, Stream>,
-    /// Runs whose lease ended: what they still do comes too late.
-    ended: BTreeSet<u32>,
-}
+use super::platform;
 
+/// The journal's store: it survives crashes of the agents that share it.
 #[derive(Debug)]
-struct Stream {
-    /// Which run of the agent; `None` once it is gone.
-    owner: Option<u32>,
-    entries: BTreeMap<Seq, StoreEntry>,
+pub(crate) struct Store {
+    inner: MemoryStore,
+    reader: BlockReader,
+    /// What was read of blocks.
+    read: BTreeMap<(StreamId, Kind, u64), Arc<[u64]>>,
 }
 
 impl Store {
-    /// Carries out `op` for that run of the agent.
-    pub(crate) fn execute(&mut self, run: u32, op: &StoreOp) -> Result<StoreAnswer, StoreError> {
-        if self.ended.contains(&run) {
-            return Err(fenced());
-        }
-        match op {
-            StoreOp::Append { stream, entries } => {
-                let stream = self
-                    .streams
-                    .entry(*stream)
-                    .or_insert_with(|| Stream { owner: Some(run), entries: BTreeMap::new() });
-                stream.owned_by(run)?;
-                stream.entries.extend(entries.iter().map(|entry| (entry.seq, entry.clone())));
-                Ok(StoreAnswer::Done)
-            }
-            StoreOp::Remove { stream, seqs } => {
-                if let Some(stream) = self.streams.get_mut(stream) {
-                    stream.owned_by(run)?;
-                    for seq in seqs {
-                        stream.entries.remove(seq);
-                    }
-                }
-                Ok(StoreAnswer::Done)
-            }
-            StoreOp::ListOrphans => Ok(StoreAnswer::Orphans(
-                self.streams
-                    .iter()
-                    .filter(|(_, stream)| stream.owner.is_none() && !stream.entries.is_empty())
-                    .map(|(id, _)| *id)
-                    .collect(),
-            )),
-            StoreOp::Adopt { stream } => {
-                if let Some(stream) = self.streams.get_mut(stream) {
-                    if stream.owner.is_some() {
-                        stream.owned_by(run)?;
-                    }
-                    stream.owner = Some(run);
-                }
-                Ok(StoreAnswer::Done)
-            }
-            StoreOp::Read { stream, after, limit } => {
-                let mut entries = Vec::new();
-                if let Some(stream) = self.streams.get(stream) {
-                    stream.owned_by(run)?;
-                    let unread = stream.entries.values().filter(|e| after.is_none_or(|after| e.seq > after));
-                    entries.extend(unread.take(*limit).cloned());
-                }
-                let last = entries.last().map(|entry| entry.seq);
-                Ok(StoreAnswer::Entries { entries, last, skipped: 0 })
-            }
-        }
+    pub(crate) fn new(config: &AgentConfig) -> Self {
+        let reader = BlockReader::new(config);
+        let reader = reader.unwrap_or_else(|error| panic!("the configuration is valid: {error}"));
+        Self { inner: MemoryStore::new(), reader, read: BTreeMap::new() }
     }
 
-    /// The lease of that run ended.
-    pub(crate) fn orphan(&mut self, run: u32) {
-        self.ended.insert(run);
-        for stream in self.streams.values_mut().filter(|stream| stream.owner == Some(run)) {
-            stream.owner = None;
+    pub(crate) fn execute(&self, request: StoreRequest, now: Instant) -> Result<StoreAnswer, StoreError> {
+        self.inner.execute_at(request, now)
+    }
+
+    /// Numbers of the records in a block that the agent made.
+    pub(crate) fn numbers(&mut self, stream: StreamId, kind: Kind, block: &Block) -> Arc<[u64]> {
+        let Self { reader, read, .. } = self;
+        let numbers = read.entry((stream, kind, block.id.as_u64())).or_insert_with(|| {
+            let records = reader.read(stream, kind, block).unwrap_or_default();
+            records.iter().filter_map(|record| platform::number(kind, &record.json).ok()).collect()
+        });
+        Arc::clone(numbers)
+    }
+
+    /// Numbers of the records in what a change appends.
+    pub(crate) fn appended(&mut self, op: &StoreOp) -> Vec<u64> {
+        let StoreOp::Write(write) = op else { return Vec::new() };
+        let mut numbers = Vec::new();
+        for kind in Kind::ALL {
+            for block in &write.logs[kind].append {
+                numbers.extend(self.numbers(write.stream, kind, block).iter());
+            }
         }
+        numbers
     }
 
-    /// Entries of streams that this run owns.
-    pub(crate) fn held_by(&self, run: u32, kind: Kind) -> u64 {
-        self.streams
-            .values()
-            .filter(|stream| stream.owner == Some(run))
-            .flat_map(|stream| stream.entries.values())
-            .filter(|entry| entry.kind == kind)
-            .count() as u64
+    /// How many records of that kind it holds.
+    pub(crate) fn held(&mut self, kind: Kind) -> u64 {
+        let mut blocks = Vec::new();
+        self.inner.for_each_block(|stream, of, block| {
+            if of == kind {
+                blocks.push((stream, block));
+            }
+        });
+        blocks.iter().map(|(stream, block)| self.numbers(*stream, kind, block).len() as u64).sum()
     }
 
-    pub(crate) fn entries(&self) -> usize {
-        self.streams.values().map(|stream| stream.entries.len()).sum()
+    pub(crate) fn blocks(&self) -> usize {
+        self.inner.blocks()
     }
 }
 
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the journal holds")?;
-        for (id, stream) in self.streams.iter().filter(|(_, stream)| !stream.entries.is_empty()) {
-            write!(f, " {} in {id} of run {:?}", stream.entries.len(), stream.owner)?;
-        }
-        Ok(())
+        write!(f, "the journal holds {} streams, {} blocks", self.inner.streams(), self.inner.blocks())
     }
-}
-
-impl Stream {
-    fn owned_by(&self, run: u32) -> Result<(), StoreError> {
-        if self.owner == Some(run) {
-            return Ok(());
-        }
-        Err(fenced())
-    }
-}
-
-fn fenced() -> StoreError {
-    StoreError { kind: StoreErrorKind::Fenced, message: "another owner".into() }
 }
 
 pub(crate) fn unavailable() -> StoreError {
-    StoreError { kind: StoreErrorKind::Unavailable, message: "simulated".into() }
+    StoreError::new(StoreErrorKind::Unreachable, "simulated")
 }

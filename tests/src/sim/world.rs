@@ -3,11 +3,12 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use guard_agent_proto::store::{StoreAnswer, StoreError, StoreOp, StoreRequest};
 use guard_agent_proto::wire::Wire;
 use guard_agent_proto::{
     AgentEvent, BreakerState, ByKind, DropReason, FlushId, Health, HealthReason, Input, Instant, Kind, Now,
-    Outcome as Delivery, Output, Payload, Reason, ReceiptId, Report, Request, RequestId, Response,
-    StoreAnswer, StoreError, StoreOp, StoreOpId, StoreRequest, Timestamp,
+    Outcome as Delivery, Output, Payload, Reason, ReceiptId, Report, Request, RequestId, Response, StoreOpId,
+    Timestamp,
 };
 
 use super::application::Application;
@@ -25,8 +26,6 @@ use super::trace::Trace;
 const EPOCH: i64 = 1_767_225_600_000_000;
 /// A world that takes more steps than this is stuck.
 const MAX_STEPS: u64 = 3_000_000;
-/// How long a lease outlives its process.
-const LEASE: Duration = Duration::from_secs(10);
 
 /// The application, the agent, the platform, and all between them.
 #[derive(Debug)]
@@ -128,9 +127,6 @@ enum Event {
         op: StoreOp,
         result: Result<StoreAnswer, StoreError>,
     },
-    LeaseEnds {
-        run: u32,
-    },
     Resume,
     FaultsEnd,
 }
@@ -157,7 +153,7 @@ impl World {
             application: Application::new(rng.fork(), scenario.mix),
             network: Network::new(rng.fork(), scenario.faults.clone(), scenario.slowest),
             platform: Platform::new(rng.fork(), scenario.body_limit, scenario.tags),
-            store: Store::default(),
+            store: Store::new(&scenario.config),
             weather: Weather::Fair,
             faulty: true,
             subject: None,
@@ -249,9 +245,12 @@ impl World {
     }
 
     /// How long the peace may take: every record alone in the worst case, at the allowed rate.
-    fn patience(&self) -> Duration {
-        let records = &self.model.stats.records;
-        let waiting = records.events.pending + records.metrics.pending + self.store.entries() as u64;
+    fn patience(&mut self) -> Duration {
+        let records = self.model.stats.records;
+        let waiting = records.events.pending
+            + records.metrics.pending
+            + self.store.held(Kind::Event)
+            + self.store.held(Kind::Metric);
         let requests = u32::try_from(waiting).unwrap_or(u32::MAX).saturating_mul(3);
         Duration::from_secs(3_600) + self.scenario.config.flush_interval * 8 + self.slot() * requests
     }
@@ -271,7 +270,7 @@ impl World {
             && stats.records.events.pending == 0
             && stats.records.metrics.pending == 0
             && stats.breaker == BreakerState::Closed
-            && self.store.entries() == 0
+            && self.store.blocks() == 0
             && !self.model.is_stopping()
     }
 
@@ -330,8 +329,11 @@ impl World {
                 Ok(())
             }
             Event::StoreRun { run, request, reply, error, back } => {
-                let mut result =
-                    if error && !reply { Err(unavailable()) } else { self.store.execute(run, &request.op) };
+                let mut result = if error && !reply {
+                    Err(unavailable())
+                } else {
+                    self.store.execute(request.clone(), self.now)
+                };
                 if error && reply {
                     result = Err(unavailable());
                 }
@@ -346,10 +348,6 @@ impl World {
                     let gap = self.nemesis.exponential(self.scenario.weather_every);
                     self.schedule.at(self.now + gap, Event::Weather);
                 }
-                Ok(())
-            }
-            Event::LeaseEnds { run } => {
-                self.store.orphan(run);
                 Ok(())
             }
             Event::FaultsEnd => {
@@ -397,11 +395,9 @@ impl World {
             }
             Event::StoreReply { run, id, op, result } => {
                 if run == self.run && self.subject.is_some() {
-                    if let (StoreOp::Append { entries, .. }, Ok(_)) = (&op, &result) {
-                        for entry in entries {
-                            if let Ok(number) = platform::number(entry.kind, &entry.json)
-                                && let Some(record) = self.record(number)
-                            {
+                    if matches!(result, Ok(StoreAnswer::Done)) {
+                        for number in self.store.appended(&op) {
+                            if let Some(record) = self.record(number) {
                                 record.journaled = true;
                             }
                         }
@@ -578,7 +574,6 @@ impl World {
         self.subject = None;
         self.wire = None;
         self.attacks.clear();
-        self.schedule.at(self.now + LEASE, Event::LeaseEnds { run: self.run });
         let pause = Duration::from_millis(self.nemesis.between(0, 30_000));
         self.schedule.at(self.now + pause, Event::Start);
     }
@@ -824,10 +819,10 @@ impl World {
         }
     }
 
-    fn check_persisted(&self) -> Checked {
+    fn check_persisted(&mut self) -> Checked {
         for kind in Kind::ALL {
             let persisted = self.model.stats.records[kind].persisted;
-            let held = self.store.held_by(self.run, kind);
+            let held = self.store.held(kind);
             require(self.subject.is_none() || persisted <= held, "persisted", || {
                 format!("{persisted} {kind}s are said to be in the journal, which holds {held}")
             })?;
@@ -864,10 +859,16 @@ impl World {
                 Err(error) => self.trace.line(self.now, format_args!("answer {id}: {error}")),
             },
             Input::StoreReply { id, result } => match result {
-                Ok(StoreAnswer::Entries { entries, .. }) => {
-                    self.trace.line(self.now, format_args!("store reply {id}: {} entries", entries.len()));
+                Ok(StoreAnswer::Blocks { blocks, .. }) => {
+                    self.trace.line(self.now, format_args!("store reply {id}: {} blocks", blocks.len()));
                 }
-                Ok(StoreAnswer::Done | StoreAnswer::Orphans(_)) | Err(_) => {
+                Ok(
+                    StoreAnswer::Done
+                    | StoreAnswer::Diverged { .. }
+                    | StoreAnswer::Orphans { .. }
+                    | StoreAnswer::Adopted { .. },
+                )
+                | Err(_) => {
                     self.trace.line(self.now, format_args!("store reply {id}: {result:?}"));
                 }
             },
@@ -916,11 +917,19 @@ fn status_of(answer: &Answer) -> u16 {
 
 fn brief(op: &StoreOp) -> String {
     match op {
-        StoreOp::Append { stream, entries } => format!("append {} to {stream}", entries.len()),
-        StoreOp::Remove { stream, seqs } => format!("remove {} from {stream}", seqs.len()),
-        StoreOp::ListOrphans => String::from("list orphans"),
-        StoreOp::Adopt { stream } => format!("adopt {stream}"),
-        StoreOp::Read { stream, after, limit } => format!("read {limit} of {stream} after {after:?}"),
+        StoreOp::Write(write) => {
+            let logs = Kind::ALL.map(|kind| {
+                let log = &write.logs[kind];
+                format!("{:?} -{:?} at {:?}", log.append, log.remove, log.expected)
+            });
+            format!("write {} to {}, notes {:?}", logs.join(" and "), write.stream, write.notes)
+        }
+        StoreOp::List { .. } => String::from("list"),
+        StoreOp::Adopt { stream, .. } => format!("adopt {stream}"),
+        StoreOp::Read { stream, kind, from, limit, .. } => {
+            format!("read {limit} {kind} blocks of {stream} from {from}")
+        }
+        StoreOp::Close { stream, keep } => format!("close {stream}, keep: {keep}"),
     }
 }
 
