@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guard_agent_tests::collector::Collector;
+use guard_agent_tests::redis_server::RedisServer;
+use guard_agent_tokio::store::StoreRequest;
 use guard_agent_tokio::wire::{HttpRequest, Wire};
 use guard_agent_tokio::{
-    Agent, AgentConfig, AgentConfigBuilder, Batch, CaptureTransport, Encoder, Endpoint, HttpOptions,
-    HttpTransport, Input, Instant, Kind, Ledger, MetricType, Now, Output, Payload, Record, Request, Response,
-    SecurityEvent, SecurityMetric, Timestamp, Transport as _,
+    Agent, AgentConfig, AgentConfigBuilder, AgentStatus, Attempt, Batch, BoxFuture, CaptureTransport,
+    Encoder, Endpoint, HealthReason, HttpOptions, HttpTransport, Input, Instant, Kind, Ledger, MemoryStore,
+    MetricType, Now, Output, Payload, Record, Request, Response, SecurityEvent, SecurityMetric, Timestamp,
+    Transport,
 };
 use tokio::runtime::Builder;
 
@@ -200,6 +203,50 @@ const ROWS: &[Row] = &[
             collector.read(|received| received.exchanges[0].headers["x-agent-install-id"].clone())
         })
     }),
+    ("redis_url", [("", "0 of 1, none"), ("redis://127.0.0.1:1", "0 of 1, unreachable")], |knob| {
+        in_real_time(async move {
+            let agent = Agent::builder(knob.config()).transport(Arc::new(Silent)).start().unwrap();
+            agent.send_event(event());
+            let report = agent.persist(Duration::from_millis(200)).await;
+            let why = agent.health().reasons.into_iter().find_map(|reason| match reason {
+                HealthReason::JournalDown { why } => Some(why.as_str()),
+                _ => None,
+            });
+            format!("{} of {}, {}", report.persisted.events, report.pending.events, why.unwrap_or("none"))
+        })
+    }),
+    ("redis_key_prefix", [("a:b", "a:b:streams"), ("shop", "shop:streams")], |knob| {
+        in_real_time(async move {
+            let server = RedisServer::start(&[]);
+            let config = knob.with("redis_url", &server.url()).config();
+            let agent = Agent::builder(config).transport(Arc::new(Silent)).start().unwrap();
+            agent.send_event(event());
+            assert!(agent.persist(10 * SECOND).await.is_secured());
+            server.cli(&["KEYS", "*:streams"]).trim().to_owned()
+        })
+    }),
+    ("redis_ca_file", [("", "started"), ("/nonexistent", "refused")], |knob| {
+        starts(knob.with("redis_url", "rediss://127.0.0.1:1"), "redis_ca_file")
+    }),
+    ("journal_dir", [("", "started"), ("/dev/null/journal", "refused")], |knob| starts(knob, "journal_dir")),
+    ("journal_records", [("100", "100 kept"), ("200", "200 kept")], |knob| {
+        journaled(knob.with("buffer_size", "40"), 10)
+    }),
+    ("journal_bytes", [("100000", "48 kept"), ("200000", "97 kept")], |knob| {
+        journaled(knob.with("buffer_size", "40").with("buffer_bytes", "60000"), 2_000)
+    }),
+    ("journal_lease", [("2", "2 adopted"), ("60", "0 adopted")], |knob| {
+        let config = knob.config();
+        let mut dead = Core::journaled(&config, 1);
+        dead.send(Kind::Event, 2, 10);
+        let mut core = Core { store: dead.store.take(), ..Core::new_with(&config, true, 2) };
+        core.input(Input::Timeout);
+        core.advance(2 * SECOND);
+        format!("{} adopted", core.agent.stats().records.events.recovered)
+    }),
+    ("journal_timeout", [("1", "1s"), ("0.5", "500ms")], |knob| {
+        format!("{:?}", Core::new_with(&knob.config(), true, 1).operations.remove(0).timeout)
+    }),
 ];
 
 #[test]
@@ -234,6 +281,9 @@ impl Knob {
 /// The core on virtual time.
 struct Core {
     agent: guard_agent_proto::Agent,
+    store: Option<MemoryStore>,
+    /// What it wants of a store that is not there.
+    operations: Vec<StoreRequest>,
     now: Instant,
     deadline: Instant,
     out: Vec<Request>,
@@ -243,12 +293,38 @@ struct Core {
 
 impl Core {
     fn new(config: &AgentConfig) -> Self {
-        let agent = guard_agent_proto::Agent::new(config, false, [42; 32], at(Instant::ZERO)).unwrap();
-        let (out, asked) = (Vec::new(), Vec::new());
-        let mut core =
-            Self { agent, now: Instant::ZERO, deadline: Instant::FAR_FUTURE, out, asked, records: 0 };
+        Self::new_with(config, false, 42)
+    }
+
+    fn journaled(config: &AgentConfig, seed: u8) -> Self {
+        let mut core = Self { store: Some(MemoryStore::new()), ..Self::new_with(config, true, seed) };
+        core.serve();
+        core
+    }
+
+    fn new_with(config: &AgentConfig, journal: bool, seed: u8) -> Self {
+        let mut core = Self {
+            agent: guard_agent_proto::Agent::new(config, journal, [seed; 32], at(Instant::ZERO)).unwrap(),
+            store: None,
+            operations: Vec::new(),
+            now: Instant::ZERO,
+            deadline: Instant::FAR_FUTURE,
+            out: Vec::new(),
+            asked: Vec::new(),
+            records: 0,
+        };
         core.input(Input::Timeout);
         core
+    }
+
+    fn serve(&mut self) {
+        while let Some(store) = &self.store
+            && let Some(request) = self.operations.pop()
+        {
+            let id = request.id;
+            let result = store.execute_at(request, self.now);
+            self.input(Input::StoreReply { id, result });
+        }
     }
 
     fn input(&mut self, input: Input) {
@@ -259,9 +335,10 @@ impl Core {
                     self.asked.push(request.payload.endpoint());
                     self.out.push(request);
                 }
+                Output::Store(request) => self.operations.push(request),
                 Output::Idle { deadline, .. } => {
                     self.deadline = deadline;
-                    return;
+                    return self.serve();
                 }
                 _ => {}
             }
@@ -334,6 +411,47 @@ fn kept(knob: Knob, size: usize) -> String {
     let mut core = Core::new(&knob.config());
     core.send(Kind::Event, 10, size);
     format!("{} kept", core.agent.stats().records.events.pending)
+}
+
+/// How many of 300 records memory and journal keep together, while nothing is delivered.
+fn journaled(knob: Knob, size: usize) -> String {
+    let mut core = Core::journaled(&knob.config(), 1);
+    for _ in 0..300 {
+        core.send(Kind::Event, 1, size);
+        core.advance(Duration::from_millis(60));
+    }
+    format!("{} kept", core.agent.stats().records.events.pending)
+}
+
+/// Whether an agent starts, or is refused because of that field.
+fn starts(knob: Knob, field: &str) -> String {
+    in_real_time(async move {
+        match Agent::builder(knob.config()).start() {
+            Ok(_) => String::from("started"),
+            Err(error) => String::from(if error.to_string().contains(field) { "refused" } else { "?" }),
+        }
+    })
+}
+
+/// A platform that never answers.
+struct Silent;
+
+impl Transport for Silent {
+    fn send_events(&self, _: Arc<Batch>) -> BoxFuture<'_, Attempt> {
+        Box::pin(std::future::pending())
+    }
+
+    fn send_metrics(&self, _: Arc<Batch>) -> BoxFuture<'_, Attempt> {
+        Box::pin(std::future::pending())
+    }
+
+    fn send_status(&self, _: Arc<AgentStatus>) -> BoxFuture<'_, Attempt> {
+        Box::pin(std::future::pending())
+    }
+
+    fn fetch_rules(&self, _: Option<Arc<str>>) -> BoxFuture<'_, Attempt> {
+        Box::pin(std::future::pending())
+    }
 }
 
 fn leaves_after(knob: Knob, kind: Kind) -> String {
