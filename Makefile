@@ -11,7 +11,7 @@ FUZZ_TARGETS := core redact responses
 CLIPPY := $(CARGO) clippy --locked --all-targets
 DENY_WARNINGS := -- -D warnings
 
-.PHONY: check test tools fmt clippy doc unit alone no-std demo bench oracle fuzz fuzz-build coverage mutants deny
+.PHONY: check test tools redis fmt clippy doc unit alone no-std demo bench oracle fuzz fuzz-build coverage mutants deny
 
 ## The inner loop: format, lints, unit and property tests of the core.
 check: tools fmt
@@ -19,14 +19,22 @@ check: tools fmt
 	$(CARGO) test --locked -p guard-agent-proto --features std
 
 ## Everything that must hold before a change lands.
-test: tools fmt clippy doc unit alone no-std
+test: tools redis fmt clippy doc unit alone no-std
 
 tools:
 	@command -v cc >/dev/null || { echo "A C compiler is missing: sudo apt-get install -y gcc libc6-dev" >&2; exit 1; }
-	@for tool in redis-server redis-sentinel redis-cli; do command -v $$tool >/dev/null || { \
-		echo "$$tool is missing: sudo apt-get install -y redis-server redis-sentinel" >&2; exit 1; }; done
 	@$(CARGO) fmt --version >/dev/null || { echo "rustfmt is missing: rustup component add rustfmt" >&2; exit 1; }
 	@$(CARGO) clippy --version >/dev/null || { echo "clippy is missing: rustup component add clippy" >&2; exit 1; }
+
+## Redis for the tests, from the system's packages.
+redis:
+	@for tool in redis-server redis-sentinel redis-cli; do command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$${missing:-}" ]; then \
+		install="apt-get install -y --no-install-recommends redis-server redis-sentinel redis-tools"; \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo "sudo -n"); \
+		{ command -v apt-get >/dev/null && $$sudo apt-get update -q && RUNLEVEL=1 $$sudo $$install; } || { \
+			echo "redis-server, redis-sentinel and redis-cli are missing: sudo $$install" >&2; exit 1; }; \
+	fi
 
 fmt:
 	$(CARGO) fmt --all --check

@@ -29,6 +29,37 @@
 //! The agent belongs to the runtime it was started on. When that runtime is shut down, the agent stops,
 //! and says so in its [health](Agent#method.health); sending to it stays harmless.
 //!
+//! # The journal
+//!
+//! Without a journal, what waits is in memory and goes with the process. With one it is durable a few milliseconds after
+//! it was accepted, may grow beyond memory while the platform is away, and is delivered by the next run, or by
+//! another agent, if this one dies:
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use guard_agent_tokio::{Agent, AgentConfig, Outcome, SecurityEvent};
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = AgentConfig::builder("your-api-key").redis_url("redis://127.0.0.1").build()?;
+//! let agent = Agent::builder(config).start()?;
+//!
+//! // An audit event: wait until it is safe, but not for ever.
+//! let mut receipt = agent.try_send_event_with_receipt(SecurityEvent::now("authentication_failed"))?;
+//! let outcome = tokio::time::timeout(Duration::from_secs(1), receipt.secured()).await;
+//! let safe = matches!(outcome, Ok(Some(Outcome::Durable | Outcome::Delivered)));
+//!
+//! // Or for everything so far.
+//! let report = agent.persist(Duration::from_secs(1)).await;
+//! println!("{safe} {}", report.is_secured());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `redis_url` names Redis (see `RedisOptions` for clusters, sentinels and TLS), `journal_dir` a directory for
+//! [`FileStore`]; [`AgentBuilder::store`] takes any other [`Store`]. A store that fails costs durability alone: delivery
+//! goes on from memory, the [health](Agent#method.health) says why, and what is still undelivered is journaled when the
+//! store is back. Duplicates are possible only where an answer was lost or an agent slept past its lease, and carry
+//! the same idempotency keys.
+//!
 //! # Logs
 //!
 //! The agent logs through [`tracing`] under the target `guard_agent`, rarely, and never per record. If

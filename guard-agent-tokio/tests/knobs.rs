@@ -232,7 +232,7 @@ const ROWS: &[Row] = &[
     ("journal_records", [("100", "100 kept"), ("200", "200 kept")], |knob| {
         journaled(knob.with("buffer_size", "40"), 10)
     }),
-    ("journal_bytes", [("100000", "48 kept"), ("200000", "97 kept")], |knob| {
+    ("journal_bytes", [("100000", "48 kept"), ("200000", "96 kept")], |knob| {
         journaled(knob.with("buffer_size", "40").with("buffer_bytes", "60000"), 2_000)
     }),
     ("journal_lease", [("2", "2 adopted"), ("60", "0 adopted")], |knob| {

@@ -8,10 +8,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use guard_agent_tests::collector::{Answer, Collector};
+use guard_agent_tests::redis_server::RedisServer;
 use guard_agent_tokio::wire::{Credentials, Wire};
 use guard_agent_tokio::{
-    Agent, AgentConfig, AgentConfigBuilder, Encoder, HttpOptions, HttpTransport, MetricType, Payload, Secret,
-    SecurityEvent, SecurityMetric,
+    Agent, AgentConfig, AgentConfigBuilder, Encoder, HttpOptions, HttpTransport, MetricType, Payload,
+    RedisOptions, RedisStore, Secret, SecurityEvent, SecurityMetric,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -224,6 +225,18 @@ async fn no_secret_is_shown() {
         let options = HttpOptions::new().proxy(format!("http://user:{PROXY_PASSWORD}@{}", proxy().await));
         runs.spawn(run(config(&format!("{scheme}://platform.invalid")), options));
     }
+    // A Redis that refuses the password, one that takes it, and nobody.
+    let redis = RedisServer::start(&["requirepass planted-redis-password"]);
+    let port = redis.url().rsplit(':').next().unwrap().to_owned();
+    let collector = Collector::builder().encryption_key(ENCRYPTION_KEY).start();
+    for (password, port) in
+        [("planted-wrong-password", &*port), ("planted-redis-password", &port), ("planted", "1")]
+    {
+        let url = format!("redis://:{password}@127.0.0.1:{port}");
+        let config = config(&collector.url()).redis_url(url);
+        debug(&config);
+        runs.spawn(run(config, HttpOptions::new().no_proxy()));
+    }
     while let Some(run) = tokio::time::timeout(LIMIT, runs.join_next()).await.unwrap() {
         run.unwrap();
     }
@@ -245,6 +258,7 @@ async fn no_secret_is_shown() {
         "HTTP 407",
         "Connect",
         "rules Some(2)",
+        "access denied",
     ] {
         assert!(shown.contains(logged), "{logged} was never shown");
     }
@@ -259,6 +273,12 @@ fn misuse() {
     error_of(builder().endpoint("http://user:planted@host"));
     error_of(builder().endpoint("http://host/?key=planted"));
     error_of(builder().set("endpoint", "planted"));
+    for url in ["redis://user:planted@", "planted://host", "redis://planted@[", "rediss://host/planted"] {
+        let config = builder().redis_url(url).build().unwrap();
+        debug(&config);
+        debug(&RedisOptions::new(&config));
+        error(&RedisStore::new(&RedisOptions::new(&config)).unwrap_err());
+    }
     error(&AgentConfig::from_json(br#"{"api_key": ["planted"], "endpoint": {"a": "planted"}}"#).unwrap_err());
     error(&AgentConfig::from_json(br#"{"api_key": "planted"#).unwrap_err());
 
