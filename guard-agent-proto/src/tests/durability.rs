@@ -448,6 +448,29 @@ fn beyond_the_quota_the_policy_gives_up_and_counts() {
 }
 
 #[test]
+fn memory_is_bounded_while_what_is_beyond_the_quota_is_read_and_given_up() {
+    let mut bench = Bench::journaled(|config| {
+        config.buffer_size = 8;
+        config.journal_records = 8;
+        config.drain = DrainOrder::Fifo;
+    });
+    bench.serve();
+    for number in 0..20 {
+        bench.send(vec![event(number)]);
+        bench.outage(Duration::from_millis(100));
+    }
+    // The lease is being renewed while memory fills with what is not durable.
+    bench.jump(LEASE / 8);
+    bench.send((20..40).map(event).collect());
+    while let Some(request) = bench.stores.pop() {
+        let result = bench.store.execute_at(request.clone(), bench.now.instant);
+        bench.input(Input::StoreReply { id: request.id, result });
+        let ledger = bench.agent.stats().records.events;
+        assert!(ledger.in_memory <= 8, "{ledger:?}");
+    }
+}
+
+#[test]
 fn what_waits_too_long_expires_wherever_it_waits() {
     let mut bench = Bench::journaled(|config| {
         config.buffer_size = 50;
