@@ -471,6 +471,19 @@ fn memory_is_bounded_while_what_is_beyond_the_quota_is_read_and_given_up() {
 }
 
 #[test]
+fn durability_is_told_once() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.send(vec![event(1).with_receipt(ReceiptId::from_u64(71))]);
+    bench.serve();
+    bench.store = MemoryStore::new();
+    bench.send(vec![event(2).with_receipt(ReceiptId::from_u64(72))]);
+    bench.pass_served(SECOND);
+    assert_eq!(bench.agent.stats().records.events.persisted, 2, "it was appended again");
+    assert_eq!(bench.receipts(), [(71, Outcome::Durable), (72, Outcome::Durable)]);
+}
+
+#[test]
 fn what_waits_too_long_expires_wherever_it_waits() {
     let mut bench = Bench::journaled(|config| {
         config.buffer_size = 50;
