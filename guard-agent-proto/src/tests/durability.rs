@@ -484,6 +484,30 @@ fn durability_is_told_once() {
 }
 
 #[test]
+fn what_is_durable_makes_room_for_what_is_not() {
+    let mut bench = Bench::journaled(|config| {
+        config.buffer_size = 40;
+        config.max_concurrent_flushes = 1;
+    });
+    bench.serve();
+    // A batch is on its way, and what comes meanwhile is more than the next one may hold.
+    bench.events(1);
+    bench.pass_served(SECOND);
+    bench.send((1..15).map(event).collect());
+    bench.pass_served(SECOND);
+    bench.send((15..26).map(event).collect());
+    bench.jump(SECOND);
+    assert_eq!(bench.agent.stats().records.events.persisted, 15);
+    // The store is slow, and memory is full: of what is durable already, some is left to the store.
+    bench.send((26..50).map(event).collect());
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.dropped.total(), ledger.pending), (0, 50));
+    assert!(ledger.in_memory <= 40, "{ledger:?}");
+    bench.deliver(60 * SECOND);
+    assert_eq!(bench.agent.stats().records.events.delivered, 50);
+}
+
+#[test]
 fn what_waits_too_long_expires_wherever_it_waits() {
     let mut bench = Bench::journaled(|config| {
         config.buffer_size = 50;
