@@ -584,6 +584,21 @@ fn what_the_store_lost_is_appended_again_or_counted() {
 }
 
 #[test]
+fn what_was_removed_and_is_back_is_removed_again() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 300);
+    let before = bench.store.clone();
+    let mut batches = bench.deliver(5 * SECOND);
+    let delivered = bench.agent.stats().records.events.delivered;
+    assert!((10..290).contains(&delivered), "{delivered}");
+    // Another server takes over, which has not heard of the last changes.
+    bench.store = before;
+    batches.extend(bench.deliver(600 * SECOND));
+    assert_eq!(sorted(&batches), (0..300).collect::<Vec<_>>(), "each once");
+    bench.pass_served(LEASE);
+    assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+}
+
+#[test]
 fn a_shutdown_in_an_outage_hands_over_at_once() {
     let mut bench = backlog(DrainOrder::LiveFirst, 1_000);
     let started = bench.now.instant;
