@@ -599,6 +599,34 @@ fn what_was_removed_and_is_back_is_removed_again() {
 }
 
 #[test]
+fn what_is_left_to_the_store_during_a_read_is_read_again() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 300);
+    let mut sent = 300;
+    let mut batches = Vec::new();
+    for _ in 0..100 {
+        while let Some(request) = bench.stores.pop() {
+            let result = bench.store.execute_at(request.clone(), bench.now.instant);
+            if sent < 600 && matches!(request.op, StoreOp::Read { .. }) {
+                // Memory fills meanwhile.
+                bench.send((sent..sent + 70).map(event).collect());
+                sent += 70;
+            }
+            bench.input(Input::StoreReply { id: request.id, result });
+        }
+        for request in core::mem::take(&mut bench.requests) {
+            if let Payload::Batch(batch) = &request.payload {
+                batches.push(numbers(batch));
+            }
+            bench.answer(&request, 200);
+        }
+        bench.jump(Duration::from_millis(100));
+    }
+    batches.extend(bench.deliver(600 * SECOND));
+    assert_eq!(bench.agent.stats().records.events.dropped.total(), 0);
+    assert_eq!(sorted(&batches), (0..sent).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_shutdown_in_an_outage_hands_over_at_once() {
     let mut bench = backlog(DrainOrder::LiveFirst, 1_000);
     let started = bench.now.instant;
