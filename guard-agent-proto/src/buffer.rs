@@ -75,14 +75,17 @@ impl Buffer {
         self.entries.front()
     }
 
-    /// The newest record.
-    pub(crate) fn last(&self) -> Option<&Entry> {
-        self.entries.back()
-    }
-
     /// Takes the newest record out.
     pub(crate) fn pop_newest(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_back()?;
+        self.json_bytes -= entry.json.len();
+        Some(entry)
+    }
+
+    /// Takes the newest record out that `may_go`.
+    pub(crate) fn take_newest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        let place = self.entries.iter().rposition(|entry| may_go(entry.seq()))?;
+        let entry = self.entries.remove(place)?;
         self.json_bytes -= entry.json.len();
         Some(entry)
     }

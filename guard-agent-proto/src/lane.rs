@@ -161,9 +161,11 @@ impl Lane {
         if may_go(self.queue.first()?.seq()) { self.evict() } else { None }
     }
 
-    /// Takes out the newest unsealed record if it `may_go`.
+    /// Takes out the newest unsealed record that `may_go`.
     pub(crate) fn release_newest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
-        if may_go(self.queue.last()?.seq()) { self.evict_newest() } else { None }
+        let entry = self.queue.take_newest(may_go)?;
+        self.forget(&entry);
+        Some(entry)
     }
 
     /// Takes out all records that are `gone`, but for what is in flight, and for batches of which others are

@@ -245,9 +245,15 @@ impl Agent {
         }
         for kind in Kind::ALL {
             if let Some(durable) = news.durable[kind].clone() {
-                let told = self.streams[kind].receipts.range(durable).map(|(_, id)| *id);
-                let told = told.map(|id| AgentEvent::Receipt { id, outcome: Outcome::Durable });
-                self.outputs.extend(told.map(Output::Event));
+                let stream = &mut self.streams[kind];
+                // What the store lost is appended again.
+                let untold = durable.start.max(stream.told_durable)..durable.end;
+                if !untold.is_empty() {
+                    stream.told_durable = untold.end;
+                    let told = stream.receipts.range(untold).map(|(_, id)| *id);
+                    let told = told.map(|id| AgentEvent::Receipt { id, outcome: Outcome::Durable });
+                    self.outputs.extend(told.map(Output::Event));
+                }
             }
             if news.lost[kind] > 0 {
                 self.count_drops(kind, DropReason::StoreLost, news.lost[kind]);

@@ -107,6 +107,11 @@ impl Agent {
             || bytes > self.config.journal_bytes.max(self.config.buffer_bytes as u64)
     }
 
+    /// Whether what only the journal holds is to be given up when it is read.
+    pub(super) fn has_surplus(&self, kind: Kind) -> bool {
+        self.config.buffer_overflow_policy == OverflowPolicy::Drop && self.is_beyond_quota(kind)
+    }
+
     /// What a new batch of that kind may hold. With a journal, batches that wait for another attempt must not
     /// fill memory, or nothing new could be taken and appended.
     pub(super) fn batch_room(&self, kind: Kind) -> Room {

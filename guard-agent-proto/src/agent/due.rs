@@ -12,8 +12,8 @@ use crate::lane::Departure;
 use crate::pacer::Class;
 use crate::soonest::Soonest;
 use crate::{
-    AgentEvent, BreakerState, ByKind, DrainOrder, DropReason, Instant, Kind, Output, OverflowPolicy, Payload,
-    Reason, Record, Request, RequestId, Seq, Timestamp, TransportError, TransportErrorKind,
+    AgentEvent, BreakerState, ByKind, DrainOrder, DropReason, Instant, Kind, Output, Payload, Reason, Record,
+    Request, RequestId, Seq, Timestamp, TransportError, TransportErrorKind,
 };
 
 /// How much longer than its time limit a request may take to be answered by the runtime.
@@ -77,10 +77,10 @@ impl Agent {
     fn read_back(&mut self) {
         for kind in Kind::ALL {
             let mut came = Buffer::default();
-            while let Some(returned) = self.next_returned(kind, &came) {
+            while let Some((returned, surplus)) = self.next_returned(kind, &came) {
                 let Returned { seq, record, recovered, sealed } = returned;
                 self.streams[kind].ledger.recovered += u64::from(recovered);
-                if self.is_beyond_quota(kind) && self.config.buffer_overflow_policy == OverflowPolicy::Drop {
+                if surplus {
                     self.give_up(kind, seq, DropReason::Overflow);
                     continue;
                 }
@@ -104,13 +104,14 @@ impl Agent {
         }
     }
 
-    /// The next record of the journal, if it has to be looked at or there is room for it, even behind those
-    /// that `came`.
-    fn next_returned(&mut self, kind: Kind, came: &Buffer) -> Option<Returned> {
+    /// The next record of the journal, if there is room for it, even behind those that `came`, or if it is to
+    /// be given up, and whether it is.
+    fn next_returned(&mut self, kind: Kind, came: &Buffer) -> Option<(Returned, bool)> {
         let json = self.journal.as_ref()?.peek(kind)?.json.len();
         let (records, bytes) = (came.len(), came.json_bytes() + came.len() * Entry::OVERHEAD);
-        if self.has_room_behind(kind, records, bytes + json + Entry::OVERHEAD) || self.is_beyond_quota(kind) {
-            self.journal.as_mut()?.take(kind)
+        let surplus = self.has_surplus(kind);
+        if surplus || self.has_room_behind(kind, records, bytes + json + Entry::OVERHEAD) {
+            Some((self.journal.as_mut()?.take(kind)?, surplus))
         } else {
             None
         }
@@ -368,7 +369,7 @@ impl Agent {
     /// already here.
     fn journal_room(&self) -> JournalRoom {
         let closing = self.shutdown.is_some() && self.is_handing_over();
-        let room = |kind| !closing && (self.has_room_behind(kind, 0, 1) || self.is_beyond_quota(kind));
+        let room = |kind| !closing && (self.has_room_behind(kind, 0, 1) || self.has_surplus(kind));
         JournalRoom {
             read: ByKind { events: room(Kind::Event), metrics: room(Kind::Metric) },
             others: self.shutdown.is_none(),

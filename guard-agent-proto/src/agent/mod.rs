@@ -91,6 +91,7 @@ impl Agent {
             ledger: Ledger::default(),
             next_seq: Seq::from_u64(1),
             receipts: BTreeMap::new(),
+            told_durable: Seq::from_u64(0),
             partial: Vec::new(),
         };
         let journal = if journal { Some(Journal::new(config, now.instant, &mut rng)?) } else { None };

@@ -19,6 +19,8 @@ pub(super) struct Stream {
     pub(super) next_seq: Seq,
     /// Records whose outcome somebody waits for.
     pub(super) receipts: BTreeMap<Seq, ReceiptId>,
+    /// Of those before this place it was told that they are durable.
+    pub(super) told_durable: Seq,
     /// Batches of other runs of the agent that come back from the journal, record by record.
     pub(super) partial: Vec<(SealedBatch, Vec<Entry>)>,
 }

@@ -14,7 +14,8 @@ pub(super) struct Log {
     /// Blocks with records that are here, or with some that are settled while others are not.
     blocks: BTreeMap<Seq, Block>,
     here: u64,
-    stored: u64,
+    /// What is stored, as far as it is known.
+    stored: Spans,
     stored_bytes: u64,
     /// Records before this place are known to us; those from it on are met when they are read.
     known: Seq,
@@ -58,7 +59,7 @@ impl Log {
         Self {
             blocks: BTreeMap::new(),
             here: 0,
-            stored: 0,
+            stored: Spans::EMPTY,
             stored_bytes: 0,
             known,
             next: Seq::from_u64(0),
@@ -111,7 +112,7 @@ impl Log {
         }
         self.here -= 1;
         self.next = if self.has_unread() { self.next.min(seq) } else { seq };
-        self.stored += 1;
+        self.stored.insert(seq);
         self.stored_bytes += bytes as u64;
         true
     }
@@ -124,12 +125,16 @@ impl Log {
         })
     }
 
-    /// Whether a record that was read is neither here nor settled.
+    /// Whether a record that was read is stored. What was settled long ago may be there again: a store that went
+    /// back in time has what was removed since.
     pub(super) fn is_stored(&self, id: Seq, seq: Seq) -> bool {
+        if seq < self.known {
+            return self.stored.contains(seq);
+        }
         match self.blocks.get(&id) {
-            None => !self.removable.contains_key(&id),
+            None => true,
             Some(Block::Whole(_)) => false,
-            Some(Block::Part(part)) => !part.here.contains(seq) && !part.settled.contains(seq),
+            Some(Block::Part(part)) => !part.settled.contains(seq),
         }
     }
 
@@ -137,7 +142,9 @@ impl Log {
     pub(super) fn is_spent(&self, id: Seq, total: u64) -> bool {
         match self.blocks.get(&id) {
             Some(Block::Part(part)) => part.settled.len() >= total,
-            Some(Block::Whole(_)) | None => false,
+            Some(Block::Whole(_)) => false,
+            // Nothing of it is here or stored.
+            None => true,
         }
     }
 
@@ -153,8 +160,9 @@ impl Log {
             self.known = seq.next();
             return true;
         }
-        self.stored = self.stored.saturating_sub(1);
-        self.stored_bytes = if self.stored == 0 { 0 } else { self.stored_bytes.saturating_sub(bytes as u64) };
+        self.stored.remove(seq);
+        self.stored_bytes =
+            if self.stored.is_empty() { 0 } else { self.stored_bytes.saturating_sub(bytes as u64) };
         false
     }
 
@@ -194,9 +202,9 @@ impl Log {
     }
 
     /// Nothing more can be read: what was stored is lost. How many records that is.
-    pub(super) const fn lose_stored(&mut self) -> u64 {
+    pub(super) fn lose_stored(&mut self) -> u64 {
         self.stored_bytes = 0;
-        core::mem::replace(&mut self.stored, 0)
+        core::mem::take(&mut self.stored).len()
     }
 
     /// Where to read on.
@@ -209,7 +217,7 @@ impl Log {
     }
 
     pub(super) const fn stored(&self) -> u64 {
-        self.stored
+        self.stored.len()
     }
 
     pub(super) const fn stored_bytes(&self) -> u64 {
@@ -218,12 +226,12 @@ impl Log {
 
     /// How many stored records came before `mark`.
     pub(super) fn stored_before(&self, mark: Seq) -> u64 {
-        self.stored.min(mark.as_u64().saturating_sub(self.next.as_u64()))
+        self.stored.count_before(mark)
     }
 
     /// Whether known records are stored.
     pub(super) const fn has_unread(&self) -> bool {
-        self.stored > 0
+        !self.stored.is_empty()
     }
 
     /// Blocks to remove, at most `limit`, and whether the store has a note of each.
@@ -252,7 +260,7 @@ impl Log {
 
     /// Whether nothing of it is here, stored or about to be removed, as far as it is known.
     pub(super) fn is_empty(&self) -> bool {
-        self.stored == 0 && self.blocks.is_empty() && self.removable.is_empty()
+        self.stored.is_empty() && self.blocks.is_empty() && self.removable.is_empty()
     }
 
     /// The block that has that record here, in parts.

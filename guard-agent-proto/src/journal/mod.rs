@@ -84,7 +84,7 @@ enum Outstanding {
     Write,
     List,
     Adopt(StreamId),
-    Read { origin: u16, kind: Kind, limit: usize },
+    Read { origin: u16, kind: Kind, from: Seq, limit: usize },
     Close { origin: u16, keep: bool },
 }
 

@@ -72,7 +72,9 @@ impl Journal {
                 self.on_adopted(id, &notes, now, news)
             }
             (Outstanding::Adopt(id), _) => self.orphans.on_taken(id),
-            (Outstanding::Read { origin, kind, limit }, StoreAnswer::Blocks { blocks, skipped }) => {
+            // Records before that place were left to the store meanwhile: it is read again from there.
+            (Outstanding::Read { origin, kind, from, .. }, _) if !self.reads_on_from(origin, kind, from) => {}
+            (Outstanding::Read { origin, kind, limit, .. }, StoreAnswer::Blocks { blocks, skipped }) => {
                 news.corrupt += skipped;
                 self.on_read(origin, kind, limit, blocks, now, news);
             }
@@ -88,6 +90,10 @@ impl Journal {
                 }
             }
         }
+    }
+
+    fn reads_on_from(&self, origin: u16, kind: Kind, from: Seq) -> bool {
+        self.streams.get(&origin).is_some_and(|stream| stream.logs[kind].next() == from)
     }
 
     fn owns(&self, id: StreamId) -> bool {

@@ -255,7 +255,7 @@ impl Journal {
         let (from, lease) = (stream.logs[kind].next(), self.lease.ttl);
         Some(self.start(
             StoreOp::Read { stream: stream.id, kind, from, limit, lease },
-            Outstanding::Read { origin, kind, limit },
+            Outstanding::Read { origin, kind, from, limit },
         ))
     }
 

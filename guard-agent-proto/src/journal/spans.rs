@@ -6,45 +6,58 @@ use crate::Seq;
 ///
 /// What it is for comes in order, so that there are few of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spans(Vec<(Seq, Seq)>);
+pub(super) struct Spans {
+    spans: Vec<(Seq, Seq)>,
+    len: u64,
+}
 
 impl Spans {
+    pub(super) const EMPTY: Self = Self { spans: Vec::new(), len: 0 };
+
     /// One span; both ends belong to it.
     pub(super) fn from_ends(first: Seq, last: Seq) -> Self {
-        Self(alloc::vec![(first, last)])
+        let len = last.as_u64() - first.as_u64() + 1;
+        Self { spans: alloc::vec![(first, last)], len }
     }
 
     pub(super) fn contains(&self, seq: Seq) -> bool {
         let after = self.after(seq);
-        after > 0 && self.0[after - 1].1 >= seq
+        after > 0 && self.spans[after - 1].1 >= seq
     }
 
     /// How many places it has.
-    pub(super) fn len(&self) -> u64 {
-        self.0.iter().map(|(first, last)| last.as_u64() - first.as_u64() + 1).sum()
+    pub(super) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// How many of them are before `mark`.
+    pub(super) fn count_before(&self, mark: Seq) -> u64 {
+        let before = self.spans.iter().take_while(|(first, _)| *first < mark);
+        before.map(|(first, last)| last.next().min(mark).as_u64() - first.as_u64()).sum()
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.spans.is_empty()
     }
 
     pub(super) fn first(&self) -> Option<Seq> {
-        self.0.first().map(|(first, _)| *first)
+        self.spans.first().map(|(first, _)| *first)
     }
 
     pub(super) fn last(&self) -> Option<Seq> {
-        self.0.last().map(|(_, last)| *last)
+        self.spans.last().map(|(_, last)| *last)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Seq, Seq)> + '_ {
-        self.0.iter().copied()
+        self.spans.iter().copied()
     }
 
     /// Adds a span that begins behind all others.
     pub(super) fn push(&mut self, first: Seq, last: Seq) {
-        match self.0.last_mut() {
+        self.len += last.as_u64() - first.as_u64() + 1;
+        match self.spans.last_mut() {
             Some((_, end)) if end.next() == first => *end = last,
-            _ => self.0.push((first, last)),
+            _ => self.spans.push((first, last)),
         }
     }
 
@@ -53,17 +66,18 @@ impl Spans {
         if self.contains(seq) {
             return false;
         }
+        self.len += 1;
         let after = self.after(seq);
-        let joins_left = after > 0 && self.0[after - 1].1.next() == seq;
-        let joins_right = self.0.get(after).is_some_and(|(first, _)| seq.next() == *first);
+        let joins_left = after > 0 && self.spans[after - 1].1.next() == seq;
+        let joins_right = self.spans.get(after).is_some_and(|(first, _)| seq.next() == *first);
         match (joins_left, joins_right) {
             (true, true) => {
-                self.0[after - 1].1 = self.0[after].1;
-                self.0.remove(after);
+                self.spans[after - 1].1 = self.spans[after].1;
+                self.spans.remove(after);
             }
-            (true, false) => self.0[after - 1].1 = seq,
-            (false, true) => self.0[after].0 = seq,
-            (false, false) => self.0.insert(after, (seq, seq)),
+            (true, false) => self.spans[after - 1].1 = seq,
+            (false, true) => self.spans[after].0 = seq,
+            (false, false) => self.spans.insert(after, (seq, seq)),
         }
         true
     }
@@ -73,15 +87,16 @@ impl Spans {
         if !self.contains(seq) {
             return false;
         }
+        self.len -= 1;
         let place = self.after(seq) - 1;
-        let (first, last) = self.0[place];
+        let (first, last) = self.spans[place];
         match (first == seq, last == seq) {
-            (true, true) => drop(self.0.remove(place)),
-            (true, false) => self.0[place].0 = seq.next(),
-            (false, true) => self.0[place].1 = seq.previous(),
+            (true, true) => drop(self.spans.remove(place)),
+            (true, false) => self.spans[place].0 = seq.next(),
+            (false, true) => self.spans[place].1 = seq.previous(),
             (false, false) => {
-                self.0[place].1 = seq.previous();
-                self.0.insert(place + 1, (seq.next(), last));
+                self.spans[place].1 = seq.previous();
+                self.spans.insert(place + 1, (seq.next(), last));
             }
         }
         true
@@ -89,7 +104,7 @@ impl Spans {
 
     /// How many spans begin at `seq` or before.
     fn after(&self, seq: Seq) -> usize {
-        self.0.partition_point(|(first, _)| *first <= seq)
+        self.spans.partition_point(|(first, _)| *first <= seq)
     }
 }
 
@@ -111,10 +126,11 @@ mod tests {
                 let seq = Seq::from_u64(seq);
                 prop_assert_eq!(if add { spans.insert(seq) } else { spans.remove(seq) }, changed);
                 prop_assert_eq!(spans.len(), set.len() as u64);
+                prop_assert_eq!(spans.count_before(seq), set.range(..seq.as_u64()).count() as u64);
                 for seq in 0..40 {
                     prop_assert_eq!(spans.contains(Seq::from_u64(seq)), set.contains(&seq));
                 }
-                prop_assert!(spans.0.windows(2).all(|pair| pair[0].1.next() < pair[1].0));
+                prop_assert!(spans.spans.windows(2).all(|pair| pair[0].1.next() < pair[1].0));
                 prop_assert_eq!(spans.first(), set.first().copied().map(Seq::from_u64));
                 prop_assert_eq!(spans.last(), set.last().copied().map(Seq::from_u64));
             }

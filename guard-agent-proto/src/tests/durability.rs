@@ -448,6 +448,66 @@ fn beyond_the_quota_the_policy_gives_up_and_counts() {
 }
 
 #[test]
+fn memory_is_bounded_while_what_is_beyond_the_quota_is_read_and_given_up() {
+    let mut bench = Bench::journaled(|config| {
+        config.buffer_size = 8;
+        config.journal_records = 8;
+        config.drain = DrainOrder::Fifo;
+    });
+    bench.serve();
+    for number in 0..20 {
+        bench.send(vec![event(number)]);
+        bench.outage(Duration::from_millis(100));
+    }
+    // The lease is being renewed while memory fills with what is not durable.
+    bench.jump(LEASE / 8);
+    bench.send((20..40).map(event).collect());
+    while let Some(request) = bench.stores.pop() {
+        let result = bench.store.execute_at(request.clone(), bench.now.instant);
+        bench.input(Input::StoreReply { id: request.id, result });
+        let ledger = bench.agent.stats().records.events;
+        assert!(ledger.in_memory <= 8, "{ledger:?}");
+    }
+}
+
+#[test]
+fn durability_is_told_once() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.send(vec![event(1).with_receipt(ReceiptId::from_u64(71))]);
+    bench.serve();
+    bench.store = MemoryStore::new();
+    bench.send(vec![event(2).with_receipt(ReceiptId::from_u64(72))]);
+    bench.pass_served(SECOND);
+    assert_eq!(bench.agent.stats().records.events.persisted, 2, "it was appended again");
+    assert_eq!(bench.receipts(), [(71, Outcome::Durable), (72, Outcome::Durable)]);
+}
+
+#[test]
+fn what_is_durable_makes_room_for_what_is_not() {
+    let mut bench = Bench::journaled(|config| {
+        config.buffer_size = 40;
+        config.max_concurrent_flushes = 1;
+    });
+    bench.serve();
+    // A batch is on its way, and what comes meanwhile is more than the next one may hold.
+    bench.events(1);
+    bench.pass_served(SECOND);
+    bench.send((1..15).map(event).collect());
+    bench.pass_served(SECOND);
+    bench.send((15..26).map(event).collect());
+    bench.jump(SECOND);
+    assert_eq!(bench.agent.stats().records.events.persisted, 15);
+    // The store is slow, and memory is full: of what is durable already, some is left to the store.
+    bench.send((26..50).map(event).collect());
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.dropped.total(), ledger.pending), (0, 50));
+    assert!(ledger.in_memory <= 40, "{ledger:?}");
+    bench.deliver(60 * SECOND);
+    assert_eq!(bench.agent.stats().records.events.delivered, 50);
+}
+
+#[test]
 fn what_waits_too_long_expires_wherever_it_waits() {
     let mut bench = Bench::journaled(|config| {
         config.buffer_size = 50;
@@ -521,6 +581,49 @@ fn what_the_store_lost_is_appended_again_or_counted() {
     assert_eq!(ledger.delivered + ledger.dropped[DropReason::StoreLost], 1_001);
     assert_eq!(flat(&batches).len() as u64, ledger.delivered);
     assert_eq!(bench.store.blocks(), 0);
+}
+
+#[test]
+fn what_was_removed_and_is_back_is_removed_again() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 300);
+    let before = bench.store.clone();
+    let mut batches = bench.deliver(5 * SECOND);
+    let delivered = bench.agent.stats().records.events.delivered;
+    assert!((10..290).contains(&delivered), "{delivered}");
+    // Another server takes over, which has not heard of the last changes.
+    bench.store = before;
+    batches.extend(bench.deliver(600 * SECOND));
+    assert_eq!(sorted(&batches), (0..300).collect::<Vec<_>>(), "each once");
+    bench.pass_served(LEASE);
+    assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+}
+
+#[test]
+fn what_is_left_to_the_store_during_a_read_is_read_again() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 300);
+    let mut sent = 300;
+    let mut batches = Vec::new();
+    for _ in 0..100 {
+        while let Some(request) = bench.stores.pop() {
+            let result = bench.store.execute_at(request.clone(), bench.now.instant);
+            if sent < 600 && matches!(request.op, StoreOp::Read { .. }) {
+                // Memory fills meanwhile.
+                bench.send((sent..sent + 70).map(event).collect());
+                sent += 70;
+            }
+            bench.input(Input::StoreReply { id: request.id, result });
+        }
+        for request in core::mem::take(&mut bench.requests) {
+            if let Payload::Batch(batch) = &request.payload {
+                batches.push(numbers(batch));
+            }
+            bench.answer(&request, 200);
+        }
+        bench.jump(Duration::from_millis(100));
+    }
+    batches.extend(bench.deliver(600 * SECOND));
+    assert_eq!(bench.agent.stats().records.events.dropped.total(), 0);
+    assert_eq!(sorted(&batches), (0..sent).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,7 +1,8 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
+use guard_agent_proto::store::{Note, StreamId};
 use guard_agent_proto::{
     AgentConfig, BreakerState, ByKind, DrainOrder, DropReason, Endpoint, FlushId, Instant, Kind, Outcome,
     Report, RequestId, Stats, StatusLevel, TransportErrorKind,
@@ -50,7 +51,13 @@ pub(crate) struct Fate {
     pub(crate) taken_at: Option<Instant>,
     /// The agent knows that the journal has it.
     pub(crate) journaled: bool,
-    /// It was in the memory of a process that died.
+    /// The store lost it after that, or before the agent heard of it.
+    pub(crate) lost: bool,
+    /// It came back to the store with an operation that the agent had long given up.
+    pub(crate) resurrected: bool,
+    /// Where it was written to.
+    pub(crate) streams: Vec<StreamId>,
+    /// It was in the memory of a process that died, or nobody can know that the store lost it.
     pub(crate) died: bool,
     /// What its receipts said last.
     receipt: Option<Receipt>,
@@ -66,6 +73,9 @@ impl Fate {
             accepted_at,
             taken_at: None,
             journaled: false,
+            lost: false,
+            resurrected: false,
+            streams: Vec::new(),
             died: false,
             receipt: None,
             last: None,
@@ -106,8 +116,66 @@ struct Flight {
 /// A batch that the platform may see again.
 #[derive(Debug)]
 struct Seen {
-    number: u32,
+    name: String,
     hash: u64,
+    records: Vec<u64>,
+}
+
+/// What all runs of the agent did with records and batches.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) records: Vec<Fate>,
+    batches: Vec<Seen>,
+    /// Places among those, by name.
+    places: BTreeMap<String, u32>,
+    /// Batches of which the journal notes what they consist of.
+    noted: BTreeSet<String>,
+    /// Records before this number may have two owners: the store went back to when they had another one.
+    pub(crate) disputed: u64,
+    /// Records may have left the agents, or the journal, in other ways than by delivery.
+    pub(crate) disturbed: bool,
+}
+
+impl History {
+    pub(crate) fn record(&mut self, number: u64) -> Option<&mut Fate> {
+        usize::try_from(number).ok().and_then(|index| self.records.get_mut(index))
+    }
+
+    /// A note was written, or deleted.
+    pub(crate) fn note(&mut self, note: &Note) {
+        let Some(batch) = note.name.strip_prefix("s-e-").or_else(|| note.name.strip_prefix("s-m-")) else {
+            return;
+        };
+        if note.value.is_some() {
+            self.noted.insert(String::from(batch));
+        } else {
+            self.noted.remove(batch);
+        }
+    }
+
+    fn place(&mut self, name: &str, hash: u64, records: &[u64]) -> u32 {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let place = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
+        self.batches.push(Seen { name: String::from(name), hash, records: records.to_vec() });
+        self.places.insert(String::from(name), place);
+        place
+    }
+
+    /// The batch in which another run sent that record, if it must be sent in the same one again.
+    fn sealed(&self, number: u64, run: u32) -> Option<u32> {
+        let last = |number: u64| self.records.get(usize::try_from(number).ok()?)?.last;
+        let (_, place, _) = last(number).filter(|(of, _, _)| *of != run)?;
+        let batch = self.batches.get(place as usize)?;
+        let intact = |number: &u64| {
+            last(*number).is_some_and(|(_, of, ended)| {
+                of == place && matches!(ended, Ended::InFlight | Ended::Unrelated)
+            })
+        };
+        let must = !self.disturbed && self.noted.contains(&batch.name) && batch.records.iter().all(intact);
+        must.then_some(place)
+    }
 }
 
 /// What must be true of one run of the agent, from its start to its end.
@@ -125,7 +193,12 @@ pub(crate) struct Model {
     sent: u64,
     in_flight: BTreeMap<RequestId, Flight>,
     highest_request: Option<RequestId>,
-    batches: BTreeMap<String, Seen>,
+    /// Streams of other runs that it took over.
+    pub(crate) adopted: BTreeSet<StreamId>,
+    /// The store lost something in its time.
+    pub(crate) bereft: bool,
+    /// Another agent adopted a journal of its.
+    pub(crate) dispossessed: bool,
     tails: ByKind<[Option<u64>; 2]>,
     streak: u32,
     not_before: BTreeMap<Endpoint, Instant>,
@@ -171,7 +244,9 @@ impl Model {
             sent: 0,
             in_flight: BTreeMap::new(),
             highest_request: None,
-            batches: BTreeMap::new(),
+            adopted: BTreeSet::new(),
+            bereft: false,
+            dispossessed: false,
             tails: ByKind::default(),
             streak: 0,
             not_before: BTreeMap::new(),
@@ -230,7 +305,7 @@ impl Model {
         endpoint: Endpoint,
         batch: Option<(&str, u64, &[u64])>,
         timeout: Duration,
-        records: &mut [Fate],
+        history: &mut History,
     ) -> Checked {
         require(self.highest_request < Some(id), "request-id", || {
             format!("request {id} comes after {:?}", self.highest_request)
@@ -266,7 +341,7 @@ impl Model {
 
         let ids = match batch {
             Some((name, hash, ids)) => {
-                self.send_batch(name, hash, ids, records)?;
+                self.send_batch(name, hash, ids, history)?;
                 ids.to_vec()
             }
             None => Vec::new(),
@@ -278,20 +353,27 @@ impl Model {
         Ok(())
     }
 
-    fn send_batch(&mut self, name: &str, hash: u64, ids: &[u64], records: &mut [Fate]) -> Checked {
+    fn send_batch(&mut self, name: &str, hash: u64, ids: &[u64], history: &mut History) -> Checked {
         require(ids.len() <= self.config.batch_max_records, "batch-size", || {
             format!("{} records", ids.len())
         })?;
-        let number = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
-        let seen = self.batches.entry(String::from(name)).or_insert(Seen { number, hash });
+        let number = history.place(name, hash, ids);
+        let seen = &history.batches[number as usize];
         require(seen.hash == hash, "retry-bytes", || format!("batch {name} has other bytes than before"))?;
-        let number = seen.number;
         for id in ids {
-            let index = usize::try_from(*id).unwrap_or(usize::MAX);
-            let record = records.get_mut(index);
+            let sealed = history.sealed(*id, self.run).filter(|sealed| *sealed != number);
+            require(sealed.is_none(), "sealed-batch", || {
+                format!("record {id} goes out in batch {name}, but was sealed in {sealed:?}")
+            })?;
+        }
+        for id in ids {
+            let record = history.record(*id);
             require(record.is_some(), "made-by-us", || format!("nobody made record {id}"))?;
             let Some(record) = record else { continue };
+            let adopted = record.resurrected || record.streams.iter().any(|id| self.adopted.contains(id));
             match record.last {
+                // It left, and came back.
+                _ if adopted => {}
                 Some((run, batch, ended)) if run == self.run => {
                     require(ended != Ended::InFlight, "sent-once", || {
                         format!("record {id} goes out in batch {name} while it is in flight")
@@ -312,6 +394,13 @@ impl Model {
             record.last = Some((self.run, number, Ended::InFlight));
         }
         Ok(())
+    }
+
+    /// Whether it tries again what it sent in that batch before.
+    pub(crate) fn retries(&self, record: &Fate, batch: &str, history: &History) -> bool {
+        record.last.is_some_and(|(run, number, _)| {
+            run == self.run && history.batches.get(number as usize).is_some_and(|seen| seen.name == batch)
+        })
     }
 
     /// An answer is about to be given to the agent.
@@ -353,7 +442,9 @@ impl Model {
         }
         for id in flight.records {
             let record = usize::try_from(id).ok().and_then(|index| records.get_mut(index));
-            if let Some(Fate { made, last: Some((_, _, last)), .. }) = record {
+            if let Some(Fate { made, last: Some((run, _, last)), .. }) = record
+                && *run == self.run
+            {
                 *last = ended;
                 if confirmed.binary_search(&id).is_ok() {
                     *last = Ended::Confirmed;
@@ -432,7 +523,10 @@ impl Model {
         require(stats.memory_bytes <= 2 * limit, "memory", || format!("{} bytes", stats.memory_bytes))?;
         let all_here = Kind::ALL.into_iter().all(|kind| {
             let ledger = stats.records[kind];
-            ledger.dropped.total() == 0 && ledger.recovered == 0 && ledger.persisted == 0
+            ledger.dropped.total() == 0
+                && ledger.recovered == 0
+                && ledger.handed_over == 0
+                && ledger.in_memory == ledger.pending
         });
         let pending: u64 = Kind::ALL.into_iter().map(|kind| stats.records[kind].pending).sum();
         let real = self.held_bytes..=self.held_bytes + pending * OVERHEAD;
@@ -446,8 +540,16 @@ impl Model {
 
             let (records, bytes) = step.came[kind];
             let overflowed = after.dropped[DropReason::Overflow] > before.dropped[DropReason::Overflow];
-            let full = before.pending + records > self.config.buffer_size as u64
-                || self.stats.memory_bytes + bytes + records * OVERHEAD > limit;
+            // What is durable may leave memory, but for batches that are to be sent again.
+            let (stuck, most, most_bytes) = if before.persisted > 0 {
+                (before.pending - before.persisted, most / 4, limit / 4)
+            } else {
+                (before.pending, most, limit)
+            };
+            let quota = self.config.journal_records.max(self.config.buffer_size as u64);
+            let full = stuck + records > most
+                || before.memory_bytes + bytes + records * OVERHEAD > most_bytes
+                || before.pending + records > quota;
             require(!overflowed || full || step.may_overflow, "overflow", || {
                 format!("{kind}s overflowed at {} of {} records", before.pending, self.config.buffer_size)
             })?;
@@ -505,7 +607,7 @@ impl Model {
         match outcome {
             Outcome::Durable => {
                 record.receipt = Some(Receipt::Durable);
-                require(told.is_none() && record.journaled, "receipt", || {
+                require(told.is_none() && (record.journaled || record.lost), "receipt", || {
                     format!("durable, but the journal says {}, and before came {told:?}", record.journaled)
                 })
             }
@@ -523,7 +625,9 @@ impl Model {
             }
             Outcome::HandedOver => {
                 record.receipt = Some(Receipt::Final);
-                require(record.journaled, "receipt", || String::from("handed over, but it was not durable"))
+                require(record.journaled || record.lost, "receipt", || {
+                    String::from("handed over, but it was not durable")
+                })
             }
         }
     }

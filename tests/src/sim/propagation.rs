@@ -7,6 +7,7 @@ use super::network::Fault;
 use super::platform::BODY_LIMIT;
 use super::rng::Rng;
 use super::scenario::{Act, Scenario, base_config};
+use super::store::{StoreFault, Trouble};
 use super::world::World;
 
 /// How fast events arrive in fair weather, with the default configuration.
@@ -38,6 +39,7 @@ pub fn measure(arrivals: Arrivals, attacks: u64, duration: Duration) -> Propagat
     let scenario = Scenario {
         config,
         journal: false,
+        workers: 1,
         faulty: duration,
         records: u64::MAX,
         arrivals,
@@ -47,7 +49,11 @@ pub fn measure(arrivals: Arrivals, attacks: u64, duration: Duration) -> Propagat
         weather_every: duration,
         nemesis: vec![(Act::Nudge, 1)],
         nemesis_every: duration,
-        store_faults: 0,
+        store_permille: 0,
+        store_faults: vec![(StoreFault::Slow, 1)],
+        troubles: vec![(Trouble::Restart, 1)],
+        trouble_every: None,
+        store_clock: 1_000,
         store_slowest: Duration::from_millis(2),
         body_limit: BODY_LIMIT,
         tags: true,
@@ -61,6 +67,7 @@ pub fn measure(arrivals: Arrivals, attacks: u64, duration: Duration) -> Propagat
     // What came in the last seconds may still be on its way.
     let end = Instant::ZERO + duration.saturating_sub(Duration::from_secs(5));
     let mut delays: Vec<Duration> = world
+        .history
         .records
         .iter()
         .filter(|record| record.made.kind == guard_agent_proto::Kind::Event && record.accepted_at <= end)
@@ -73,7 +80,7 @@ pub fn measure(arrivals: Arrivals, attacks: u64, duration: Duration) -> Propagat
         p50: quantile(&delays, 500),
         p99: quantile(&delays, 990),
         max: quantile(&delays, 1_000),
-        busiest_minute: busiest(&world.requests, Duration::from_secs(60)),
+        busiest_minute: busiest(&world.workers[0].requests, Duration::from_secs(60)),
         reaction_p99: quantile(&world.reactions, 990),
         reaction_max: quantile(&world.reactions, 1_000),
     }

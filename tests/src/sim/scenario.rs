@@ -6,6 +6,7 @@ use super::application::{Arrivals, Mix, Sizes};
 use super::network::Fault;
 use super::platform::BODY_LIMIT;
 use super::rng::Rng;
+use super::store::{StoreFault, Trouble};
 
 /// One run of the world, as drawn from its seed: swarm testing, so that what is rare in most runs
 /// dominates in some, and what hides others is absent in some.
@@ -15,6 +16,8 @@ pub struct Scenario {
     pub config: AgentConfig,
     /// Whether there is a store for the journal.
     pub journal: bool,
+    /// How many workers share the platform and the store.
+    pub workers: usize,
     /// How long the faults last.
     pub faulty: Duration,
     /// How many records the application makes at most while they last.
@@ -29,9 +32,16 @@ pub struct Scenario {
     pub(crate) weather_every: Duration,
     pub(crate) nemesis: Vec<(Act, u32)>,
     pub(crate) nemesis_every: Duration,
-    /// Chance that a store operation fails, in permille, and how slow it is at most.
-    pub(crate) store_faults: u64,
+    /// Chance that a store operation meets a fault, in permille, and which.
+    pub(crate) store_permille: u64,
+    pub(crate) store_faults: Vec<(StoreFault, u32)>,
+    /// How long an operation takes at most there, and back.
     pub(crate) store_slowest: Duration,
+    /// What happens to the store now and then.
+    pub(crate) troubles: Vec<(Trouble, u32)>,
+    pub(crate) trouble_every: Option<Duration>,
+    /// How fast its clock runs, in permille.
+    pub(crate) store_clock: u32,
     pub(crate) body_limit: usize,
     pub(crate) tags: bool,
     pub(crate) timer_first: bool,
@@ -65,10 +75,14 @@ pub(crate) enum Act {
     Restart,
     /// The process is gone, and comes back.
     Crash,
+    /// The same, in the midst of what it does.
+    CrashMidway,
+    /// The application waits until everything is durable.
+    Persist,
 }
 
 impl Act {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Flush,
         Self::RefreshRules,
         Self::CredentialsChanged,
@@ -81,6 +95,8 @@ impl Act {
         Self::ChangeRules,
         Self::Restart,
         Self::Crash,
+        Self::CrashMidway,
+        Self::Persist,
     ];
 }
 
@@ -104,10 +120,15 @@ impl Scenario {
         };
         let sizes = rng.weighted(&[(Sizes::Typical, 3), (Sizes::Mixed, 5), (Sizes::Wild, 2)]);
         let poison = rng.weighted(&[(0, 4), (3, 3), (30, 2), (500, 1)]);
-        let config = config(rng);
+        let mut config = config(rng);
+        let journal = rng.chance(500);
+        if journal {
+            configure_journal(&mut config, faulty, rng);
+        }
         let body_limit = if rng.chance(850) { BODY_LIMIT } else { rng.pick(&[2_000, 20_000, 100_000]) };
         Self {
-            journal: rng.chance(400),
+            journal,
+            workers: if journal { rng.weighted(&[(1, 5), (2, 3), (3, 2)]) } else { 1 },
             faulty,
             records,
             arrivals,
@@ -126,7 +147,11 @@ impl Scenario {
             weather_every: faulty / u32::try_from(rng.between(1, 12)).unwrap_or(1),
             nemesis: swarm(rng, &Act::ALL),
             nemesis_every: faulty / u32::try_from(rng.pick(&[1_u64, 5, 30, 200])).unwrap_or(1),
-            store_faults: rng.pick(&[0, 50, 500, 950]),
+            store_permille: rng.pick(&[0, 0, 50, 500, 950]),
+            store_faults: swarm(rng, &StoreFault::ALL),
+            troubles: swarm(rng, &Trouble::ALL),
+            trouble_every: rng.chance(500).then(|| faulty / rng.pick(&[1, 3, 20])),
+            store_clock: rng.pick(&[1_000, 1_000, 1_000, 990, 1_010, 900, 1_100]),
             store_slowest: rng.pick(&[
                 Duration::from_millis(2),
                 Duration::from_millis(500),
@@ -139,6 +164,21 @@ impl Scenario {
             receipts: rng.chance(300),
             config,
         }
+    }
+
+    /// Whether the store does what it must, in time, and keeps what it has.
+    pub(crate) fn has_faultless_store(&self) -> bool {
+        self.store_permille == 0
+            && self.trouble_every.is_none()
+            && self.store_slowest < Duration::from_secs(1)
+            && self.store_clock == 1_000
+    }
+
+    /// Whether the store may lose what it acknowledged.
+    pub(crate) fn may_lose(&self) -> bool {
+        self.journal
+            && self.trouble_every.is_some()
+            && self.troubles.iter().any(|(trouble, weight)| *weight > 0 && trouble.loses())
     }
 
     /// Whether a record may be given up as refused although the platform would take it.
@@ -192,6 +232,23 @@ fn config(rng: &mut Rng) -> AgentConfig {
         config.project_encryption_key = Some(Secret::new("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="));
     }
     config
+}
+
+/// Little memory and long outages for some, short leases and small quotas for others.
+fn configure_journal(config: &mut AgentConfig, faulty: Duration, rng: &mut Rng) {
+    if rng.chance(500) {
+        config.buffer_size = rng.pick(&[8, 50, 500]);
+    }
+    if rng.chance(300) {
+        // One of the short ones makes an idle agent look around several times a second.
+        let leases: &[u64] =
+            if faulty > Duration::from_secs(600) { &[10, 30, 300] } else { &[1, 5, 30, 300] };
+        config.journal_lease = Duration::from_secs(rng.pick(leases));
+    }
+    if rng.chance(200) {
+        config.journal_records = rng.pick(&[1, 3, 10]) * config.buffer_size as u64;
+    }
+    config.journal_timeout = Duration::from_millis(rng.pick(&[500, 5_000]));
 }
 
 /// The defaults, and a key that must not show anywhere.

@@ -1,0 +1,225 @@
+use std::time::Duration;
+
+use guard_agent_proto::store::{StoreAnswer, StoreError, StoreOp, StoreRequest};
+use guard_agent_proto::{Input, Instant, Kind};
+
+use super::narration::brief;
+use super::{Event, World};
+use crate::sim::model::{Checked, require};
+use crate::sim::store::{Adoption, StoreFault, StoreRoute, StoreWeather, Trouble};
+
+/// Latency of a store in peace, one way.
+const QUICK: Duration = Duration::from_millis(2);
+
+impl World {
+    pub(super) fn store_operation(&mut self, w: usize, request: StoreRequest) {
+        let fault = match self.store_weather {
+            _ if !self.faulty => None,
+            StoreWeather::Outage(fault) => Some(fault),
+            StoreWeather::Fair if self.nemesis.chance(self.scenario.store_permille) => {
+                Some(self.nemesis.weighted(&self.scenario.store_faults))
+            }
+            StoreWeather::Fair => None,
+        };
+        let slowest = if self.faulty { self.scenario.store_slowest } else { QUICK };
+        let route = StoreFault::route(fault, slowest, request.timeout, &mut self.nemesis);
+        if fault.is_some() || route.answered > self.scenario.config.journal_lease / 16 {
+            self.store_trouble_at = Some(self.now + route.answered);
+        }
+        self.trace
+            .line(self.now, format_args!("  [{w}] store {} {}, {fault:?}", request.id, brief(&request.op)));
+        if let StoreOp::Close { stream, .. } = &request.op {
+            self.store.give_up(*stream);
+        }
+        let StoreRoute { executed, answered, error } = route;
+        let (run, id) = (self.workers[w].run, request.id);
+        let error = error.map(|kind| StoreError::new(kind, "simulated"));
+        let at = self.now + answered;
+        let late = executed.is_some_and(|executed| executed > answered);
+        if let Some(error) = error.clone() {
+            let reply =
+                Event::StoreReply { worker: w, run, id, appended: Vec::new(), losses: 0, result: Err(error) };
+            self.schedule.at(at, reply);
+        }
+        if let Some(executed) = executed {
+            let reply_at = error.is_none().then_some(at);
+            self.schedule
+                .at(self.now + executed, Event::StoreRun { worker: w, run, request, late, reply_at });
+        }
+    }
+
+    pub(super) fn store_run(
+        &mut self,
+        w: usize,
+        run: u32,
+        request: StoreRequest,
+        late: bool,
+        reply_at: Option<Instant>,
+    ) -> Checked {
+        let id = request.id;
+        let op = request.op.clone();
+        let (result, adoption) = self.store.execute(run, request, late, self.now);
+        self.trace.line(self.now, format_args!("  [{w}] store ran {id} of run {run}, late: {late}"));
+        let mut appended = Vec::new();
+        if let (StoreOp::Write(write), Ok(StoreAnswer::Done)) = (&op, &result) {
+            appended = self.store.appended(&op);
+            for number in &appended {
+                let Some(record) = self.history.record(*number) else { continue };
+                if late {
+                    record.resurrected = true;
+                } else if !record.streams.contains(&write.stream) {
+                    record.streams.push(write.stream);
+                }
+            }
+            for note in write.notes.iter().filter(|_| !late) {
+                self.history.note(note);
+            }
+        }
+        if let Some(at) = reply_at {
+            let losses = self.store.losses;
+            self.schedule.at(at, Event::StoreReply { worker: w, run, id, appended, losses, result });
+        }
+        match adoption {
+            Some(adoption) => self.adopted(w, run, adoption),
+            None => Ok(()),
+        }
+    }
+
+    /// A stream has another owner now.
+    fn adopted(&mut self, w: usize, run: u32, adoption: Adoption) -> Checked {
+        let Adoption { stream, from } = adoption;
+        if self.workers[w].run == run {
+            self.workers[w].model.adopted.insert(stream);
+        }
+        let Some(from) = from else { return Ok(()) };
+        let lease = self.scenario.config.journal_lease;
+        let recently = |at: Instant| at > Instant::ZERO && at + lease >= self.now;
+        let excused = self.store_trouble_at.is_some_and(recently) || self.store.losses > 0;
+        for other in self.workers.iter_mut().filter(|other| other.run == from && other.subject.is_some()) {
+            other.model.dispossessed = true;
+            require(excused || recently(other.paused), "adopted-alive", || {
+                format!("run {run} adopted {stream} of run {from}, which is alive and reaches the store")
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn store_reply(
+        &mut self,
+        w: usize,
+        run: u32,
+        id: guard_agent_proto::StoreOpId,
+        appended: &[u64],
+        losses: u32,
+        result: Result<StoreAnswer, StoreError>,
+    ) -> Checked {
+        if run != self.workers[w].run || self.workers[w].subject.is_none() {
+            return Ok(());
+        }
+        for number in appended {
+            let Some(record) = self.history.record(*number) else { continue };
+            // What was lost since then the agent believes to be there.
+            if losses == self.store.losses || !record.lost {
+                record.journaled = true;
+                record.lost = false;
+            }
+        }
+        self.feed(w, Input::StoreReply { id, result })?;
+        self.check_persisted(w)
+    }
+
+    fn check_persisted(&mut self, w: usize) -> Checked {
+        let worker = &self.workers[w];
+        let (run, model) = (worker.run, &worker.model);
+        // It cannot know what it was not told yet.
+        if worker.subject.is_none() || model.bereft || model.dispossessed || model.is_stopping() {
+            return Ok(());
+        }
+        for kind in Kind::ALL {
+            let persisted = self.workers[w].model.stats.records[kind].persisted;
+            if persisted > 0 && self.nemesis.chance(200) {
+                let held = self.store.held(kind, Some(run));
+                require(persisted <= held, "persisted", || {
+                    format!("{persisted} {kind}s are said to be in the journal, which holds {held}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A record is sent by whoever has its journal, but for what was in flight when another adopted that.
+    pub(super) fn check_owner(&self, w: usize, batch: &str, numbers: &[u64]) -> Checked {
+        let worker = &self.workers[w];
+        let alive = |run: u32| self.workers.iter().any(|of| of.run == run && of.subject.is_some());
+        for number in numbers.iter().filter(|number| **number >= self.history.disputed) {
+            let record = usize::try_from(*number).ok().and_then(|index| self.history.records.get(index));
+            let Some(record) = record else { continue };
+            let mut owners = record.streams.iter().filter_map(|stream| self.store.owner(*stream));
+            let mine = owners.clone().any(|owner| owner == worker.run);
+            let other = owners.find(|owner| *owner != worker.run && alive(*owner));
+            let retries = worker.model.retries(record, batch, &self.history);
+            require(mine || other.is_none() || retries, "exclusive", || {
+                format!(
+                    "record {number} goes out in batch {batch} of run {}, but is run {other:?}'s",
+                    worker.run
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Something happens to the store.
+    pub(super) fn trouble(&mut self) {
+        let trouble = self.nemesis.weighted(&self.scenario.troubles);
+        self.trace.line(self.now, format_args!("trouble {trouble:?}"));
+        self.store_trouble_at = Some(self.now);
+        match trouble {
+            Trouble::Outage => {
+                let fault = self.nemesis.weighted(&self.scenario.store_faults);
+                self.break_off(fault, self.scenario.config.journal_lease * 4);
+            }
+            Trouble::Restart => self.break_off(StoreFault::Refused, Duration::from_secs(20)),
+            Trouble::GoesBack => {
+                let ago = Duration::from_secs(self.nemesis.between(1, 5));
+                let lost = self.store.go_back(ago, self.now);
+                self.bereave(&lost);
+                self.break_off(StoreFault::Refused, Duration::from_secs(5));
+            }
+            Trouble::Wiped => {
+                let lost = self.store.wipe();
+                self.bereave(&lost);
+            }
+            Trouble::ClockSet => {
+                let by = Duration::from_secs(self.nemesis.pick(&[1, 20, 600]));
+                let forward = self.nemesis.chance(500);
+                self.store.set_clock(forward, by);
+                self.history.disputed = self.made;
+            }
+        }
+    }
+
+    fn break_off(&mut self, fault: StoreFault, longest: Duration) {
+        self.store_weather = StoreWeather::Outage(fault);
+        let end = self.nemesis.duration(Duration::ZERO, longest);
+        self.store_trouble_at = Some(self.now + end);
+        self.schedule.at(self.now + end, Event::StoreHeals);
+    }
+
+    /// The store lost records, with the run whose each was.
+    fn bereave(&mut self, lost: &[(u64, Option<u32>)]) {
+        self.trace.line(self.now, format_args!("the store lost {} records", lost.len()));
+        self.history.disputed = self.made;
+        self.history.disturbed = true;
+        for worker in &mut self.workers {
+            worker.model.bereft = true;
+        }
+        for (number, owner) in lost {
+            let alive = self.workers.iter().any(|of| Some(of.run) == *owner && of.subject.is_some());
+            let Some(record) = self.history.record(*number) else { continue };
+            record.lost = true;
+            record.journaled = false;
+            // Whoever accepted it does not look after it any more.
+            record.died |= record.taken_at.is_none() && !(alive && *owner == Some(record.run));
+        }
+    }
+}
