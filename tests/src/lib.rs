@@ -4,6 +4,7 @@
 pub mod collector;
 pub mod fuzz;
 pub mod pipe;
+pub mod pipe_process;
 pub mod redis_server;
 pub mod scratch;
 pub mod sim;
