@@ -5,10 +5,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used, clippy::print_stderr, reason = "a benchmark that fails may end at once")]
 
+mod backlog;
+mod journal;
 mod others;
 mod ours;
 mod peer;
 mod process;
+mod redis;
 mod report;
 mod request;
 mod sample;
@@ -23,7 +26,7 @@ use crate::report::{Reach, Report};
 use crate::sample::{
     BATCH, BATCHES, BURST, Figures, PAUSE, PREBUILT, Pace, STREAM_RATE, Sample, Task, WAITING,
 };
-use crate::side::{Mode, Name};
+use crate::side::{Journal, Mode, Name};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -54,6 +57,7 @@ fn run(results: &Path) -> Result<(), Error> {
     bench.memory()?;
     bench.propagation()?;
     bench.overload()?;
+    bench.journal()?;
     bench.report.write(results)?;
     println!("{}\n{}", machine(), bench.report.table());
     println!("{}", notes());
@@ -162,14 +166,14 @@ impl Bench {
             for figure in ["p50", "p99"] {
                 let reach = (figure == "p99").then_some(Reach::Value(1_000.0));
                 let name = format!("{name}/{figure}");
-                self.report.compare(name, "ms", ours[figure], (Name::Peer, peer[figure]), reach);
+                self.report.compare(name, "ms", ours[figure], (Name::Peer.as_str(), peer[figure]), reach);
             }
             let (ours, peer) = (ours["lost"], peer["lost"]);
             self.report.compare(
                 format!("{name}/lost"),
                 "%",
                 ours,
-                (Name::Peer, peer),
+                (Name::Peer.as_str(), peer),
                 Some(Reach::Value(0.0)),
             );
         }
@@ -186,7 +190,7 @@ impl Bench {
                 [("lost", "%", Some(Reach::Value(0.0))), ("drain", "s", None), ("p99", "ms", None)]
             {
                 let name = format!("{name}/{figure}");
-                self.report.compare(name, unit, ours[figure], (Name::Peer, peer[figure]), reach);
+                self.report.compare(name, unit, ours[figure], (Name::Peer.as_str(), peer[figure]), reach);
             }
         }
         Ok(())
@@ -208,7 +212,7 @@ impl Bench {
             Name::Sentry => format!("{name}/{figure}/sentry"),
         };
         let (ours, theirs) = (medians[&Name::Ours][figure], medians[&beside][figure]);
-        self.report.compare(full, unit, ours, (beside, theirs), reach);
+        self.report.compare(full, unit, ours, (beside.as_str(), theirs), reach);
     }
 }
 
@@ -220,34 +224,47 @@ fn medians(
     task: &Task,
     mode: Mode,
 ) -> Result<BTreeMap<Name, Figures>, Error> {
-    let mut samples: BTreeMap<Name, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
+    let mut samples: BTreeMap<Name, Samples> = BTreeMap::new();
     for repetition in 1..=repetitions {
         eprintln!("{name}: {repetition} of {repetitions}");
         for &side in sides {
-            let (figures, received) = process::start(side, task, mode)?.finish()?;
+            let (figures, received) = process::start(side, task, mode, &Journal::Absent)?.finish()?;
             if let Task::Cpu = task {
-                let expected = (BATCH * (BATCHES + 1)) as u64;
-                if received["events"] != expected {
-                    return Err(
-                        format!("{side:?}: {} of {expected} events arrived", received["events"]).into()
-                    );
-                }
+                expect_events(&received, BATCH * (BATCHES + 1))?;
             }
-            for (figure, value) in figures {
-                samples.entry(side).or_default().entry(figure).or_default().push(value);
-            }
+            samples.entry(side).or_default().add(figures);
         }
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    Ok(samples
-        .into_iter()
-        .map(|(side, figures)| {
-            (side, figures.into_iter().map(|(name, values)| (name, median(values))).collect())
-        })
-        .collect())
+    Ok(samples.into_iter().map(|(side, samples)| (side, samples.medians())).collect())
+}
+
+/// Fewer are cheaper to deliver.
+fn expect_events(received: &Value, expected: usize) -> Result<(), Error> {
+    if received["events"] == expected as u64 {
+        Ok(())
+    } else {
+        Err(format!("{} of {expected} events arrived", received["events"]).into())
+    }
+}
+
+/// Figures of one side, sample by sample.
+#[derive(Default)]
+struct Samples(BTreeMap<String, Vec<f64>>);
+
+impl Samples {
+    fn add(&mut self, figures: Figures) {
+        for (figure, value) in figures {
+            self.0.entry(figure).or_default().push(value);
+        }
+    }
+
+    fn medians(self) -> Figures {
+        let median = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        self.0.into_iter().map(|(figure, values)| (figure, median(values))).collect()
+    }
 }
 
 /// Both sides at all of those rates, all at once: it is little work, and much waiting.
@@ -258,8 +275,8 @@ fn steady(rates: &[u32], seconds: u32) -> Result<Vec<(u32, Figures, Figures)>, E
         let task = Task::Steady { rate, seconds };
         running.push((
             rate,
-            process::start(Name::Ours, &task, Mode::Gzip)?,
-            process::start(Name::Peer, &task, Mode::Gzip)?,
+            process::start(Name::Ours, &task, Mode::Gzip, &Journal::Absent)?,
+            process::start(Name::Peer, &task, Mode::Gzip, &Journal::Absent)?,
         ));
     }
     running

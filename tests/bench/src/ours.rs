@@ -1,13 +1,23 @@
 use std::future::ready;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use guard_agent_tokio::{Agent, AgentConfig, Encoder, SecurityEvent};
+use guard_agent_tokio::store::{StoreAnswer, StoreError, StoreOp, StoreRequest};
+use guard_agent_tokio::{Agent, AgentConfig, BoxFuture, Encoder, FileStore, SecurityEvent, Store};
 
 use crate::request::{Request, Requests};
-use crate::side::{API_KEY, ENCRYPTION_KEY, HOLD, INSTALL_ID, Load, Mode, SIGNING_SECRET, Setup, Side};
+use crate::side::{
+    API_KEY, ENCRYPTION_KEY, HOLD, INSTALL_ID, Journal, Load, Mode, SIGNING_SECRET, Setup, Side,
+};
 
 #[derive(Clone)]
-pub struct Ours(Agent);
+pub struct Ours {
+    agent: Agent,
+    groups: Groups,
+}
+
+/// Bytes of each change of a journal.
+type Groups = Arc<Mutex<Vec<usize>>>;
 
 impl Side for Ours {
     type Event = SecurityEvent;
@@ -24,6 +34,7 @@ impl Side for Ours {
             Load::Hold => {
                 config = config.buffer_size(HOLD).buffer_bytes(512 << 20).rate_limit(100_000);
             }
+            Load::Unlimited => config = config.rate_limit(100_000),
         }
         match setup.mode {
             Mode::Plain => config = config.compression_enabled(false),
@@ -32,13 +43,28 @@ impl Side for Ours {
                 config = config.payload_signing_secret(SIGNING_SECRET).project_encryption_key(ENCRYPTION_KEY);
             }
         }
-        let config = config.build().expect("a configuration");
-        Self(Agent::builder(config).start().expect("an agent"))
+        let groups = Groups::default();
+        let mut store = None;
+        match &setup.journal {
+            Journal::Absent => {}
+            Journal::Redis { url } | Journal::StoppedRedis { url, .. } => {
+                config = config.redis_url(url.as_str())
+            }
+            Journal::Files { dir } => {
+                let files = FileStore::open(dir).expect("a folder");
+                store = Some(Arc::new(Weighed { files, groups: Arc::clone(&groups) }));
+            }
+        }
+        let mut builder = Agent::builder(config.build().expect("a configuration"));
+        if let Some(store) = store {
+            builder = builder.store(store);
+        }
+        Self { agent: builder.start().expect("an agent"), groups }
     }
 
     #[inline]
     fn send(&self, event: SecurityEvent) -> impl Future<Output = ()> + Send {
-        self.0.send_event(event);
+        self.agent.send_event(event);
         ready(())
     }
 
@@ -47,15 +73,47 @@ impl Side for Ours {
     }
 
     async fn flush(&self) {
-        self.0.flush(Duration::from_secs(75)).await;
+        self.agent.flush(Duration::from_secs(75)).await;
+    }
+
+    async fn persist(&self) {
+        let report = self.agent.persist(Duration::from_secs(60)).await;
+        assert!(report.is_secured(), "not durable within a minute: {report:?}");
+    }
+
+    async fn delivered(&self) -> u64 {
+        self.agent.stats().records.events.delivered
+    }
+
+    fn groups(&self) -> Vec<usize> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn dropped(&self) -> u64 {
-        self.0.stats().records.events.dropped.total()
+        self.agent.stats().records.events.dropped.total()
     }
 
     fn memory_bytes(&self) -> Option<u64> {
-        Some(self.0.stats().memory_bytes)
+        Some(self.agent.stats().memory_bytes)
+    }
+}
+
+/// A journal in files, and the bytes of its changes.
+struct Weighed {
+    files: FileStore,
+    groups: Groups,
+}
+
+impl Store for Weighed {
+    fn execute(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
+        if let StoreOp::Write(write) = &request.op {
+            let logs = [&write.logs.events, &write.logs.metrics];
+            let bytes = logs.iter().flat_map(|log| &log.append).map(|block| block.bytes.len()).sum();
+            if bytes > 0 {
+                self.groups.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+            }
+        }
+        self.files.execute(request)
     }
 }
 

@@ -7,7 +7,7 @@ use guard_agent_tests::collector;
 use serde_json::Value;
 
 use crate::sample::{Figures, Sample, Task};
-use crate::side::{API_KEY, ENCRYPTION_KEY, Mode, Name, SIGNING_SECRET};
+use crate::side::{API_KEY, ENCRYPTION_KEY, Journal, Mode, Name, SIGNING_SECRET};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -53,9 +53,10 @@ pub struct Running {
 }
 
 /// Starts a sample.
-pub fn start(side: Name, task: &Task, mode: Mode) -> Result<Running, Error> {
+pub fn start(side: Name, task: &Task, mode: Mode, journal: &Journal) -> Result<Running, Error> {
     let collector = Collector::start(mode)?;
-    let sample = Sample { side, task: task.clone(), mode, endpoint: collector.url.clone() };
+    let (task, journal) = (task.clone(), journal.clone());
+    let sample = Sample { side, task, mode, journal, endpoint: collector.url.clone() };
     let child =
         this_program(&["sample", &serde_json::to_string(&sample)?])?.stdout(Stdio::piped()).spawn()?;
     Ok(Running { collector, child })

@@ -6,8 +6,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::side::Name;
-
 /// One line of the results.
 #[derive(Debug, Serialize)]
 pub struct Line {
@@ -26,6 +24,8 @@ pub struct Line {
 #[derive(Clone, Copy, Debug)]
 pub enum Reach {
     Ratio(f64),
+    /// The ratio is to be that high.
+    RatioAtLeast(f64),
     Value(f64),
 }
 
@@ -40,19 +40,11 @@ impl Report {
         name: String,
         unit: &'static str,
         value: f64,
-        (peer, peer_value): (Name, f64),
+        (peer, peer_value): (&'static str, f64),
         reach: Option<Reach>,
     ) {
         let ratio = (peer_value != 0.0).then(|| value / peer_value);
-        self.0.push(Line {
-            name,
-            unit,
-            value,
-            peer: Some(peer.as_str()),
-            peer_value: Some(peer_value),
-            ratio,
-            reach,
-        });
+        self.0.push(Line { name, unit, value, peer: Some(peer), peer_value: Some(peer_value), ratio, reach });
     }
 
     /// A figure that stands alone.
@@ -68,11 +60,14 @@ impl Report {
         for line in &self.0 {
             let show = |value: Option<f64>| value.map_or_else(String::new, significant);
             let reach = line.reach.map_or_else(String::new, |reach| {
-                let (limit, met) = match reach {
-                    Reach::Ratio(limit) => (limit, line.ratio.is_some_and(|ratio| ratio <= limit)),
-                    Reach::Value(limit) => (limit, line.value <= limit),
+                let (sign, limit, met) = match reach {
+                    Reach::Ratio(limit) => ("≤", limit, line.ratio.is_some_and(|ratio| ratio <= limit)),
+                    Reach::RatioAtLeast(limit) => {
+                        ("≥", limit, line.ratio.is_some_and(|ratio| ratio >= limit))
+                    }
+                    Reach::Value(limit) => ("≤", limit, line.value <= limit),
                 };
-                format!("{} {}", significant(limit), if met { "met" } else { "**missed**" })
+                format!("{sign} {} {}", significant(limit), if met { "met" } else { "**missed**" })
             });
             // Writing to a string cannot fail.
             let _ = writeln!(

@@ -5,16 +5,18 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Barrier;
 use tokio::time::MissedTickBehavior;
 
+use crate::backlog;
 use crate::others::{BarePush, OpenTelemetry, Sentry};
 use crate::ours::Ours;
 use crate::peer::Peer;
 use crate::request::Requests;
-use crate::side::{Load, Mode, Name, Setup, Side};
+use crate::side::{Journal, Load, Mode, Name, Setup, Side};
 
 /// Calls timed together, so that reading the clock adds a nanosecond or two to each.
 pub const BURST: usize = 16;
@@ -51,6 +53,10 @@ pub enum Task {
     Memory,
     /// Sends at a steady rate; what arrives when, the collector knows.
     Steady { rate: u32, seconds: u32 },
+    /// Puts events into the journal while nothing can be delivered, and leaves them there.
+    Journal { events: usize },
+    /// Delivers what another process left in the journal.
+    Recover { events: usize },
 }
 
 /// What is a call, and how they follow each other.
@@ -70,6 +76,7 @@ pub struct Sample {
     pub side: Name,
     pub task: Task,
     pub mode: Mode,
+    pub journal: Journal,
     pub endpoint: String,
 }
 
@@ -92,7 +99,7 @@ impl Sample {
         // The callers occupy a worker each; one more is left for the agent.
         let workers = match self.task {
             Task::Calls { callers, .. } | Task::Streaming { callers } => callers + 1,
-            Task::Cpu | Task::Memory | Task::Steady { .. } => 2,
+            Task::Cpu | Task::Memory | Task::Steady { .. } | Task::Journal { .. } | Task::Recover { .. } => 2,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers)
@@ -106,22 +113,36 @@ impl Sample {
 
     async fn run<S: Side>(&self) -> Figures {
         let load = match self.task {
-            Task::Calls { .. } | Task::Cpu | Task::Memory => Load::Hold,
+            Task::Calls { .. } | Task::Cpu | Task::Memory | Task::Journal { .. } => Load::Hold,
             Task::Streaming { .. } => Load::Stream,
-            Task::Steady { .. } => Load::Defaults,
+            Task::Steady { .. } if self.journal == Journal::Absent => Load::Defaults,
+            // With the peer's default capacity this would be about what it drops.
+            Task::Steady { .. } => Load::Stream,
+            Task::Recover { .. } => Load::Unlimited,
         };
-        let mut setup = Setup { endpoint: self.endpoint.clone(), mode: self.mode, load };
-        if let Task::Memory = self.task {
+        let (mode, journal) = (self.mode, self.journal.clone());
+        let mut setup = Setup { endpoint: self.endpoint.clone(), mode, load, journal };
+        if let Task::Memory | Task::Journal { .. } = self.task {
             setup.endpoint = refusing_endpoint();
         }
         let side = S::start(&setup).await;
         let requests = Arc::new(Requests::new());
+        if let Journal::StoppedRedis { pid, .. } = self.journal {
+            for request in requests.cycle().take(1) {
+                side.send(side.event(&request)).await;
+            }
+            side.persist().await;
+            let pid = Pid::from_raw(pid).expect("the id of a process");
+            kill_process(pid, Signal::STOP).expect("a process of ours");
+        }
         let figures = match self.task {
             Task::Calls { callers, pace } => calls(&side, &requests, callers, pace).await,
             Task::Streaming { callers } => stream(&side, &requests, callers).await,
-            Task::Cpu => cpu(&side, &requests).await,
+            Task::Cpu => cpu(&side, &requests, self.journal != Journal::Absent).await,
             Task::Memory => memory(&side, &requests).await,
             Task::Steady { rate, seconds } => steady(&side, &requests, rate, seconds).await,
+            Task::Journal { events } => backlog::journal(&side, &requests, events, &self.journal).await,
+            Task::Recover { events } => backlog::recover(&side, events).await,
         };
         if !matches!(self.task, Task::Steady { .. }) {
             assert_eq!(
@@ -130,6 +151,10 @@ impl Sample {
                 "{:?} dropped events, which is cheaper than to keep them",
                 self
             );
+        }
+        if let Task::Journal { .. } = self.task {
+            // As if it were killed: an agent that is dropped would give up its journal in order.
+            std::mem::forget(side);
         }
         figures
     }
@@ -228,7 +253,7 @@ async fn stream<S: Side>(side: &S, requests: &Arc<Requests>, callers: usize) -> 
     summarize(samples)
 }
 
-async fn cpu<S: Side>(side: &S, requests: &Arc<Requests>) -> Figures {
+async fn cpu<S: Side>(side: &S, requests: &Arc<Requests>, durable: bool) -> Figures {
     let mut requests = requests.cycle();
     let mut used = Duration::ZERO;
     for batch in 0..=BATCHES {
@@ -236,6 +261,9 @@ async fn cpu<S: Side>(side: &S, requests: &Arc<Requests>) -> Figures {
         let before = cpu_time();
         for event in events {
             side.send(event).await;
+        }
+        if durable {
+            side.persist().await;
         }
         side.flush().await;
         // The first one connects.

@@ -1,6 +1,7 @@
 //! What is measured, each behind the same few calls.
 
-use std::future::Future;
+use std::future::{Future, ready};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,31 @@ pub enum Load {
     /// 5,000 events a second go through. The peer's default capacity of 100 would drop most of them, so
     /// that it gets one for which it drops none.
     Stream,
+    /// The defaults without the request limit, as far as it can be lifted.
+    Unlimited,
+}
+
+/// Where events are kept until they are delivered, beside memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Journal {
+    Absent,
+    Redis {
+        url: String,
+    },
+    /// A Redis that stops answering once the agent has used it.
+    StoppedRedis {
+        url: String,
+        pid: i32,
+    },
+    Files {
+        dir: PathBuf,
+    },
+}
+
+impl Journal {
+    pub const fn stops(&self) -> bool {
+        matches!(self, Self::StoppedRedis { .. })
+    }
 }
 
 /// Where to and how.
@@ -67,6 +93,7 @@ pub struct Setup {
     pub endpoint: String,
     pub mode: Mode,
     pub load: Load,
+    pub journal: Journal,
 }
 
 pub const API_KEY: &str = "key-of-the-benchmark";
@@ -92,6 +119,21 @@ pub trait Side: Clone + Send + Sync + 'static {
 
     /// Delivers what waits.
     fn flush(&self) -> impl Future<Output = ()>;
+
+    /// Makes what waits durable.
+    fn persist(&self) -> impl Future<Output = ()> {
+        ready(())
+    }
+
+    /// How many events were delivered.
+    fn delivered(&self) -> impl Future<Output = u64> {
+        ready(0)
+    }
+
+    /// Bytes of each change that it made in a journal in files.
+    fn groups(&self) -> Vec<usize> {
+        Vec::new()
+    }
 
     /// How many events were given up.
     fn dropped(&self) -> impl Future<Output = u64>;
