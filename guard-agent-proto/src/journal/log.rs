@@ -178,7 +178,9 @@ impl Log {
 
     /// A block cannot be read, or nothing of it is left to do.
     pub(super) fn discard(&mut self, id: Seq) {
-        self.blocks.remove(&id);
+        if let Some(block) = self.blocks.remove(&id) {
+            self.here -= block.here(id);
+        }
         self.changed.remove(&id);
         self.removable.insert(id, true);
     }
@@ -192,10 +194,7 @@ impl Log {
     pub(super) fn on_lost_after(&mut self, last: Seq) {
         let lost = self.blocks.split_off(&last.next());
         for (id, block) in lost {
-            self.here -= match block {
-                Block::Whole(first) => id.as_u64() - first.as_u64() + 1,
-                Block::Part(part) => part.here.len(),
-            };
+            self.here -= block.here(id);
         }
         self.removable.split_off(&last.next());
         self.changed.split_off(&last.next());
@@ -277,6 +276,16 @@ impl Log {
         match block {
             Block::Part(part) => Some((*id, part)),
             Block::Whole(_) => None,
+        }
+    }
+}
+
+impl Block {
+    /// How many records of the block, which has that id, are here.
+    fn here(&self, id: Seq) -> u64 {
+        match self {
+            Self::Whole(first) => id.as_u64() - first.as_u64() + 1,
+            Self::Part(part) => part.here.len(),
         }
     }
 }
