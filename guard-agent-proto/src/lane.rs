@@ -536,14 +536,14 @@ impl Lane {
         }
     }
 
-    /// Puts parked and sealed records back in front of the queue.
+    /// Puts parked and sealed records back in the queue.
     fn unpark(&mut self) {
         let mut entries = core::mem::take(&mut self.parked);
         for work in self.sealed.drain(..) {
             entries.extend(Arc::unwrap_or_clone(work.batch).entries);
         }
         entries.sort_by_key(Entry::seq);
-        self.queue.push_front(entries);
+        self.queue.merge(&mut entries.into_iter().collect());
     }
 
     fn split(&mut self, work: Work, now: Now, rng: &mut Rng) {
@@ -722,6 +722,27 @@ mod tests {
             assert_eq!((again.len(), again.entries[0].seq()), (1, Seq::from_u64(seq)));
             bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
         }
+    }
+
+    #[test]
+    fn what_was_parked_waits_where_it_belongs() {
+        let mut bench = Bench::new();
+        bench.push(PARK_LIMIT as u64);
+        while let Some(batch) = bench.depart() {
+            // Older ones come back from a journal before the last of these is refused.
+            if batch.len() == 1 && bench.lane.parked.len() + 1 == PARK_LIMIT {
+                let record = Record::new(Kind::Event, false, vec![b'x'; 10].into());
+                let entry = Entry::new(Seq::from_u64(0), bench.now.instant, record);
+                bench.lane.merge([entry].into_iter().collect());
+            }
+            bench.answer(Verdict::Refused { message: String::from("no") });
+            if bench.lane.held().is_some() {
+                break;
+            }
+        }
+        let waiting = bench.lane.queue.from(Seq::from_u64(0)).map(|entry| entry.seq().as_u64());
+        assert_eq!(waiting.collect::<Vec<_>>(), (0..=PARK_LIMIT as u64).collect::<Vec<_>>());
+        assert_eq!(bench.lane.queue.count_before(Seq::from_u64(1)), 1);
     }
 
     #[test]

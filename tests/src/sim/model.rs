@@ -193,10 +193,15 @@ pub(crate) struct Model {
     sent: u64,
     in_flight: BTreeMap<RequestId, Flight>,
     highest_request: Option<RequestId>,
+    /// Names of what it sent.
+    batches: BTreeSet<String>,
     /// Streams of other runs that it took over.
     pub(crate) adopted: BTreeSet<StreamId>,
     /// The store lost something in its time.
     pub(crate) bereft: bool,
+    /// The journal was down, as far as it knew: then nothing waits for it.
+    journal_was_down: bool,
+    journal_is_down: bool,
     /// Another agent adopted a journal of its.
     pub(crate) dispossessed: bool,
     tails: ByKind<[Option<u64>; 2]>,
@@ -244,8 +249,11 @@ impl Model {
             sent: 0,
             in_flight: BTreeMap::new(),
             highest_request: None,
+            batches: BTreeSet::new(),
             adopted: BTreeSet::new(),
             bereft: false,
+            journal_was_down: false,
+            journal_is_down: false,
             dispossessed: false,
             tails: ByKind::default(),
             streak: 0,
@@ -279,6 +287,17 @@ impl Model {
     pub(crate) fn shutdown(&mut self, deadline: Instant) {
         self.shutdown = Some(deadline);
         self.not_before.remove(&Endpoint::Status);
+    }
+
+    /// The agent hears what became of a store operation.
+    pub(crate) fn store_answered(&mut self, worked: bool) {
+        self.journal_is_down = !worked;
+        self.journal_was_down |= !worked;
+    }
+
+    /// Whether it must do without the journal: then nobody can tell whose the records are.
+    pub(crate) const fn journal_failed(&self) -> bool {
+        self.journal_is_down
     }
 
     pub(crate) const fn is_stopping(&self) -> bool {
@@ -357,12 +376,13 @@ impl Model {
         require(ids.len() <= self.config.batch_max_records, "batch-size", || {
             format!("{} records", ids.len())
         })?;
+        let again = !self.batches.insert(String::from(name));
         let number = history.place(name, hash, ids);
         let seen = &history.batches[number as usize];
         require(seen.hash == hash, "retry-bytes", || format!("batch {name} has other bytes than before"))?;
         for id in ids {
             let sealed = history.sealed(*id, self.run).filter(|sealed| *sealed != number);
-            require(sealed.is_none(), "sealed-batch", || {
+            require(again || sealed.is_none(), "sealed-batch", || {
                 format!("record {id} goes out in batch {name}, but was sealed in {sealed:?}")
             })?;
         }
@@ -387,7 +407,8 @@ impl Model {
                 }
                 // Sent by an earlier run, perhaps.
                 Some(_) | None if record.run == self.run => {
-                    in_order(&mut self.tails[record.made.kind], self.config.drain, *id)?;
+                    let strict = self.config.drain == DrainOrder::Fifo && !self.journal_was_down;
+                    in_order(&mut self.tails[record.made.kind], strict, *id)?;
                 }
                 Some(_) | None => {}
             }
@@ -396,11 +417,9 @@ impl Model {
         Ok(())
     }
 
-    /// Whether it tries again what it sent in that batch before.
-    pub(crate) fn retries(&self, record: &Fate, batch: &str, history: &History) -> bool {
-        record.last.is_some_and(|(run, number, _)| {
-            run == self.run && history.batches.get(number as usize).is_some_and(|seen| seen.name == batch)
-        })
+    /// Whether it tries that batch again.
+    pub(crate) fn has_sent(&self, batch: &str) -> bool {
+        self.batches.contains(batch)
     }
 
     /// An answer is about to be given to the agent.
@@ -676,15 +695,15 @@ impl Model {
     }
 }
 
-/// First requests go in the order of acceptance; while a backlog drains beside new events, in two such
-/// orders side by side.
-fn in_order(tails: &mut [Option<u64>; 2], drain: DrainOrder, id: u64) -> Checked {
+/// First requests go in the order of acceptance; while a backlog drains beside new events, and where a journal
+/// that is down holds nothing up, in two such orders side by side.
+fn in_order(tails: &mut [Option<u64>; 2], strict: bool, id: u64) -> Checked {
     let [newest, second] = tails;
     if *newest < Some(id) {
         *newest = Some(id);
         return Ok(());
     }
-    require(drain == DrainOrder::LiveFirst && *second < Some(id), "order", || {
+    require(!strict && *second < Some(id), "order", || {
         format!("record {id} after {newest:?} and {second:?}")
     })?;
     *second = Some(id);

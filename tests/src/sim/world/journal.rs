@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use guard_agent_proto::store::{StoreAnswer, StoreError, StoreOp, StoreRequest};
+use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest};
 use guard_agent_proto::{Input, Instant, Kind};
 
 use super::narration::brief;
@@ -23,7 +23,10 @@ impl World {
         };
         let slowest = if self.faulty { self.scenario.store_slowest } else { QUICK };
         let route = StoreFault::route(fault, slowest, request.timeout, &mut self.nemesis);
-        if fault.is_some() || route.answered > self.scenario.config.journal_lease / 16 {
+        if fault.is_some()
+            || route.error.is_some()
+            || route.answered > self.scenario.config.journal_lease / 16
+        {
             self.store_trouble_at = Some(self.now + route.answered);
         }
         self.trace
@@ -42,6 +45,7 @@ impl World {
             self.schedule.at(at, reply);
         }
         if let Some(executed) = executed {
+            self.belated += u32::from(late);
             let reply_at = error.is_none().then_some(at);
             self.schedule
                 .at(self.now + executed, Event::StoreRun { worker: w, run, request, late, reply_at });
@@ -56,6 +60,7 @@ impl World {
         late: bool,
         reply_at: Option<Instant>,
     ) -> Checked {
+        self.belated -= u32::from(late);
         let id = request.id;
         let op = request.op.clone();
         let (result, adoption) = self.store.execute(run, request, late, self.now);
@@ -124,6 +129,8 @@ impl World {
                 record.lost = false;
             }
         }
+        let fenced = matches!(&result, Err(error) if error.kind == StoreErrorKind::Fenced);
+        self.workers[w].model.store_answered(result.is_ok() || fenced);
         self.feed(w, Input::StoreReply { id, result })?;
         self.check_persisted(w)
     }
@@ -157,13 +164,17 @@ impl World {
             let mut owners = record.streams.iter().filter_map(|stream| self.store.owner(*stream));
             let mine = owners.clone().any(|owner| owner == worker.run);
             let other = owners.find(|owner| *owner != worker.run && alive(*owner));
-            let retries = worker.model.retries(record, batch, &self.history);
-            require(mine || other.is_none() || retries, "exclusive", || {
-                format!(
-                    "record {number} goes out in batch {batch} of run {}, but is run {other:?}'s",
-                    worker.run
-                )
-            })?;
+            let retries = worker.model.has_sent(batch);
+            require(
+                mine || other.is_none() || retries || worker.model.journal_failed(),
+                "exclusive",
+                || {
+                    format!(
+                        "record {number} goes out in batch {batch} of run {}, but is run {other:?}'s",
+                        worker.run
+                    )
+                },
+            )?;
         }
         Ok(())
     }

@@ -48,6 +48,8 @@ pub struct World {
     store_weather: StoreWeather,
     /// When the store last did not do what it must, or not in time.
     store_trouble_at: Option<Instant>,
+    /// Operations that it will carry out although nobody waits for them any more.
+    belated: u32,
 
     pub(crate) workers: Vec<Worker>,
     runs: u32,
@@ -221,6 +223,7 @@ impl World {
             faulty: true,
             store_weather: StoreWeather::Fair,
             store_trouble_at: None,
+            belated: 0,
             workers: (0..scenario.workers).map(|_| Worker::new(0, &scenario.config)).collect(),
             runs: 0,
             bug,
@@ -330,8 +333,9 @@ impl World {
 
     fn at_peace(&self) -> bool {
         self.workers.iter().all(Worker::is_at_peace)
+            && self.belated == 0
             && self.store.blocks() == 0
-            && self.store.streams() <= self.workers.len()
+            && self.store.streams() == 0
     }
 
     /// A shutdown in peace leaves nothing behind.
