@@ -239,6 +239,11 @@ impl Lane {
         Some(batch)
     }
 
+    /// Whether the next batch waits for its seal.
+    pub(crate) fn awaits_seal(&self) -> bool {
+        self.sealed.front().is_some_and(|work| work.held)
+    }
+
     /// The seal of that batch is durable, or nobody waits for it any more.
     pub(crate) fn on_seal_durable(&mut self, id: BatchId) {
         for work in self.sealed.iter_mut().filter(|work| work.batch.id() == id) {

@@ -430,8 +430,9 @@ impl Agent {
     fn may_still_send(&self, deadline: Instant) -> bool {
         Kind::ALL.iter().any(|kind| {
             Path::ALL.iter().any(|path| {
-                !self.streams[*kind].lane(*path).is_refused()
-                    && self.allowed_at(Sender::Lane(*kind, *path)).is_some_and(|(at, ..)| at < deadline)
+                let lane = self.streams[*kind].lane(*path);
+                let allowed = || self.allowed_at(Sender::Lane(*kind, *path));
+                !lane.is_refused() && (lane.awaits_seal() || allowed().is_some_and(|(at, ..)| at < deadline))
             })
         })
     }

@@ -659,6 +659,20 @@ fn a_shutdown_with_nothing_left_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_shutdown_waits_for_seals() {
+    let mut bench = Bench::journaled(|config| {
+        config.batch_max_records = 2;
+        config.drain = DrainOrder::Fifo;
+    });
+    bench.serve();
+    bench.send((0..6).map(|n| record(Kind::Metric, n, false)).collect());
+    bench.serve();
+    bench.shutdown(60);
+    assert_eq!(sorted(&bench.deliver(10 * SECOND)), [0, 1, 2, 3, 4, 5]);
+    assert!(bench.closed.unwrap().is_complete(), "{:?}", bench.closed);
+}
+
+#[test]
 fn a_wish_for_durability_is_granted_at_once() {
     let mut bench = Bench::journaled(|_| {});
     bench.serve();
