@@ -193,8 +193,9 @@ pub(crate) struct Model {
     sent: u64,
     in_flight: BTreeMap<RequestId, Flight>,
     highest_request: Option<RequestId>,
-    /// Names of what it sent.
+    /// Names of the batches that it sent, and what was in them.
     batches: BTreeSet<String>,
+    sent_records: BTreeSet<u64>,
     /// Streams of other runs that it took over.
     pub(crate) adopted: BTreeSet<StreamId>,
     /// The store lost something in its time.
@@ -250,6 +251,7 @@ impl Model {
             in_flight: BTreeMap::new(),
             highest_request: None,
             batches: BTreeSet::new(),
+            sent_records: BTreeSet::new(),
             adopted: BTreeSet::new(),
             bereft: false,
             journal_was_down: false,
@@ -376,12 +378,13 @@ impl Model {
         require(ids.len() <= self.config.batch_max_records, "batch-size", || {
             format!("{} records", ids.len())
         })?;
-        let again = !self.batches.insert(String::from(name));
+        self.batches.insert(String::from(name));
         let number = history.place(name, hash, ids);
         let seen = &history.batches[number as usize];
         require(seen.hash == hash, "retry-bytes", || format!("batch {name} has other bytes than before"))?;
         for id in ids {
             let sealed = history.sealed(*id, self.run).filter(|sealed| *sealed != number);
+            let again = !self.sent_records.insert(*id);
             require(again || sealed.is_none(), "sealed-batch", || {
                 format!("record {id} goes out in batch {name}, but was sealed in {sealed:?}")
             })?;

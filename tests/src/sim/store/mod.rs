@@ -118,7 +118,8 @@ impl Store {
 
     /// Its clock is right from now on.
     pub(crate) fn repair(&mut self) {
-        self.ahead = BEGINNING;
+        // Were it set back, leases would run for as long.
+        self.ahead = self.ahead.max(BEGINNING);
         self.rate = 1_000;
         self.keeps_snapshots = false;
     }
