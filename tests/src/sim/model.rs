@@ -200,6 +200,8 @@ pub(crate) struct Model {
     pub(crate) adopted: BTreeSet<StreamId>,
     /// The store lost something in its time.
     pub(crate) bereft: bool,
+    /// Something was refused, and stays in memory to be tried again.
+    refused: bool,
     /// The journal was down, as far as it knew: then nothing waits for it.
     journal_was_down: bool,
     journal_is_down: bool,
@@ -254,6 +256,7 @@ impl Model {
             sent_records: BTreeSet::new(),
             adopted: BTreeSet::new(),
             bereft: false,
+            refused: false,
             journal_was_down: false,
             journal_is_down: false,
             dispossessed: false,
@@ -442,6 +445,7 @@ impl Model {
                 confirmed = taken;
                 if *named {
                     ended = Ended::Content;
+                    self.refused = true;
                 }
             }
             Meaning::Rules(version) => {
@@ -452,6 +456,7 @@ impl Model {
             Meaning::Failure => self.streak += 1,
             Meaning::Unsure | Meaning::Content => {
                 ended = Ended::Content;
+                self.refused = true;
                 self.neutral();
             }
             Meaning::SlowDown(wait) => {
@@ -464,14 +469,16 @@ impl Model {
         }
         for id in flight.records {
             let record = usize::try_from(id).ok().and_then(|index| records.get_mut(index));
-            if let Some(Fate { made, last: Some((run, _, last)), .. }) = record
+            let Some(Fate { made, last, .. }) = record else { continue };
+            let taken = confirmed.binary_search(&id).is_ok();
+            if taken {
+                self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);
+            }
+            // Another run may have sent it since.
+            if let Some((run, _, last)) = last
                 && *run == self.run
             {
-                *last = ended;
-                if confirmed.binary_search(&id).is_ok() {
-                    *last = Ended::Confirmed;
-                    self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);
-                }
+                *last = if taken { Ended::Confirmed } else { ended };
             }
         }
     }
@@ -563,7 +570,7 @@ impl Model {
             let (records, bytes) = step.came[kind];
             let overflowed = after.dropped[DropReason::Overflow] > before.dropped[DropReason::Overflow];
             // What is durable may leave memory, but for batches that are to be sent again.
-            let (stuck, most, most_bytes) = if before.persisted > 0 {
+            let (stuck, most, most_bytes) = if before.persisted > 0 && !self.refused {
                 (before.pending - before.persisted, most / 4, limit / 4)
             } else {
                 (before.pending, most, limit)
