@@ -10,7 +10,7 @@ use guard_agent_tests::sim::{Arrivals, Bug, World, environment, measure, replay_
 
 #[test]
 fn every_seed_holds_all_invariants_and_converges() {
-    let count = environment("SIM_SEEDS").unwrap_or(2_000);
+    let count = environment("SIM_SEEDS").unwrap_or(400);
     let outcomes = run_many(environment("SIM_FIRST").unwrap_or(0), count);
 
     assert_eq!(outcomes.len() as u64, count);

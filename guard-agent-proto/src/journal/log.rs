@@ -44,6 +44,9 @@ struct Part {
     noted: bool,
 }
 
+/// How many records a block has that was noted, and not read yet.
+const UNMET: u64 = u64::MAX;
+
 impl Log {
     /// The log of a stream of our own: we know every record of it.
     pub(super) const fn own() -> Self {
@@ -81,7 +84,7 @@ impl Log {
 
     /// The store told which records of a block are settled.
     pub(super) fn on_noted(&mut self, id: Seq, settled: Spans) {
-        let part = Part { total: u64::MAX, here: Spans::default(), settled, noted: true };
+        let part = Part { total: UNMET, here: Spans::default(), settled, noted: true };
         self.blocks.insert(id, Block::Part(Box::new(part)));
     }
 
@@ -200,8 +203,14 @@ impl Log {
         self.changed.split_off(&last.next());
     }
 
-    /// Nothing more can be read: what was stored is lost. How many records that is.
-    pub(super) fn lose_stored(&mut self) -> u64 {
+    /// Nothing more can be read: what was stored is lost, and what was noted of blocks that were not met is void.
+    /// How many records are lost.
+    pub(super) fn end(&mut self) -> u64 {
+        let unmet = |block: &Block| matches!(block, Block::Part(part) if part.total == UNMET);
+        let unmet: Vec<_> = self.blocks.iter().filter(|(_, block)| unmet(block)).map(|(id, _)| *id).collect();
+        for id in unmet {
+            self.discard(id);
+        }
         self.stored_bytes = 0;
         core::mem::take(&mut self.stored).len()
     }

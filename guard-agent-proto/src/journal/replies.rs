@@ -223,7 +223,7 @@ impl Journal {
         let Some(last) = blocks.last().map(|block| block.id).filter(|last| *last >= log.next()) else {
             // Beyond the last block: what was not met does not exist.
             stream.ended[kind] = true;
-            news.lost[kind] = log.lose_stored();
+            news.lost[kind] = log.end();
             self.doubt[kind] &= origin > 0;
             return;
         };

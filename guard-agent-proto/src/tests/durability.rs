@@ -337,6 +337,32 @@ fn a_batch_of_which_a_part_is_settled_is_sent_in_another() {
 }
 
 #[test]
+fn a_note_of_what_is_gone_keeps_no_journal_alive() {
+    let mut dead = Bench::journaled(|_| {});
+    dead.serve();
+    dead.events(4);
+    dead.pass_served(SECOND);
+    let (request, _) = dead.take_batch();
+    // Halved: that a part of the block is settled is noted.
+    dead.answer(&request, 413);
+    dead.pass_served(SECOND);
+    let (half, _) = dead.take_batch();
+    dead.answer(&half, 200);
+    dead.jump(SECOND);
+    let noted = dead.stores[0].clone();
+    assert!(
+        matches!(&noted.op, StoreOp::Write(write) if write.notes.iter().any(|note| note.name == "d-e-4"))
+    );
+    dead.deliver(3 * SECOND);
+    assert_eq!(dead.store.blocks(), 0);
+    // The same change again, late: somebody had given up waiting for it.
+    dead.store.execute_at(noted, dead.now.instant).unwrap();
+    let mut bench = dead.successor(7, |_| {});
+    bench.pass_served(2 * LEASE);
+    assert_eq!((bench.agent.stats().adopted_journals, bench.store.streams()), (1, 0));
+}
+
+#[test]
 fn metrics_wait_for_their_seal_while_the_store_works() {
     let mut bench = Bench::journaled(|config| config.flush_interval = SECOND);
     bench.serve();

@@ -193,12 +193,15 @@ pub(crate) struct Model {
     sent: u64,
     in_flight: BTreeMap<RequestId, Flight>,
     highest_request: Option<RequestId>,
-    /// Names of what it sent.
+    /// Names of the batches that it sent, and what was in them.
     batches: BTreeSet<String>,
+    sent_records: BTreeSet<u64>,
     /// Streams of other runs that it took over.
     pub(crate) adopted: BTreeSet<StreamId>,
     /// The store lost something in its time.
     pub(crate) bereft: bool,
+    /// Something was refused, and stays in memory to be tried again.
+    refused: bool,
     /// The journal was down, as far as it knew: then nothing waits for it.
     journal_was_down: bool,
     journal_is_down: bool,
@@ -250,8 +253,10 @@ impl Model {
             in_flight: BTreeMap::new(),
             highest_request: None,
             batches: BTreeSet::new(),
+            sent_records: BTreeSet::new(),
             adopted: BTreeSet::new(),
             bereft: false,
+            refused: false,
             journal_was_down: false,
             journal_is_down: false,
             dispossessed: false,
@@ -376,12 +381,13 @@ impl Model {
         require(ids.len() <= self.config.batch_max_records, "batch-size", || {
             format!("{} records", ids.len())
         })?;
-        let again = !self.batches.insert(String::from(name));
+        self.batches.insert(String::from(name));
         let number = history.place(name, hash, ids);
         let seen = &history.batches[number as usize];
         require(seen.hash == hash, "retry-bytes", || format!("batch {name} has other bytes than before"))?;
         for id in ids {
             let sealed = history.sealed(*id, self.run).filter(|sealed| *sealed != number);
+            let again = !self.sent_records.insert(*id);
             require(again || sealed.is_none(), "sealed-batch", || {
                 format!("record {id} goes out in batch {name}, but was sealed in {sealed:?}")
             })?;
@@ -439,6 +445,7 @@ impl Model {
                 confirmed = taken;
                 if *named {
                     ended = Ended::Content;
+                    self.refused = true;
                 }
             }
             Meaning::Rules(version) => {
@@ -449,6 +456,7 @@ impl Model {
             Meaning::Failure => self.streak += 1,
             Meaning::Unsure | Meaning::Content => {
                 ended = Ended::Content;
+                self.refused = true;
                 self.neutral();
             }
             Meaning::SlowDown(wait) => {
@@ -461,14 +469,16 @@ impl Model {
         }
         for id in flight.records {
             let record = usize::try_from(id).ok().and_then(|index| records.get_mut(index));
-            if let Some(Fate { made, last: Some((run, _, last)), .. }) = record
+            let Some(Fate { made, last, .. }) = record else { continue };
+            let taken = confirmed.binary_search(&id).is_ok();
+            if taken {
+                self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);
+            }
+            // Another run may have sent it since.
+            if let Some((run, _, last)) = last
                 && *run == self.run
             {
-                *last = ended;
-                if confirmed.binary_search(&id).is_ok() {
-                    *last = Ended::Confirmed;
-                    self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);
-                }
+                *last = if taken { Ended::Confirmed } else { ended };
             }
         }
     }
@@ -560,7 +570,7 @@ impl Model {
             let (records, bytes) = step.came[kind];
             let overflowed = after.dropped[DropReason::Overflow] > before.dropped[DropReason::Overflow];
             // What is durable may leave memory, but for batches that are to be sent again.
-            let (stuck, most, most_bytes) = if before.persisted > 0 {
+            let (stuck, most, most_bytes) = if before.persisted > 0 && !self.refused {
                 (before.pending - before.persisted, most / 4, limit / 4)
             } else {
                 (before.pending, most, limit)

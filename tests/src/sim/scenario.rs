@@ -166,14 +166,6 @@ impl Scenario {
         }
     }
 
-    /// Whether the store does what it must, in time, and keeps what it has.
-    pub(crate) fn has_faultless_store(&self) -> bool {
-        self.store_permille == 0
-            && self.trouble_every.is_none()
-            && self.store_slowest < Duration::from_secs(1)
-            && self.store_clock == 1_000
-    }
-
     /// Whether the store may lose what it acknowledged.
     pub(crate) fn may_lose(&self) -> bool {
         self.journal

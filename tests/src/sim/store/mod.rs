@@ -71,11 +71,13 @@ impl Store {
     }
 
     /// Carries out what that run of an agent asks for, or asked for long ago: then it counts on nothing any more.
+    /// Of an adoption it knows only if it has `heard`.
     pub(crate) fn execute(
         &mut self,
         run: u32,
         request: StoreRequest,
         late: bool,
+        heard: bool,
         now: Instant,
     ) -> (Result<StoreAnswer, StoreError>, Option<Adoption>) {
         self.snapshot(now);
@@ -85,7 +87,9 @@ impl Store {
             StoreOp::List { .. } | StoreOp::Read { .. } | StoreOp::Close { .. } => (None, false),
         };
         let result = self.shelf.inner.execute_at(request, self.clock(now));
-        let Some(stream) = stream.filter(|_| result.is_ok() && !late) else { return (result, None) };
+        let Some(stream) = stream.filter(|_| result.is_ok() && !late && (heard || !adopts)) else {
+            return (result, None);
+        };
         let from = self.shelf.owners.insert(stream, run).filter(|from| *from != run);
         (result, adopts.then_some(Adoption { stream, from }))
     }
@@ -118,7 +122,8 @@ impl Store {
 
     /// Its clock is right from now on.
     pub(crate) fn repair(&mut self) {
-        self.ahead = BEGINNING;
+        // Were it set back, leases would run for as long.
+        self.ahead = self.ahead.max(BEGINNING);
         self.rate = 1_000;
         self.keeps_snapshots = false;
     }

@@ -63,7 +63,7 @@ impl World {
         self.belated -= u32::from(late);
         let id = request.id;
         let op = request.op.clone();
-        let (result, adoption) = self.store.execute(run, request, late, self.now);
+        let (result, adoption) = self.store.execute(run, request, late, reply_at.is_some(), self.now);
         self.trace.line(self.now, format_args!("  [{w}] store ran {id} of run {run}, late: {late}"));
         let mut appended = Vec::new();
         if let (StoreOp::Write(write), Ok(StoreAnswer::Done)) = (&op, &result) {

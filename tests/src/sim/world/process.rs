@@ -256,6 +256,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one event")]
     pub(super) fn arrive(
         &mut self,
         w: usize,
