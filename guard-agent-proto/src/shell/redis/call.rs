@@ -84,7 +84,8 @@ impl Call {
     ) -> Self {
         let mut call = Self::on(&READ, keys, stream, &[kind], owner, lease);
         call.text(EntryId::of(from));
-        call.text(limit.max(1));
+        // Redis counts in signed numbers.
+        call.text(i64::try_from(limit).unwrap_or(i64::MAX).max(1));
         call
     }
 
