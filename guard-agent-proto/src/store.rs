@@ -94,7 +94,8 @@ pub struct Write {
     /// Our own stream or an adopted one.
     pub stream: StreamId,
     /// The stream may be unknown to those that look for orphans: make it known first. Without harm if it is
-    /// known.
+    /// known. When the write is then refused, the name may stay known until somebody adopts and closes the
+    /// empty stream.
     pub register: bool,
     /// How long the lease runs from now on, by the store's clock.
     pub lease: Duration,

@@ -139,6 +139,7 @@ pub const SCENARIOS: &[Scenario] = scenarios![
     leases::its_first_owner_stays_fenced_when_the_adopter_is_late,
     leases::its_first_owner_stays_fenced_when_the_adopter_gave_it_up,
     leases::its_first_owner_stays_fenced_when_the_stream_is_deleted,
+    leases::a_name_that_was_registered_too_late_goes_by_adoption,
     leases::an_adopted_stream_is_adopted_again,
     leases::a_stream_that_is_not_there_can_be_adopted,
     streams::a_stream_that_is_kept_is_a_released_orphan_at_once,

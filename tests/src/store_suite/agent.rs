@@ -157,6 +157,11 @@ impl Draft {
         Self(Write { stream, register: true, lease: LONG, logs: ByKind::default(), notes: Vec::new() })
     }
 
+    pub(super) fn unregistered(mut self) -> Self {
+        self.0.register = false;
+        self
+    }
+
     pub(super) fn lease(mut self, lease: Duration) -> Self {
         self.0.lease = lease;
         self

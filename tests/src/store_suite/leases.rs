@@ -177,8 +177,25 @@ pub(super) async fn its_first_owner_stays_fenced_when_the_stream_is_deleted(worl
     assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
     assert_eq!(adopter.close(STREAM, false).await, Ok(StoreAnswer::Done));
     if world.lease_end() == LeaseEnd::Time {
-        assert_fenced(owner.write(something()).await);
+        assert_fenced(owner.write(something().unregistered()).await);
         assert_fenced(owner.try_read(STREAM, Event, 1, 10).await);
+    }
+    assert_eq!(adopter.list(SPACE).await, (Vec::new(), 0, 0));
+}
+
+pub(super) async fn a_name_that_was_registered_too_late_goes_by_adoption(world: World<'_>) {
+    let owner = world.agent(1);
+    owner.done(something()).await;
+    let owner = world.lapse(owner, STREAM).await;
+    let adopter = world.agent(2);
+    assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
+    assert_eq!(adopter.close(STREAM, false).await, Ok(StoreAnswer::Done));
+    if world.lease_end() == LeaseEnd::Time {
+        assert_fenced(owner.write(something()).await);
+    }
+    for orphan in adopter.list(SPACE).await.0 {
+        assert_eq!(adopter.adopt(orphan.stream).await, adopted([]));
+        assert_eq!(adopter.close(orphan.stream, false).await, Ok(StoreAnswer::Done));
     }
     assert_eq!(adopter.list(SPACE).await, (Vec::new(), 0, 0));
 }

@@ -54,12 +54,8 @@ pub(super) async fn closing_what_is_not_there_is_done(world: World<'_>) {
 
 pub(super) async fn registering_twice_is_without_harm(world: World<'_>) {
     let agent = world.agent(1);
-    let unregistered = |mut draft: Draft| {
-        draft.0.register = false;
-        draft
-    };
     agent.done(Draft::new(STREAM).append(Event, [1])).await;
-    agent.done(unregistered(Draft::new(STREAM).append(Event, [2]))).await;
+    agent.done(Draft::new(STREAM).unregistered().append(Event, [2])).await;
     agent.done(Draft::new(STREAM)).await;
     assert_eq!(agent.list(SPACE).await, (Vec::new(), 1, 0));
     assert_eq!(agent.ids(STREAM, Event).await, [1, 2]);
