@@ -73,11 +73,12 @@ pub(super) fn start(builder: Builder) -> Collector {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let listener = reserve(at).and_then(|socket| socket.listen(1024)).expect("a port");
-                let addr = listener.local_addr().expect("an address");
+                let port = reserve(at).expect("a port");
+                let addr = port.local_addr().expect("an address");
+                let server = Server { port, shared: server_shared, connections: JoinSet::new() };
+                let listener = server.listen();
                 // An error means that the caller is gone; then so are the commands.
                 let _ = tell_addr.send(addr);
-                let server = Server { addr, shared: server_shared, connections: JoinSet::new() };
                 server.run(listener, inbox).await;
             });
         })
@@ -87,24 +88,19 @@ pub(super) fn start(builder: Builder) -> Collector {
 }
 
 struct Server {
-    addr: SocketAddr,
+    /// Never listens: while the platform is down, nobody else gets the port.
+    port: TcpSocket,
     shared: Arc<Shared>,
     connections: JoinSet<()>,
 }
 
-/// A port that is ours: while down it is bound, so that nobody else gets it, but does not listen.
-enum Port {
-    Up(TcpListener),
-    Down(Option<TcpSocket>),
-}
-
 impl Server {
     async fn run(mut self, listener: TcpListener, mut inbox: UnboundedReceiver<Command>) {
-        let mut port = Port::Up(listener);
+        let mut listener = Some(listener);
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
-                Some(stream) = port.accept() => {
+                Some(stream) = accept(listener.as_ref()) => {
                     self.connections.spawn(serve(stream, Arc::clone(&self.shared)));
                 }
                 Some(_) = self.connections.join_next() => {}
@@ -112,13 +108,12 @@ impl Server {
                 command = inbox.recv() => match command {
                     // The handle waits for `done`; an error would mean that its thread is gone.
                     Some(Command::Down(done)) => {
-                        drop(port);
+                        listener = None;
                         self.connections.shutdown().await;
-                        port = Port::Down(reserve(self.addr).ok());
                         let _ = done.send(());
                     }
                     Some(Command::Up(done)) => {
-                        port = port.up();
+                        listener.get_or_insert_with(|| self.listen());
                         let _ = done.send(());
                     }
                     Some(Command::Stop) | None => return,
@@ -126,30 +121,36 @@ impl Server {
             }
         }
     }
-}
-
-impl Port {
-    /// The next connection; `None` when that one failed.
-    async fn accept(&self) -> Option<TcpStream> {
-        match self {
-            Self::Up(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
-            Self::Down(_) => std::future::pending().await,
-        }
-    }
 
     #[expect(clippy::expect_used, reason = "a test without its collector cannot go on")]
-    fn up(self) -> Self {
-        match self {
-            Self::Up(listener) => Self::Up(listener),
-            Self::Down(socket) => Self::Up(socket.expect("the port").listen(1024).expect("a listener")),
-        }
+    fn listen(&self) -> TcpListener {
+        let socket = self.port.local_addr().and_then(bind).expect("the port");
+        socket.listen(1024).expect("a listener")
     }
 }
 
+/// The next connection; `None` when that one failed.
+async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
+    match listener {
+        Some(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
+/// A port for nobody but those who ask for this very one, as [`bind`] does.
 fn reserve(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    // The connections that `down` broke may still linger on the port.
+    // Connections of an earlier process may still linger on the port.
     socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.set_reuseport(true)?;
+    Ok(socket)
+}
+
+fn bind(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
     socket.bind(addr)?;
     Ok(socket)
 }
