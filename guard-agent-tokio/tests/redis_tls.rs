@@ -2,7 +2,7 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
-use guard_agent_tests::redis_server::RedisServer;
+use guard_agent_tests::redis_server::{RedisServer, TlsFiles, eventually};
 use guard_agent_tokio::store::StoreErrorKind;
 use guard_agent_tokio::{AgentConfig, RedisOptions, RedisStore};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -12,26 +12,32 @@ use self::support::*;
 #[path = "support/redis.rs"]
 mod support;
 
-/// A private authority's certificate, and a server with a certificate of that authority.
-fn server(name: &str) -> (String, RedisServer) {
+/// What a server of that name needs, with a private authority of its own.
+fn tls_files(name: &str) -> TlsFiles {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    let server = RedisServer::start_tls(&["requirepass s3cret"], &certificate.pem(), &key.serialize_pem());
-    (authority.pem(), server)
+    TlsFiles { authority: authority.pem(), certificate: certificate.pem(), key: key.serialize_pem() }
 }
 
-fn options(server: &RedisServer) -> RedisOptions {
-    let config = AgentConfig::builder("key-of-the-project").redis_url(server.tls_url()).build().unwrap();
+/// A private authority's certificate, and a server with a certificate of that authority.
+fn server(name: &str) -> (String, RedisServer) {
+    let files = tls_files(name);
+    let server = RedisServer::start_tls(&["requirepass s3cret"], &files);
+    (files.authority, server)
+}
+
+fn options(url: &str) -> RedisOptions {
+    let config = AgentConfig::builder("key-of-the-project").redis_url(url).build().unwrap();
     RedisOptions::new(&config)
 }
 
 #[tokio::test]
 async fn a_private_authority_is_trusted_where_it_is_named() {
     let (authority, server) = server("127.0.0.1");
-    let agent = Agent::with(&options(&server).root_certificates(&authority), 1);
+    let agent = Agent::with(&options(&server.tls_url()).root_certificates(&authority), 1);
     assert_eq!(agent.append(0, &[1]).await, DONE);
     assert_eq!(agent.events().await, [1]);
 
@@ -46,13 +52,43 @@ async fn a_private_authority_is_trusted_where_it_is_named() {
 }
 
 #[tokio::test]
+async fn a_cluster_is_reached_by_tls() {
+    let files = tls_files("127.0.0.1");
+    let node = RedisServer::start_tls(&["cluster-enabled yes"], &files);
+    node.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    eventually("the cluster is complete", || {
+        node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok").then_some(())
+    });
+    let url = node.tls_url().replace("rediss", "rediss+cluster");
+    let agent = Agent::with(&options(&url).root_certificates(&files.authority), 1);
+    assert_eq!(agent.append(0, &[1]).await, DONE);
+    assert_eq!(agent.events().await, [1]);
+
+    let stranger = Agent::with(&options(&url).root_certificates(tls_files("127.0.0.1").authority), 1);
+    assert_failed(&stranger.append(1, &[2]).await, StoreErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn sentinels_and_their_master_are_reached_by_tls() {
+    let files = tls_files("127.0.0.1");
+    let master = RedisServer::start_tls(&["requirepass s3cret"], &files);
+    let monitor = format!("sentinel monitor journal 127.0.0.1 {} 1", master.tls_port());
+    let sentinel = RedisServer::start_tls_sentinel(&[&monitor, "sentinel auth-pass journal s3cret"], &files);
+    let url = format!("rediss+sentinel://:s3cret@127.0.0.1:{}/journal", sentinel.tls_port());
+    let agent = Agent::with(&options(&url).root_certificates(&files.authority), 1);
+    assert_eq!(agent.append(0, &[1]).await, DONE);
+    assert_eq!(agent.events().await, [1]);
+    assert_eq!(master.cli(&["EXISTS", &key("e")]), "1");
+}
+
+#[tokio::test]
 async fn nobody_else_is_trusted() {
     let (authority, server) = server("127.0.0.1");
     let (another, elsewhere) = self::server("elsewhere.example");
     for options in [
-        options(&server),
-        options(&server).root_certificates(&another),
-        options(&elsewhere).root_certificates(&another),
+        options(&server.tls_url()),
+        options(&server.tls_url()).root_certificates(&another),
+        options(&elsewhere.tls_url()).root_certificates(&another),
     ] {
         let answer = Agent::with(&options, 1).append(0, &[1]).await;
         assert_failed(&answer, StoreErrorKind::Unreachable);

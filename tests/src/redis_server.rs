@@ -39,41 +39,41 @@ impl RedisServer {
     /// ```
     #[must_use]
     pub fn start(config: &[&str]) -> Self {
-        Self::start_program("redis-server", config, &[])
+        Self::start_program("redis-server", config, None)
     }
 
-    /// The same, which speaks TLS too: with this chain of certificates and its private key, in PEM.
+    /// The same, which speaks TLS too, to others of its kind as well: with this certificate, its private key and
+    /// that of its authority, in PEM.
     #[must_use]
-    pub fn start_tls(config: &[&str], chain: &str, key: &str) -> Self {
-        let tls = ["tls-cert-file chain.pem", "tls-key-file key.pem", "tls-auth-clients no"];
-        Self::start_program(
-            "redis-server",
-            &[&tls, config].concat(),
-            &[("chain.pem", chain), ("key.pem", key)],
-        )
+    pub fn start_tls(config: &[&str], tls: &TlsFiles) -> Self {
+        Self::start_program("redis-server", config, Some(tls))
     }
 
     /// Starts a sentinel with these lines of configuration.
     #[must_use]
     pub fn start_sentinel(config: &[&str]) -> Self {
-        Self::start_program("redis-sentinel", config, &[])
+        Self::start_program("redis-sentinel", config, None)
     }
 
-    fn start_program(program: &'static str, config: &[&str], files: &[(&str, &str)]) -> Self {
+    /// The same, which speaks TLS too.
+    #[must_use]
+    pub fn start_tls_sentinel(config: &[&str], tls: &TlsFiles) -> Self {
+        Self::start_program("redis-sentinel", config, Some(tls))
+    }
+
+    fn start_program(program: &'static str, config: &[&str], tls: Option<&TlsFiles>) -> Self {
         // Somebody else may take the port between our look and the server's.
         for _ in 0..20 {
             let port = free_port();
             let dir = std::env::temp_dir().join(format!("guard-redis-{}-{port}", std::process::id()));
             must(fs::create_dir_all(&dir), "a temporary folder");
-            for (name, content) in files {
-                must(fs::write(dir.join(name), content), "a file of the server");
-            }
             let mut text = format!("port {port}\nbind 127.0.0.1\ndir {}\n", dir.display());
             if program == "redis-server" {
                 text.push_str("save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\n");
             }
-            if !files.is_empty() {
+            if let Some(tls) = tls {
                 text.push_str(&format!("tls-port {}\n", tls_port(port)));
+                text.push_str(&tls.write(&dir));
             }
             text.extend(config.iter().flat_map(|line| [line, "\n"]));
             must(fs::write(dir.join("redis.conf"), text), "the server's configuration");
@@ -94,6 +94,12 @@ impl RedisServer {
         self.port
     }
 
+    /// The same for TLS, if it was started with.
+    #[must_use]
+    pub const fn tls_port(&self) -> u16 {
+        tls_port(self.port)
+    }
+
     /// Its folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -107,11 +113,11 @@ impl RedisServer {
         format!("redis://{}127.0.0.1:{}", login.unwrap_or_default(), self.port)
     }
 
-    /// The same for TLS, if it was started with.
+    /// The URL for TLS, if it was started with.
     #[must_use]
     pub fn tls_url(&self) -> String {
         let url = self.url().replacen("redis", "rediss", 1);
-        url.replace(&format!(":{}", self.port), &format!(":{}", tls_port(self.port)))
+        url.replace(&format!(":{}", self.port), &format!(":{}", self.tls_port()))
     }
 
     /// What the server answers to a command, by redis-cli.
@@ -253,6 +259,34 @@ impl Drop for RedisServer {
     }
 }
 
+/// What a server needs for TLS, in PEM.
+#[derive(Debug)]
+pub struct TlsFiles {
+    /// The certificate of its authority.
+    pub authority: String,
+    /// Its own.
+    pub certificate: String,
+    /// The private key of that one.
+    pub key: String,
+}
+
+impl TlsFiles {
+    /// Writes them, and answers the lines of configuration that name them.
+    fn write(&self, dir: &Path) -> String {
+        let files = [
+            ("tls-ca-cert-file", "authority.pem", &self.authority),
+            ("tls-cert-file", "certificate.pem", &self.certificate),
+            ("tls-key-file", "key.pem", &self.key),
+        ];
+        let mut lines = String::from("tls-auth-clients no\ntls-replication yes\ntls-cluster yes\n");
+        for (option, name, content) in files {
+            must(fs::write(dir.join(name), content), "a file of the server");
+            lines.push_str(&format!("{option} {name}\n"));
+        }
+        lines
+    }
+}
+
 /// A Redis Cluster of six processes: three masters, each with a replica.
 #[derive(Debug)]
 pub struct RedisCluster {
@@ -356,7 +390,7 @@ fn is_ready(port: u16) -> bool {
     ping().is_ok_and(|answer| !answer.is_empty() && !answer.starts_with(b"-LOADING"))
 }
 
-/// Where a server speaks TLS: no member of a cluster does, so that the port of its bus is free.
+/// Where a server speaks TLS. The bus of a cluster is 10,000 above the port for clients, which is this one then.
 const fn tls_port(port: u16) -> u16 {
     port + 10_000
 }

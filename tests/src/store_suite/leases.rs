@@ -16,6 +16,16 @@ fn something() -> Draft {
     Draft::new(STREAM).append(Event, [1, 3]).append(Metric, [2]).note("n", "value")
 }
 
+/// The first owner, whose lease lapsed, and who adopted its stream.
+async fn adopt_from_another(world: &World<'_>) -> (Agent, Agent) {
+    let owner = world.agent(1);
+    owner.done(something()).await;
+    let owner = world.lapse(owner, STREAM).await;
+    let adopter = world.agent(2);
+    assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
+    (owner, adopter)
+}
+
 async fn assert_something(owner: &Agent) {
     assert_eq!(owner.read(STREAM, Event).await, [1, 3].map(|id| block(Event, id)));
     assert_eq!(owner.read(STREAM, Metric).await, [block(Metric, 2)]);
@@ -120,11 +130,7 @@ pub(super) async fn an_adopter_may_ask_twice(world: World<'_>) {
 }
 
 pub(super) async fn an_adopted_stream_is_read_and_written_in_place(world: World<'_>) {
-    let owner = world.agent(1);
-    owner.done(something()).await;
-    world.lapse(owner, STREAM).await;
-    let adopter = world.agent(2);
-    assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
+    let (_, adopter) = adopt_from_another(&world).await;
     assert_something(&adopter).await;
     let write = Draft::new(STREAM).expect(Event, 3).append(Event, [5]).remove(Event, [1]).note("m", "more");
     adopter.done(write.clone()).await;
@@ -135,33 +141,21 @@ pub(super) async fn an_adopted_stream_is_read_and_written_in_place(world: World<
 }
 
 pub(super) async fn its_first_owner_is_fenced_by_an_adoption(world: World<'_>) {
-    let owner = world.agent(1);
-    owner.done(something()).await;
-    let owner = world.lapse(owner, STREAM).await;
-    let adopter = world.agent(2);
-    assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
+    let (owner, adopter) = adopt_from_another(&world).await;
     assert_all_is_fenced(&owner).await;
     assert_fenced(owner.adopt(STREAM).await);
     assert_something(&adopter).await;
 }
 
 pub(super) async fn its_first_owner_stays_fenced_when_the_adopter_is_late(world: World<'_>) {
-    let owner = world.agent(1);
-    owner.done(something()).await;
-    let owner = world.lapse(owner, STREAM).await;
-    let adopter = world.agent(2);
-    assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
+    let (owner, adopter) = adopt_from_another(&world).await;
     let adopter = world.lapse(adopter, STREAM).await;
     assert_all_is_fenced(&owner).await;
     assert_something(&adopter).await;
 }
 
 pub(super) async fn its_first_owner_stays_fenced_when_the_adopter_gave_it_up(world: World<'_>) {
-    let owner = world.agent(1);
-    owner.done(something()).await;
-    let owner = world.lapse(owner, STREAM).await;
-    let adopter = world.agent(2);
-    assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
+    let (owner, adopter) = adopt_from_another(&world).await;
     assert_eq!(adopter.close(STREAM, true).await, Ok(StoreAnswer::Done));
     assert_all_is_fenced(&owner).await;
     let third = world.agent(3);
@@ -170,11 +164,7 @@ pub(super) async fn its_first_owner_stays_fenced_when_the_adopter_gave_it_up(wor
 }
 
 pub(super) async fn its_first_owner_stays_fenced_when_the_stream_is_deleted(world: World<'_>) {
-    let owner = world.agent(1);
-    owner.done(something()).await;
-    let owner = world.lapse(owner, STREAM).await;
-    let adopter = world.agent(2);
-    assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
+    let (owner, adopter) = adopt_from_another(&world).await;
     assert_eq!(adopter.close(STREAM, false).await, Ok(StoreAnswer::Done));
     if world.lease_end() == LeaseEnd::Time {
         assert_fenced(owner.write(something().unregistered()).await);
@@ -184,11 +174,7 @@ pub(super) async fn its_first_owner_stays_fenced_when_the_stream_is_deleted(worl
 }
 
 pub(super) async fn a_name_that_was_registered_too_late_goes_by_adoption(world: World<'_>) {
-    let owner = world.agent(1);
-    owner.done(something()).await;
-    let owner = world.lapse(owner, STREAM).await;
-    let adopter = world.agent(2);
-    assert_eq!(adopter.adopt(STREAM).await, adopted([note("n", "value")]));
+    let (owner, adopter) = adopt_from_another(&world).await;
     assert_eq!(adopter.close(STREAM, false).await, Ok(StoreAnswer::Done));
     if world.lease_end() == LeaseEnd::Time {
         assert_fenced(owner.write(something()).await);
@@ -201,11 +187,7 @@ pub(super) async fn a_name_that_was_registered_too_late_goes_by_adoption(world: 
 }
 
 pub(super) async fn an_adopted_stream_is_adopted_again(world: World<'_>) {
-    let owner = world.agent(1);
-    owner.done(something()).await;
-    let owner = world.lapse(owner, STREAM).await;
-    let second = world.agent(2);
-    assert_eq!(second.adopt(STREAM).await, adopted([note("n", "value")]));
+    let (owner, second) = adopt_from_another(&world).await;
     second.done(Draft::new(STREAM).expect(Event, 3).append(Event, [4]).note("n", "second")).await;
     let second = world.lapse(second, STREAM).await;
     let third = world.agent(3);
