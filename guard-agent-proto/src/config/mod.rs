@@ -139,7 +139,8 @@ config! {
     batch_max_bytes: [usize] = 262_144, within 1_024..=262_144;
     /// Which waiting records go first. Default: new events take every second slot while a backlog drains.
     drain: [DrainOrder] = DrainOrder::LiveFirst;
-    /// Longest time a record may wait, 1 s to 10 years; `None`, the default, is for ever.
+    /// Longest time a record may wait, 1 s to 10 years; `None`, the default, is for ever. What was sent without an
+    /// answer may have arrived, and is tried further.
     max_record_age: [Option<Duration>] = None, within secs(1)..=secs(3_650 * 86_400);
     /// Refused records that are kept for the application to read, at most 65,536. Default 64.
     dead_letter_capacity: [usize] = 64, within 0..=1 << 16;
