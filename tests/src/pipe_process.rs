@@ -146,6 +146,19 @@ impl PipeProcess {
         self.line_until(|line| line["accepted"].is_object() && fits(line))
     }
 
+    /// Reads on until it has answered so many records, of which it was asked with `--ack`, and `--stats-every`.
+    ///
+    /// # Panics
+    ///
+    /// If it has not within a minute.
+    pub fn answers_until(&mut self, count: usize) {
+        let deadline = Instant::now() + HANG;
+        while self.so_far().lines().filter(|line| line.contains("\"line\":")).count() < count {
+            assert!(Instant::now() < deadline, "too few answers: {}", self.last_stats());
+            self.stats_until(|_| true);
+        }
+    }
+
     /// Waits for the end; closes the input only then, so that a signal can be what ends the process.
     ///
     /// # Panics
@@ -161,13 +174,16 @@ impl PipeProcess {
         Ended { code, output, errors }
     }
 
-    /// What it said so far that was read.
-    fn last_stats(&self) -> String {
+    /// The last statistics that were read.
+    fn last_stats(&self) -> &str {
+        self.so_far().lines().rfind(|line| line.contains("\"accepted\"")).unwrap_or_default()
+    }
+
+    /// What was read.
+    fn so_far(&self) -> &str {
         match &self.output {
-            Output::Unread(_) => String::new(),
-            Output::Read { so_far, .. } => {
-                so_far.lines().rfind(|line| line.contains("\"accepted\"")).unwrap_or_default().to_owned()
-            }
+            Output::Unread(_) => "",
+            Output::Read { so_far, .. } => so_far,
         }
     }
 

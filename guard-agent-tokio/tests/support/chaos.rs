@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use guard_agent_tests::collector::{Collector, Received};
 use guard_agent_tests::pipe_process::{Ended, HANG, PipeProcess};
-use guard_agent_tests::redis_server::{RedisServer, eventually};
+use guard_agent_tests::redis_server::RedisServer;
 use guard_agent_tests::scratch::Scratch;
 use serde_json::Value;
 
 /// Runs each scenario with each journal.
+#[allow(unused_macros, reason = "shared by several tests")]
 macro_rules! with_each_journal {
     ($($scenario:ident),* $(,)?) => {
         mod redis {
@@ -30,6 +31,7 @@ macro_rules! with_each_journal {
         }
     };
 }
+#[allow(unused_imports, reason = "shared by several tests")]
 pub(crate) use with_each_journal;
 
 /// Where workers keep what waits.
@@ -154,6 +156,16 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Ends it once nothing is left of the streams of those that died, which it adopts as their leases end.
+    pub fn finish_as_heir(mut self, journal: &Journal, foreign: &[&str]) -> Ended {
+        self.process.stats_until(|_| journal.rest() == foreign);
+        let ended = self.finish();
+        assert_eq!(journal.rest(), foreign);
+        ended
+    }
+}
+
 pub fn journal_trouble(stats: &Value) -> Option<&str> {
     stats["reasons"].as_array().unwrap().iter().filter_map(Value::as_str).find(|r| r.contains("journal"))
 }
@@ -217,7 +229,11 @@ pub fn repeated(collector: &Collector) -> (usize, usize) {
 
 /// Waits until nothing is left of any stream.
 pub fn assert_cleaned_up(journal: &Journal) {
-    eventually("the journal is empty", || journal.rest().is_empty().then_some(()));
+    let deadline = Instant::now() + HANG;
+    while !journal.rest().is_empty() {
+        assert!(Instant::now() < deadline, "the journal still has {:?}", journal.rest());
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// How many times as long as usual: `CHAOS_ROUNDS`, 1 by default.
