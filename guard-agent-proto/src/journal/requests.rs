@@ -153,14 +153,17 @@ impl Journal {
             && (bytes >= GROUP_BYTES || urgent || self.next_commit.max(since) <= now)
         {
             let mut appended = 0;
+            let mut is_all = true;
             let mut logs = ByKind::<Appends>::default();
             for kind in Kind::ALL {
                 let records = unwritten(kind, self.acknowledged[kind], APPEND_BYTES);
-                appended += records.iter().map(|record| record.json.len()).sum::<usize>();
+                let taken: usize = records.iter().map(|record| record.json.len()).sum();
+                is_all &= taken < APPEND_BYTES;
+                appended += taken;
                 logs[kind] = self.blocks(kind, &records, rng);
             }
-            self.waiting =
-                bytes.checked_sub(appended).filter(|rest| *rest > 0 && appended > 0).map(|rest| (rest, now));
+            // What was settled meanwhile counts no more.
+            self.waiting = (!is_all).then(|| (bytes.saturating_sub(appended), now));
             if appended > 0 {
                 return self.write(0, logs);
             }

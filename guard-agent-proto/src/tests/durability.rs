@@ -786,3 +786,27 @@ fn there_is_room_for_new_records_as_long_as_the_journal_takes_more() {
     assert!(sent > 2_000, "{sent}");
     assert_eq!(bench.agent.stats().records.events.pending, sent as u64);
 }
+
+#[test]
+fn what_was_delivered_first_does_not_hurry_the_journal() {
+    // Batches of ten leave at once.
+    let mut bench = Bench::journaled(|config| {
+        config.rate_limit = 100_000;
+        config.batch_max_records = 10;
+    });
+    bench.serve();
+    let mut writes = 0;
+    for step in 0..1_500 {
+        bench.jump(Duration::from_millis(10));
+        bench.events(25);
+        while let Some(request) = bench.stores.pop() {
+            writes += u32::from(step >= 1_400 && matches!(request.op, StoreOp::Write(_)));
+            let result = bench.store.execute_at(request.clone(), bench.now.instant);
+            bench.input(Input::StoreReply { id: request.id, result });
+        }
+        for request in core::mem::take(&mut bench.requests) {
+            bench.answer(&request, 200);
+        }
+    }
+    assert!((10..=20).contains(&writes), "{writes} changes in a second");
+}
