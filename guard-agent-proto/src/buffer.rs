@@ -82,9 +82,14 @@ impl Buffer {
         Some(entry)
     }
 
-    /// Takes the newest record out that `may_go`.
-    pub(crate) fn take_newest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
-        let place = self.entries.iter().rposition(|entry| may_go(entry.seq()))?;
+    /// Takes the newest record out if it `may_go`, else the newest one before `mark` that does: what lies between
+    /// may be long.
+    pub(crate) fn take_newest(&mut self, mark: Seq, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        let may_go = |entry: &Entry| may_go(entry.seq());
+        let place = match self.entries.back() {
+            Some(last) if may_go(last) => self.entries.len() - 1,
+            Some(_) | None => self.entries.range(..self.count_before(mark)).rposition(may_go)?,
+        };
         let entry = self.entries.remove(place)?;
         self.json_bytes -= entry.json.len();
         Some(entry)

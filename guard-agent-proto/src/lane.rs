@@ -161,9 +161,9 @@ impl Lane {
         if may_go(self.queue.first()?.seq()) { self.evict() } else { None }
     }
 
-    /// Takes out the newest unsealed record that `may_go`.
-    pub(crate) fn release_newest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
-        let entry = self.queue.take_newest(may_go)?;
+    /// Takes out the newest unsealed record that `may_go`; of our own, those from `mark` on may not.
+    pub(crate) fn release_newest(&mut self, mark: Seq, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        let entry = self.queue.take_newest(mark, may_go)?;
         self.forget(&entry);
         Some(entry)
     }

@@ -92,7 +92,9 @@ impl Agent {
             journal.release(kind, entry.seq(), entry.cost());
         }
         while is_full(stream) {
-            let Some(entry) = stream.backlog.release_newest(|seq| journal.holds(kind, seq)) else { break };
+            let written = journal.acknowledged(kind);
+            let entry = stream.backlog.release_newest(written, |seq| journal.holds(kind, seq));
+            let Some(entry) = entry else { break };
             journal.release(kind, entry.seq(), entry.cost());
         }
     }
