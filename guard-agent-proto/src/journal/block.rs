@@ -93,6 +93,9 @@ pub(super) struct BlockFormat {
 }
 
 impl BlockFormat {
+    /// What a record adds to its JSON, about.
+    pub(super) const OVERHEAD: usize = 8;
+
     pub(super) fn from_config(config: &AgentConfig) -> Result<Self, ConfigError> {
         let cipher =
             Cipher::from_config(config).map_err(|problem| ConfigError { problems: alloc::vec![problem] })?;
@@ -109,7 +112,8 @@ impl BlockFormat {
     ) -> Option<Block> {
         let (first, last) = (records.first()?, records.last()?);
         let json: usize = records.iter().map(|record| record.json.len()).sum();
-        let mut bytes = Vec::with_capacity(HEAD + Cipher::OVERHEAD + json + 8 * records.len() + 32);
+        let mut bytes =
+            Vec::with_capacity(HEAD + Cipher::OVERHEAD + json + Self::OVERHEAD * records.len() + 32);
         bytes.resize(HEAD, 0);
         if self.cipher.is_some() {
             bytes.extend(rng.nonce());

@@ -173,8 +173,9 @@ pub(crate) struct Lease {
 
 /// Bytes that are appended without waiting for more.
 const GROUP_BYTES: usize = 64 << 10;
-/// Most bytes of JSON in a block, if it has more than one record.
-const BLOCK_BYTES: usize = 128 << 10;
+/// Most bytes in a block, about, if it has more than one record. With what Redis adds it fits an allocation of
+/// 128 KiB; the next larger one has 160.
+const BLOCK_BYTES: usize = 127 << 10;
 /// Most blocks to read, or to remove, at once.
 const MOST_BLOCKS: usize = 512;
 

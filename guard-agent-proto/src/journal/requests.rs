@@ -1,6 +1,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::block::BlockFormat;
 use super::note;
 use super::orphans::Search;
 use super::spans::Spans;
@@ -185,7 +186,7 @@ impl Journal {
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = rest.iter().take(most_records).take_while(|record| {
-                bytes += record.json.len();
+                bytes += record.json.len() + BlockFormat::OVERHEAD;
                 bytes <= most_bytes
             });
             let count = fits.count().max(1);
