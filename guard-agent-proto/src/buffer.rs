@@ -82,15 +82,16 @@ impl Buffer {
         Some(entry)
     }
 
-    /// Takes the newest record out if it `may_go`, else the newest one before `mark` that does: what lies between
-    /// may be long.
-    pub(crate) fn take_newest(&mut self, mark: Seq, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
-        let may_go = |entry: &Entry| may_go(entry.seq());
-        let place = match self.entries.back() {
-            Some(last) if may_go(last) => self.entries.len() - 1,
-            Some(_) | None => self.entries.range(..self.count_before(mark)).rposition(may_go)?,
-        };
-        let entry = self.entries.remove(place)?;
+    /// The newest record.
+    pub(crate) fn last(&self) -> Option<&Entry> {
+        self.entries.back()
+    }
+
+    /// Takes the newest record before `mark` out that `may_go`.
+    pub(crate) fn take_before(&mut self, mark: Seq, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        let older = self.entries.range(..self.count_before(mark));
+        let place = older.rev().position(|entry| may_go(entry.seq()))?;
+        let entry = self.entries.remove(self.count_before(mark) - 1 - place)?;
         self.json_bytes -= entry.json.len();
         Some(entry)
     }

@@ -161,9 +161,14 @@ impl Lane {
         if may_go(self.queue.first()?.seq()) { self.evict() } else { None }
     }
 
-    /// Takes out the newest unsealed record that `may_go`; of our own, those from `mark` on may not.
-    pub(crate) fn release_newest(&mut self, mark: Seq, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
-        let entry = self.queue.take_newest(mark, may_go)?;
+    /// Takes out the newest unsealed record if it `may_go`.
+    pub(crate) fn release_newest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        if may_go(self.queue.last()?.seq()) { self.evict_newest() } else { None }
+    }
+
+    /// Takes out the newest unsealed record before `mark` that `may_go`, past newer ones that may not.
+    pub(crate) fn release_before(&mut self, mark: Seq, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        let entry = self.queue.take_before(mark, may_go)?;
         self.forget(&entry);
         Some(entry)
     }

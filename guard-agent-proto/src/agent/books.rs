@@ -64,6 +64,14 @@ impl Agent {
             || self.streams[kind].cost() > self.config.buffer_bytes
         {
             let Stream { live, backlog, .. } = &mut self.streams[kind];
+            // Rather out of order than lost.
+            if let Some(journal) = &mut self.journal
+                && let Some(entry) =
+                    backlog.release_before(journal.acknowledged(kind), |seq| journal.holds(kind, seq))
+            {
+                journal.release(kind, entry.seq(), entry.cost());
+                continue;
+            }
             // What was refused alone goes first: memory full of it would let nothing through for ever.
             let refused = backlog.evict_parked().or_else(|| live.evict_parked());
             let evicted = refused.or_else(|| match self.config.buffer_overflow_policy {
@@ -92,9 +100,7 @@ impl Agent {
             journal.release(kind, entry.seq(), entry.cost());
         }
         while is_full(stream) {
-            let written = journal.acknowledged(kind);
-            let entry = stream.backlog.release_newest(written, |seq| journal.holds(kind, seq));
-            let Some(entry) = entry else { break };
+            let Some(entry) = stream.backlog.release_newest(|seq| journal.holds(kind, seq)) else { break };
             journal.release(kind, entry.seq(), entry.cost());
         }
     }
