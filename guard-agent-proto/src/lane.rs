@@ -173,15 +173,22 @@ impl Lane {
         Some(entry)
     }
 
-    /// Takes out all records that are `gone`, but for what is in flight, and for batches of which others are
-    /// not: they are sent as they are.
+    /// Takes out all records that are `gone`, but for what is in flight, and for batches that were sent and of
+    /// which others are not: they are sent as they are.
     pub(crate) fn hand_over(&mut self, gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let mut out = self.queue.extract(&gone);
         out.extend(self.parked.extract_if(.., |entry| gone(entry)));
-        let whole = |work: &Work| work.batch.entries.iter().all(&gone);
-        let (over, kept): (VecDeque<_>, _) = self.sealed.drain(..).partition(whole);
-        self.sealed = kept;
-        out.extend(over.into_iter().flat_map(|work| Arc::unwrap_or_clone(work.batch).entries));
+        for mut work in core::mem::take(&mut self.sealed) {
+            if (work.sent || work.held) && !work.batch.entries.iter().all(&gone) {
+                self.sealed.push_back(work);
+                continue;
+            }
+            let batch = Arc::make_mut(&mut work.batch);
+            out.extend(batch.entries.extract_if(.., |entry| gone(entry)));
+            if !work.batch.is_empty() {
+                self.sealed.push_back(work);
+            }
+        }
         for entry in &out {
             self.forget(entry);
         }
@@ -414,6 +421,11 @@ impl Lane {
 
     pub(crate) const fn held(&self) -> Option<Hold> {
         self.hold
+    }
+
+    /// The records that are in flight.
+    pub(crate) fn flying(&self) -> &[Entry] {
+        self.in_flight.as_ref().map_or(&[], |(_, work)| &work.batch.entries)
     }
 
     pub(crate) const fn in_flight(&self) -> bool {

@@ -81,7 +81,15 @@ impl Agent {
         let alive = matches!(verdict, Verdict::Delivered { .. });
         let partly = matches!(verdict, Verdict::Partly { .. });
         let stream = &mut self.streams[kind];
+        let lost = self.journal.as_ref().filter(|journal| {
+            !alive && stream.lane(path).flying().iter().any(|entry| journal.is_lost(entry.seq()))
+        });
         let settled = stream.lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
+        if let Some(journal) = lost {
+            // In flight when another agent adopted its journal: theirs, now that it did not arrive.
+            let gone = stream.lane_mut(path).hand_over(|entry| journal.is_lost(entry.seq()));
+            stream.ledger.handed_over += gone.len() as u64;
+        }
         if alive {
             stream.lane_mut(path.other()).on_endpoint_alive(self.now, &mut self.rng);
         }

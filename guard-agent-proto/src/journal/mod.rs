@@ -250,6 +250,11 @@ impl Journal {
         self.streams.get(&seq.origin()).is_some_and(|stream| stream.logs[kind].has(seq.place()))
     }
 
+    /// Whether the stream that record came from was lost to another agent.
+    pub(crate) fn is_lost(&self, seq: Seq) -> bool {
+        seq.origin() > 0 && !self.streams.contains_key(&seq.origin())
+    }
+
     /// Leaves a record that the store has to the store alone.
     pub(crate) fn release(&mut self, kind: Kind, seq: Seq, bytes: usize) {
         let Some(stream) = self.streams.get_mut(&seq.origin()) else { return };
