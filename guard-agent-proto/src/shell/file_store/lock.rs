@@ -13,6 +13,9 @@ use crate::store::OwnerId;
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// Longer than it takes to make a stream, or to delete one.
+const MAKING: Duration = Duration::from_secs(60);
+
 /// More bytes than an owner's id takes.
 const LONGEST: u64 = 64;
 
@@ -75,18 +78,22 @@ impl Lock {
     }
 }
 
-/// Whether somebody has locked the stream in that directory.
-pub(super) fn is_taken(stream: &Path) -> io::Result<bool> {
-    match File::open(path_in(stream)) {
+/// Whether the owner of the stream in that directory is gone.
+///
+/// While a stream is made or deleted its lock names nobody, or is not there, and nobody holds it. If it stays like
+/// that, whoever did it died on the way.
+pub(super) fn is_orphaned(stream: &Path) -> io::Result<bool> {
+    let path = path_in(stream);
+    let named = match File::open(&path) {
         Ok(file) => match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
-            Err(TryLockError::Error(error)) => Err(error),
+            Ok(()) => file.metadata()?.len() > 0 && same_file(&file, &path)?,
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
         },
-        // Its owner died while it made or deleted the stream.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(error),
+    };
+    Ok(named || fs::metadata(stream)?.modified()?.elapsed().is_ok_and(|age| age > MAKING))
 }
 
 /// Whether files can be written and locked in that directory.

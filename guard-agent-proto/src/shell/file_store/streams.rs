@@ -102,7 +102,7 @@ impl Streams {
                 Ok(stream) if stream.space() == space => {
                     streams += 1;
                     // What cannot be locked cannot be adopted either.
-                    if !self.ours.contains_key(&stream) && !lock::is_taken(&entry.path()).unwrap_or(true) {
+                    if !self.ours.contains_key(&stream) && lock::is_orphaned(&entry.path()).unwrap_or(false) {
                         orphans.push(Orphan { stream, released: true });
                     }
                 }
@@ -118,6 +118,10 @@ impl Streams {
 /// Locks the stream in that directory, unless it is another's.
 fn take(dir: &Path, owner: OwnerId, claim: Claim) -> io::Result<Option<Lock>> {
     if !fs::exists(dir)? {
+        // Its owner came to its end meanwhile.
+        if claim == Claim::Adopt {
+            return Ok(None);
+        }
         create_dir(dir)?;
         dir.parent().map_or(Ok(()), sync_dir)?;
     }

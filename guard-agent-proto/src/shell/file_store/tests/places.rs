@@ -5,6 +5,7 @@ use std::fs;
 use std::string::ToString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use super::super::FileStore;
 use super::{STREAM, Scratch};
@@ -96,7 +97,7 @@ fn files_that_others_put_into_a_stream_are_not_read() {
 }
 
 #[test]
-fn what_a_crash_left_of_making_or_deleting_a_stream_is_cleared_away() {
+fn what_a_crash_left_of_making_or_deleting_a_stream_is_cleared_away_after_a_while() {
     for with_lock in [false, true] {
         let scratch = Scratch::new();
         fs::create_dir(scratch.stream()).unwrap();
@@ -104,6 +105,9 @@ fn what_a_crash_left_of_making_or_deleting_a_stream_is_cleared_away() {
             fs::write(scratch.stream().join("lock"), "").unwrap();
         }
         let agent = scratch.agent(1);
+        assert_eq!(agent.list(), (0, 1, 0), "its owner may be about to lock it");
+        let dir = fs::File::open(scratch.stream()).unwrap();
+        dir.set_modified(SystemTime::now() - Duration::from_secs(61)).unwrap();
         assert_eq!(agent.list(), (1, 1, 0));
         assert_eq!(agent.adopt(), Ok([].into()));
         agent.close(false);
@@ -120,6 +124,36 @@ fn stores_of_one_process_exclude_each_other() {
     assert_eq!(two.list(), (0, 1, 0));
     drop(one);
     assert_eq!(scratch.adopter(3).ids(), ([1].into(), 0));
+}
+
+/// As agents do that start, work and end beside each other.
+#[test]
+fn what_is_being_made_or_deleted_is_no_orphan() {
+    let scratch = Scratch::new();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (other, done) = (scratch.agent(2), &done);
+        let lister = scope.spawn(move || {
+            let mut orphans = 0;
+            while !done.load(Ordering::Relaxed) {
+                orphans += other.list().0;
+            }
+            orphans
+        });
+        let owner = scope.spawn(|| {
+            for number in 0..200 {
+                let owner = scratch.agent(1);
+                owner.append(1, "block");
+                owner.close(false);
+                assert!(!scratch.stream().exists(), "{number}");
+            }
+        });
+        let outcome = owner.join();
+        done.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+        assert_eq!(lister.join().unwrap(), 0);
+    });
+    assert_eq!(scratch.agent(3).adopt().unwrap_err().kind, StoreErrorKind::Fenced, "it is not there");
 }
 
 #[test]
