@@ -8,6 +8,8 @@ use crate::{AgentConfig, Instant, Reason, RequestId};
 pub(crate) struct StatusPush {
     interval: Duration,
     due: Instant,
+    /// The platform asked for quiet until then.
+    quiet: Instant,
     in_flight: Option<RequestId>,
     last: Last,
 }
@@ -24,6 +26,7 @@ impl StatusPush {
         Self {
             interval: config.status_interval,
             due: now + config.status_interval,
+            quiet: Instant::ZERO,
             in_flight: None,
             last: Last::No,
         }
@@ -35,8 +38,8 @@ impl StatusPush {
             return None;
         }
         match self.last {
-            Last::No => Some((self.due, Reason::StatusPush)),
-            Last::Wanted => Some((Instant::ZERO, Reason::StatusPush)),
+            Last::No => Some((self.due.max(self.quiet), Reason::StatusPush)),
+            Last::Wanted => Some((self.quiet, Reason::StatusPush)),
             Last::Done => None,
         }
     }
@@ -59,7 +62,7 @@ impl StatusPush {
 
     /// The platform asked to wait.
     pub(crate) fn wait_until(&mut self, at: Instant) {
-        self.due = self.due.max(at);
+        self.quiet = self.quiet.max(at);
     }
 
     /// The agent stops: one last push, as soon as the records are through.
@@ -121,6 +124,14 @@ mod tests {
         assert_eq!(push.due_at(), Some((at(900), Reason::StatusPush)));
         push.wait_until(at(310));
         assert_eq!(push.due_at(), Some((at(900), Reason::StatusPush)));
+    }
+
+    #[test]
+    fn the_last_push_is_no_exception() {
+        let mut push = push();
+        push.wait_until(at(5));
+        push.want_last();
+        assert_eq!(push.due_at(), Some((at(5), Reason::StatusPush)));
     }
 
     #[test]
