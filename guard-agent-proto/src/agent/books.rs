@@ -48,35 +48,33 @@ impl Agent {
     pub(super) fn make_room(&mut self, kind: Kind) {
         self.leave_to_journal(kind);
         while self.is_beyond_quota(kind) {
-            let Stream { live, backlog, .. } = &mut self.streams[kind];
-            let evicted = match self.config.buffer_overflow_policy {
+            let stream = &mut self.streams[kind];
+            let evicted = stream.evict_parked().or_else(|| match self.config.buffer_overflow_policy {
                 // What only the journal holds is older than what is live, and given up when it is read.
-                OverflowPolicy::Drop => backlog.evict().or_else(|| {
+                OverflowPolicy::Drop => stream.backlog.evict().or_else(|| {
                     let stored = self.journal.as_ref().map_or(0, |journal| journal.stored(kind));
-                    if stored == 0 { live.evict() } else { None }
+                    if stored == 0 { stream.live.evict() } else { None }
                 }),
-                OverflowPolicy::Raise | OverflowPolicy::Block => live.evict_newest(),
-            };
+                OverflowPolicy::Raise | OverflowPolicy::Block => stream.live.evict_newest(),
+            });
             let Some(entry) = evicted else { break };
             self.give_up(kind, entry.seq(), DropReason::Overflow);
         }
         while self.streams[kind].len() > self.config.buffer_size
             || self.streams[kind].cost() > self.config.buffer_bytes
         {
-            let Stream { live, backlog, .. } = &mut self.streams[kind];
+            let stream = &mut self.streams[kind];
             // Rather out of order than lost.
             if let Some(journal) = &mut self.journal
                 && let Some(entry) =
-                    backlog.release_before(journal.acknowledged(kind), |seq| journal.holds(kind, seq))
+                    stream.backlog.release_before(journal.acknowledged(kind), |seq| journal.holds(kind, seq))
             {
                 journal.release(kind, entry.seq(), entry.cost());
                 continue;
             }
-            // What was refused alone goes first: memory full of it would let nothing through for ever.
-            let refused = backlog.evict_parked().or_else(|| live.evict_parked());
-            let evicted = refused.or_else(|| match self.config.buffer_overflow_policy {
-                OverflowPolicy::Drop => backlog.evict().or_else(|| live.evict()),
-                OverflowPolicy::Raise | OverflowPolicy::Block => live.evict_newest(),
+            let evicted = stream.evict_parked().or_else(|| match self.config.buffer_overflow_policy {
+                OverflowPolicy::Drop => stream.backlog.evict().or_else(|| stream.live.evict()),
+                OverflowPolicy::Raise | OverflowPolicy::Block => stream.live.evict_newest(),
             });
             let Some(entry) = evicted else { return };
             self.give_up(kind, entry.seq(), DropReason::Overflow);

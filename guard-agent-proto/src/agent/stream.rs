@@ -69,6 +69,12 @@ impl Stream {
         self.partial.iter().flat_map(|(_, entries)| entries)
     }
 
+    /// Gives up the oldest record that was refused alone: memory, or a quota, full of such would let nothing through
+    /// for ever.
+    pub(super) fn evict_parked(&mut self) -> Option<Entry> {
+        self.backlog.evict_parked().or_else(|| self.live.evict_parked())
+    }
+
     /// Adds a record of a batch that was sealed by another run of the agent.
     pub(super) fn reassemble(&mut self, sealed: SealedBatch, entry: Entry) {
         match self.partial.iter_mut().find(|(batch, _)| *batch == sealed) {
