@@ -8,7 +8,6 @@ use super::{Agent, Flight};
 use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::flush::Flush;
-use crate::journal::Journal;
 use crate::rules::Update;
 use crate::store::{StoreAnswer, StoreError};
 use crate::wire::{self, Verdict};
@@ -82,13 +81,16 @@ impl Agent {
         let partly = matches!(verdict, Verdict::Partly { .. });
         let stream = &mut self.streams[kind];
         let lost = self.journal.as_ref().filter(|journal| {
-            !alive && stream.lane(path).flying().iter().any(|entry| journal.is_lost(entry.seq()))
+            !alive && stream.lane(path).flying().iter().any(|entry| journal.is_lost(kind, entry.seq()))
         });
         let settled = stream.lane_mut(path).on_verdict(verdict, status, self.now, &mut self.rng);
         if let Some(journal) = lost {
             // In flight when another agent adopted its journal: theirs, now that it did not arrive.
-            let gone = stream.lane_mut(path).hand_over(|entry| journal.is_lost(entry.seq()));
+            let gone = stream.lane_mut(path).hand_over(|entry| journal.is_lost(kind, entry.seq()));
             stream.ledger.handed_over += gone.len() as u64;
+            let told = gone.iter().filter_map(|entry| stream.receipts.remove(&entry.seq()));
+            let told = told.map(|id| AgentEvent::Receipt { id, outcome: Outcome::HandedOver });
+            self.outputs.extend(told.map(Output::Event));
         }
         if alive {
             stream.lane_mut(path.other()).on_endpoint_alive(self.now, &mut self.rng);
@@ -276,14 +278,12 @@ impl Agent {
     }
 
     /// Another agent has adopted our journal, or one that we had adopted: its records are theirs now. What is
-    /// in flight cannot be called back and stays ours.
+    /// in flight cannot be called back, and is theirs if it does not arrive.
     fn on_fenced(&mut self, origin: u16, stored: ByKind<u64>) {
         let mut handed_over = stored;
         for kind in Kind::ALL {
             let Some(journal) = &self.journal else { return };
-            let acknowledged = journal.acknowledged(kind);
-            let theirs =
-                |entry: &Entry| entry.seq().origin() == origin && (origin > 0 || entry.seq() < acknowledged);
+            let theirs = |entry: &Entry| journal.is_lost(kind, entry.seq());
             let stream = &mut self.streams[kind];
             let mut gone = stream.live.hand_over(theirs);
             gone.extend(stream.backlog.hand_over(theirs));
@@ -295,9 +295,6 @@ impl Agent {
             if origin == 0 {
                 self.settle_absent(kind, Outcome::HandedOver);
             }
-        }
-        if origin == 0 {
-            self.journal.iter_mut().for_each(Journal::start_anew);
         }
         self.tell_of_journal(format!(
             "another agent adopted the journal while this one was away: {} events and {} metrics are its own now",

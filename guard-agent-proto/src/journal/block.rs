@@ -143,6 +143,10 @@ impl BlockFormat {
     pub(super) fn decode(&self, stream: StreamId, kind: Kind, block: &Block) -> Option<Vec<StoredRecord>> {
         let mut reader = Reader(&block.bytes);
         let [version] = reader.array()?;
+        // No agent gets that far.
+        if block.id.origin() > 0 {
+            return None;
+        }
         let checksum_read = u32::from_le_bytes(reader.array()?);
         if version != VERSION || checksum_read != checksum(stream, kind, block.id, reader.0) {
             return None;

@@ -3,6 +3,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::Seq;
+use crate::journal::block::StoredRecord;
 use crate::journal::spans::Spans;
 
 /// One log of a stream, as far as records of it are here.
@@ -86,6 +87,19 @@ impl Log {
     pub(super) fn on_noted(&mut self, id: Seq, settled: Spans) {
         let part = Part { total: UNMET, here: Spans::default(), settled, noted: true };
         self.blocks.insert(id, Block::Part(Box::new(part)));
+    }
+
+    /// A block was read for the first time. What was noted of it counts as far as it is true.
+    pub(super) fn on_met(&mut self, id: Seq, records: &[StoredRecord]) {
+        if let Some(Block::Part(part)) = self.blocks.get_mut(&id)
+            && part.total == UNMET
+        {
+            let noted = core::mem::take(&mut part.settled);
+            for record in records.iter().filter(|record| noted.contains(record.seq)) {
+                part.settled.insert(record.seq);
+            }
+            part.total = records.len() as u64;
+        }
     }
 
     /// A record that was here was delivered or given up.

@@ -66,6 +66,8 @@ pub(crate) struct Journal {
     streams: BTreeMap<u16, Stream>,
     /// Our own records before these places were acknowledged.
     acknowledged: ByKind<Seq>,
+    /// Those before these went with a stream that another agent adopted.
+    lost: ByKind<Seq>,
     orphans: Orphans,
     /// Records that were read and are still to be taken.
     pages: ByKind<VecDeque<Paged>>,
@@ -215,6 +217,7 @@ impl Journal {
             read_next: false,
             streams: BTreeMap::from([(0, own)]),
             acknowledged: ByKind { events: FIRST, metrics: FIRST },
+            lost: ByKind { events: FIRST, metrics: FIRST },
             orphans: Orphans::new(lease, now),
             pages: ByKind::default(),
             read_limit: 4,
@@ -235,7 +238,7 @@ impl Journal {
     pub(crate) fn on_settled(&mut self, kind: Kind, seq: Seq) {
         let place = seq.place();
         let Some(stream) = self.streams.get_mut(&seq.origin()) else { return };
-        stream.break_seals(kind, place);
+        stream.break_seals(kind, &Spans::from_ends(place, place));
         if seq.origin() > 0 || place < self.acknowledged[kind] {
             stream.logs[kind].settle(place);
         } else if let Some(writing) = &mut self.writing
@@ -250,9 +253,12 @@ impl Journal {
         self.streams.get(&seq.origin()).is_some_and(|stream| stream.logs[kind].has(seq.place()))
     }
 
-    /// Whether the stream that record came from was lost to another agent.
-    pub(crate) fn is_lost(&self, seq: Seq) -> bool {
-        seq.origin() > 0 && !self.streams.contains_key(&seq.origin())
+    /// Whether that record, which is in memory, is in a stream that another agent adopted.
+    pub(crate) fn is_lost(&self, kind: Kind, seq: Seq) -> bool {
+        match seq.origin() {
+            0 => seq < self.lost[kind],
+            origin => !self.streams.contains_key(&origin),
+        }
     }
 
     /// Leaves a record that the store has to the store alone.
@@ -375,10 +381,5 @@ impl Journal {
     /// an answer of the store nobody can tell, and then it does not count.
     pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
         self.closing || !self.is_down() && self.streams.values().any(|stream| stream.lapses_at <= now)
-    }
-
-    /// The agent has taken out what went with our own stream; the rest is to be appended to the new one.
-    pub(crate) fn start_anew(&mut self) {
-        self.acknowledged = ByKind { events: FIRST, metrics: FIRST };
     }
 }

@@ -2,7 +2,7 @@ use alloc::vec::Vec;
 
 use super::note::{self, Content};
 use super::stream::{SealState, Stream};
-use super::{GROUP_BYTES, Journal, JournalNews, MOST_BLOCKS, Outstanding, Paged, Writing};
+use super::{GROUP_BYTES, Journal, JournalNews, MOST_BLOCKS, Outstanding, Paged, StoredRecord, Writing};
 use crate::rng::Rng;
 use crate::store::{Block, Note, StoreAnswer, StoreError, StoreErrorKind, StreamId};
 use crate::{ByKind, Instant, Kind, Seq, StoreOpId};
@@ -138,7 +138,7 @@ impl Journal {
             if last[kind] < stream.last[kind] {
                 self.doubt[kind] |= stream.logs[kind].has_unread();
                 stream.logs[kind].on_lost_after(last[kind]);
-                self.acknowledged[kind] = last[kind].next();
+                self.acknowledged[kind] = last[kind].next().max(self.lost[kind]);
                 stream.last[kind] = last[kind];
                 if let Some(paged) = self.pages[kind].front().filter(|paged| paged.origin == 0) {
                     stream.logs[kind].read_again(paged.record.seq);
@@ -181,6 +181,9 @@ impl Journal {
         }
         news.sealed.extend(stream.seals.iter().map(|state| (state.seal.kind, state.seal.id)));
         news.fenced = Some((origin, stored));
+        if origin == 0 {
+            self.lost = self.acknowledged;
+        }
         if origin == 0 && !self.closing {
             self.streams.insert(0, Stream::own(self.space, rng));
             self.waiting = Some((GROUP_BYTES, now));
@@ -202,8 +205,6 @@ impl Journal {
                 None => news.corrupt += 1,
             }
         }
-        // The newest first: it tells how a record was sent last.
-        stream.seals.sort_by_key(|state| core::cmp::Reverse((state.seal.created_at, state.seal.id)));
         self.streams.insert(origin, stream);
         news.adopted = true;
     }
@@ -229,21 +230,26 @@ impl Journal {
         };
         let bytes: usize = blocks.iter().map(|block| block.bytes.len()).sum();
         self.read_limit = (limit.max(1) * READ_BYTES / bytes.max(1)).clamp(1, MOST_BLOCKS).min(limit * 2);
+        // Blocks of ours do not overlap.
+        let mut end = Seq::from_u64(0);
         for block in blocks {
             let Some(records) = self.format.decode(stream.id, kind, &block) else {
                 news.corrupt += 1;
                 log.discard(block.id);
                 continue;
             };
+            log.on_met(block.id, &records);
             let total = records.len() as u64;
             let mut stored = 0;
-            for record in records.into_iter().filter(|record| log.is_stored(block.id, record.seq)) {
+            let stored_here = |record: &StoredRecord| record.seq > end && log.is_stored(block.id, record.seq);
+            for record in records.into_iter().filter(stored_here) {
                 stored += 1;
                 self.pages[kind].push_back(Paged { origin, block: block.id, total, record });
             }
             if stored == 0 && log.is_spent(block.id, total) {
                 log.discard(block.id);
             }
+            end = block.id;
         }
         log.read_on_after(last);
     }

@@ -25,6 +25,15 @@ impl Spans {
         after > 0 && self.spans[after - 1].1 >= seq
     }
 
+    /// Whether a place is in both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let ends_behind = |(first, last)| {
+            let before = self.after(last);
+            before > 0 && self.spans[before - 1].1 >= first
+        };
+        other.iter().any(ends_behind)
+    }
+
     /// How many places it has.
     pub(super) const fn len(&self) -> u64 {
         self.len

@@ -2,6 +2,7 @@ use alloc::vec::Vec;
 
 use super::log::Log;
 use super::note::Seal;
+use super::spans::Spans;
 use super::{Lease, SealedBatch};
 use crate::rng::Rng;
 use crate::store::{Note, Space, StreamId};
@@ -86,13 +87,14 @@ impl Stream {
     /// A batch of its records is about to be sent, perhaps again.
     pub(super) fn seal(&mut self, seal: Seal, awaited: bool) {
         if self.seals.iter().all(|state| state.seal.id != seal.id) {
+            self.break_seals(seal.kind, &seal.records);
             self.seals.push(SealState { seal, noted: false, awaited });
         }
     }
 
-    /// A record of it left for good: batches with it will not be sent again as they were.
-    pub(super) fn break_seals(&mut self, kind: Kind, seq: Seq) {
-        let broken = |state: &mut SealState| state.seal.kind == kind && state.seal.records.contains(seq);
+    /// These records left for good, or are in another batch: those in which they were will not be sent again.
+    pub(super) fn break_seals(&mut self, kind: Kind, records: &Spans) {
+        let broken = |state: &mut SealState| state.seal.kind == kind && state.seal.records.overlaps(records);
         for state in self.seals.extract_if(.., broken) {
             if state.noted {
                 self.unsealed.push((kind, state.seal.id));
