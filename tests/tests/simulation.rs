@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::time::Duration;
 
-use guard_agent_tests::sim::{Arrivals, Bug, World, environment, measure, replay_line, run_many, run_one};
+use guard_agent_tests::sim::{
+    Arrivals, Bug, World, crash_after_each_effect, environment, measure, replay_line, run_many, run_one,
+};
 
 #[test]
 fn every_seed_holds_all_invariants_and_converges() {
@@ -20,6 +22,14 @@ fn every_seed_holds_all_invariants_and_converges() {
     let slowest = outcomes.iter().map(|outcome| outcome.converged_in).max();
     println!("{count} worlds, {runs} agents, {made} records made, {taken} taken, slowest peace {slowest:?}");
     assert!(count < 100 || taken > made / 2, "the worlds are too hostile to show anything");
+}
+
+/// Where the crashes of other worlds come at random, those of these come everywhere.
+#[test]
+fn a_process_may_end_after_any_effect() {
+    for seed in 0..environment("SIM_CRASHES").unwrap_or(4) {
+        println!("world {seed}: {} effects", crash_after_each_effect(seed));
+    }
 }
 
 /// `SIM_SEED=… cargo test -p guard-agent-tests --test simulation replay -- --nocapture`

@@ -10,6 +10,7 @@
 //! bounded virtual time: nothing pending, breaker closed, healthy, journal empty.
 
 mod application;
+mod crashes;
 mod model;
 mod network;
 mod platform;
@@ -24,6 +25,7 @@ mod trace;
 mod world;
 
 pub use application::{Arrivals, Mix, Sizes};
+pub use crashes::crash_after_each_effect;
 pub use propagation::{Propagation, measure};
 pub use runner::{environment, replay_line, run_many, run_one};
 pub use scenario::Scenario;

@@ -205,6 +205,9 @@ pub(crate) struct Model {
     /// The journal was down, as far as it knew: then nothing waits for it.
     journal_was_down: bool,
     journal_is_down: bool,
+    /// More came than memory holds while the journal was down: then records leave out of order rather than being
+    /// lost.
+    squeezed: bool,
     /// Another agent adopted a journal of its.
     pub(crate) dispossessed: bool,
     tails: ByKind<[Option<u64>; 2]>,
@@ -259,6 +262,7 @@ impl Model {
             refused: false,
             journal_was_down: false,
             journal_is_down: false,
+            squeezed: false,
             dispossessed: false,
             tails: ByKind::default(),
             streak: 0,
@@ -298,6 +302,16 @@ impl Model {
     pub(crate) fn store_answered(&mut self, worked: bool) {
         self.journal_is_down = !worked;
         self.journal_was_down |= !worked;
+    }
+
+    /// Records and bytes come, per kind.
+    pub(crate) fn comes(&mut self, came: &ByKind<(u64, u64)>) {
+        for kind in Kind::ALL {
+            let (before, (records, bytes)) = (self.stats.records[kind], came[kind]);
+            let full = before.in_memory + records > self.config.buffer_size as u64
+                || before.memory_bytes + bytes + records * OVERHEAD > self.config.buffer_bytes as u64;
+            self.squeezed |= full && self.journal_was_down;
+        }
     }
 
     /// Whether it must do without the journal: then nobody can tell whose the records are.
@@ -412,7 +426,7 @@ impl Model {
                     })?;
                 }
                 // Sent by an earlier run, perhaps.
-                Some(_) | None if record.run == self.run => {
+                Some(_) | None if record.run == self.run && !self.squeezed => {
                     let strict = self.config.drain == DrainOrder::Fifo && !self.journal_was_down;
                     in_order(&mut self.tails[record.made.kind], strict, *id)?;
                 }
@@ -435,14 +449,14 @@ impl Model {
             return;
         };
         let mut ended = Ended::Unrelated;
-        let mut confirmed: &[u64] = &[];
+        let mut confirmed: BTreeSet<u64> = BTreeSet::new();
         match &answer.meaning {
             Meaning::Taken { records: taken, named } => {
                 self.streak = 0;
                 if let Some(kind) = kind_of(flight.endpoint) {
                     self.delivered[kind] += taken.len() as u64;
                 }
-                confirmed = taken;
+                confirmed.extend(taken);
                 if *named {
                     ended = Ended::Content;
                     self.refused = true;
@@ -470,7 +484,7 @@ impl Model {
         for id in flight.records {
             let record = usize::try_from(id).ok().and_then(|index| records.get_mut(index));
             let Some(Fate { made, last, .. }) = record else { continue };
-            let taken = confirmed.binary_search(&id).is_ok();
+            let taken = confirmed.contains(&id);
             if taken {
                 self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);
             }

@@ -27,7 +27,7 @@ impl World {
             || route.error.is_some()
             || route.answered > self.scenario.config.journal_lease / 16
         {
-            self.store_trouble_at = Some(self.now + route.answered);
+            self.store_trouble_at = self.store_trouble_at.max(Some(self.now + route.answered));
         }
         self.trace
             .line(self.now, format_args!("  [{w}] store {} {}, {fault:?}", request.id, brief(&request.op)));
@@ -183,7 +183,7 @@ impl World {
     pub(super) fn trouble(&mut self) {
         let trouble = self.nemesis.weighted(&self.scenario.troubles);
         self.trace.line(self.now, format_args!("trouble {trouble:?}"));
-        self.store_trouble_at = Some(self.now);
+        self.store_trouble_at = self.store_trouble_at.max(Some(self.now));
         match trouble {
             Trouble::Outage => {
                 let fault = self.nemesis.weighted(&self.scenario.store_faults);
@@ -212,7 +212,7 @@ impl World {
     fn break_off(&mut self, fault: StoreFault, longest: Duration) {
         self.store_weather = StoreWeather::Outage(fault);
         let end = self.nemesis.duration(Duration::ZERO, longest);
-        self.store_trouble_at = Some(self.now + end);
+        self.store_trouble_at = self.store_trouble_at.max(Some(self.now + end));
         self.schedule.at(self.now + end, Event::StoreHeals);
     }
 

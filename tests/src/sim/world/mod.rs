@@ -67,7 +67,7 @@ pub struct World {
     abandoned: u64,
     /// No worker comes back.
     ending: bool,
-    /// Effects of all agents so far, and after which one of them its process ends.
+    /// Effects of all agents so far, and after which one of them a process ends.
     effects: u64,
     crash_after: Option<u64>,
     steps: u64,
@@ -110,6 +110,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// Runs of the agent.
     pub runs: u32,
+    /// Effects of the agents until then.
+    pub effects: u64,
     /// From the end of the faults to peace.
     pub converged_in: Duration,
 }
@@ -244,6 +246,11 @@ impl World {
         }
     }
 
+    /// Ends a process after that effect.
+    pub(crate) fn crash_after(self, effect: u64) -> Self {
+        Self { crash_after: Some(effect), ..self }
+    }
+
     /// Bad weather, then peace.
     ///
     /// # Panics
@@ -262,7 +269,9 @@ impl World {
             format!("  run {}: {health:?}\n  {:?}\n", worker.run, worker.model.stats.records)
         });
         let workers: String = workers.collect();
-        format!("at {:?}: {violation}\n{workers}  the last steps:\n{}", self.now, self.trace)
+        let crash =
+            self.crash_after.map(|effect| format!(" (crash after effect {effect})")).unwrap_or_default();
+        format!("at {:?}{crash}: {violation}\n{workers}  the last steps:\n{}", self.now, self.trace)
     }
 
     fn phases(&mut self) -> Result<Outcome, Violation> {
@@ -288,6 +297,7 @@ impl World {
             })?;
         }
         let converged_in = self.now.since(peace);
+        let effects = self.effects;
         self.close()?;
         self.check_loss()?;
         Ok(Outcome {
@@ -297,6 +307,7 @@ impl World {
             taken: self.history.records.iter().filter(|record| record.taken_at.is_some()).count() as u64,
             dropped: self.dropped,
             runs: self.runs,
+            effects,
             converged_in,
         })
     }
@@ -452,9 +463,9 @@ impl World {
         self.weather = Weather::Fair;
         self.store_weather = StoreWeather::Fair;
         // Its clock may be set by that.
-        self.store_trouble_at = Some(self.now);
+        self.store_trouble_at = self.store_trouble_at.max(Some(self.now));
         self.history.disputed = self.made;
-        self.store.repair();
+        self.store.repair(self.now);
         self.application.mix.poison = 0;
         self.application.mix.attacks = 0;
         for worker in 0..self.workers.len() {

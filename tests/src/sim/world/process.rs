@@ -86,6 +86,7 @@ impl World {
             }
         }
         let may_overflow = matches!(input, Input::StoreReply { .. } | Input::Lost { .. });
+        self.workers[w].model.comes(&came);
         self.trace_input(w, &input);
         subject.handle_input(self.clocks(), input);
 
