@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 SECONDS ?= 30
 FILTER ?=
-FUZZ_TARGETS := core redact responses
+FUZZ_TARGETS := core journal redact responses
 CLIPPY := $(CARGO) clippy --locked --all-targets
 DENY_WARNINGS := -- -D warnings
 

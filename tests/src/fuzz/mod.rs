@@ -4,10 +4,12 @@
 
 mod core;
 mod driver;
+mod journal;
 mod redact;
 mod responses;
 
 pub use self::core::core;
+pub use journal::journal;
 pub use redact::redact;
 pub use responses::responses;
 
