@@ -205,8 +205,7 @@ pub(crate) struct Model {
     /// The journal was down, as far as it knew: then nothing waits for it.
     journal_was_down: bool,
     journal_is_down: bool,
-    /// More came than memory holds while the journal was down: then records leave out of order rather than being
-    /// lost.
+    /// More came than memory holds, before it was durable: then records leave out of order rather than being lost.
     squeezed: bool,
     /// Another agent adopted a journal of its.
     pub(crate) dispossessed: bool,
@@ -310,7 +309,7 @@ impl Model {
             let (before, (records, bytes)) = (self.stats.records[kind], came[kind]);
             let full = before.in_memory + records > self.config.buffer_size as u64
                 || before.memory_bytes + bytes + records * OVERHEAD > self.config.buffer_bytes as u64;
-            self.squeezed |= full && self.journal_was_down;
+            self.squeezed |= full;
         }
     }
 
