@@ -12,7 +12,7 @@ use guard_agent_tests::sim::{
 
 #[test]
 fn every_seed_holds_all_invariants_and_converges() {
-    let count = environment("SIM_SEEDS").unwrap_or(400);
+    let count = environment("SIM_SEEDS").unwrap_or(1_000);
     let outcomes = run_many(environment("SIM_FIRST").unwrap_or(0), count);
 
     assert_eq!(outcomes.len() as u64, count);
