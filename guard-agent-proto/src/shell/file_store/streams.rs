@@ -118,10 +118,6 @@ impl Streams {
 /// Locks the stream in that directory, unless it is another's.
 fn take(dir: &Path, owner: OwnerId, claim: Claim) -> io::Result<Option<Lock>> {
     if !fs::exists(dir)? {
-        // Its owner came to its end meanwhile.
-        if claim == Claim::Adopt {
-            return Ok(None);
-        }
         create_dir(dir)?;
         dir.parent().map_or(Ok(()), sync_dir)?;
     }
