@@ -394,8 +394,10 @@ impl Agent {
                 // A journal that is down by then may still come back.
                 let hand_over = Some((self.hand_over_at, Reason::ShutdownDeadline));
                 next.consider(hand_over.filter(|(at, _)| self.journal.is_some() && *at > self.now.instant));
+                // What is in the store alone has to be read, and whose it is may have to be asked.
                 let unread = self.journal.as_ref().is_some_and(|journal| {
-                    !journal.is_down() && Kind::ALL.iter().any(|kind| journal.stored(*kind) > 0)
+                    let stored = Kind::ALL.iter().any(|kind| journal.stored(*kind) > 0);
+                    !journal.is_down() && stored || journal.has_lapsed(self.now.instant)
                 });
                 if self.lanes_in_flight() > 0 || unread || self.may_still_send(deadline) {
                     return;

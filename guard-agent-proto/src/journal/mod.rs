@@ -377,9 +377,14 @@ impl Journal {
         self.trouble.is_some()
     }
 
-    /// Whether others may have our records: we gave them up, or our lease has run out as far as we know. Without
-    /// an answer of the store nobody can tell, and then it does not count.
+    /// Whether others may have our records: we gave them up, or a lease has lapsed.
     pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
-        self.closing || !self.is_down() && self.streams.values().any(|stream| stream.lapses_at <= now)
+        self.closing || self.has_lapsed(now)
+    }
+
+    /// Whether a lease of ours has run out as far as we know. While the store is down nobody can tell, and then it
+    /// does not count.
+    pub(crate) fn has_lapsed(&self, now: Instant) -> bool {
+        !self.closing && !self.is_down() && self.streams.values().any(|stream| stream.lapses_at <= now)
     }
 }

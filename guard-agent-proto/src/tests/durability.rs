@@ -685,6 +685,22 @@ fn a_shutdown_with_nothing_left_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_shutdown_waits_for_an_answer_about_a_lease() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(1);
+    bench.deliver(SECOND);
+    // The store takes longer than the lease lasts.
+    bench.pass(LEASE / 2);
+    assert_eq!(bench.stores.len(), 1);
+    bench.events(3);
+    bench.shutdown(60);
+    assert!(bench.requests.is_empty(), "not the last status either: {:?}", bench.requests);
+    assert_eq!(sorted(&bench.deliver(10 * SECOND)), [0, 1, 2]);
+    assert!(bench.closed.unwrap().is_complete(), "{:?}", bench.closed);
+}
+
+#[test]
 fn a_shutdown_waits_for_seals() {
     let mut bench = Bench::journaled(|config| {
         config.batch_max_records = 2;
