@@ -8,7 +8,7 @@ mod requests;
 mod spans;
 mod stream;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
@@ -76,7 +76,8 @@ pub(crate) struct Journal {
     /// The store went back in time, so that what is stored may be gone.
     doubt: ByKind<bool>,
     next_origin: u16,
-    /// Records in streams that were given up with their content: here and stored.
+    /// Streams that were given up with their content, and the records in them: here and stored.
+    given_up: BTreeSet<u16>,
     released: ByKind<(u64, u64)>,
     closing: bool,
 }
@@ -223,6 +224,7 @@ impl Journal {
             read_limit: 4,
             doubt: ByKind::default(),
             next_origin: 1,
+            given_up: BTreeSet::new(),
             released: ByKind::default(),
             closing: false,
         })
@@ -257,7 +259,7 @@ impl Journal {
     pub(crate) fn is_lost(&self, kind: Kind, seq: Seq) -> bool {
         match seq.origin() {
             0 => seq < self.lost[kind],
-            origin => !self.streams.contains_key(&origin),
+            origin => !self.streams.contains_key(&origin) && !self.given_up.contains(&origin),
         }
     }
 

@@ -84,6 +84,7 @@ impl Journal {
             }
             (Outstanding::Close { origin, keep }, _) => {
                 let Some(stream) = self.streams.remove(&origin).filter(|_| keep) else { return };
+                self.given_up.insert(origin);
                 for kind in Kind::ALL {
                     self.released[kind].0 += stream.logs[kind].here();
                     self.released[kind].1 += stream.logs[kind].stored();
