@@ -1,6 +1,80 @@
-//! The Guard agent on plain threads: **planned, nothing here works yet**.
+//! The Guard agent for synchronous services: it delivers security events and metrics to the Guard platform and brings back
+//! dynamic security rules, with plain threads and no async runtime.
 //!
-//! Use `guard-agent-tokio` today. This crate will drive the same core (`guard-agent-proto`) from
-//! one background thread, with no async runtime anywhere in it, and will be published when it
-//! passes the conformance scenarios of the workspace.
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use guard_agent_blocking::{Agent, AgentConfig, SecurityEvent};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = AgentConfig::builder("your-api-key").build()?;
+//! let agent = Agent::builder(config).start()?;
+//!
+//! // From any thread, in a few tens of nanoseconds:
+//! agent.send_event(SecurityEvent::now("suspicious_request").ip_address("203.0.113.9"));
+//!
+//! let report = agent.shutdown(Duration::from_secs(10));
+//! println!("everything delivered: {}", report.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where things run
+//!
+//! [`Agent::send_event`] only moves the event into a queue. Everything else happens on one background thread, `guard-agent`,
+//! which sleeps while there is nothing to do. A call that blocks (a request to the platform, an operation on the journal,
+//! a processor or hook of yours) gets a thread of its own, `guard-agent-io`, so that deadlines hold whatever it waits
+//! for; such threads are used again, and end five seconds after the last use.
+//!
+//! The agent may be made, used and dropped anywhere, also inside an async runtime, whose threads
+//! [`flush`](Agent::flush), [`persist`](Agent::persist), [`shutdown`](Agent::shutdown) and the calls that wait for room
+//! would block.
+//!
+//! # After a fork
+//!
+//! A child that is forked has no threads but one. An agent of the parent is closed there: what it is sent is refused
+//! with [`TrySendErrorKind::Closed`], and its [health](Agent#method.health) says that the driver is gone. The parent goes
+//! on undisturbed. Start a new agent in the child.
+//!
+//! # The journal
+//!
+//! Without a journal, what waits is in memory and goes with the process. With one it is durable a few milliseconds after
+//! it was accepted, may grow beyond memory while the platform is away, and is delivered by the next run, or by another
+//! agent, if this one dies: `redis_url` names Redis (see [`RedisOptions`] for clusters, sentinels and TLS), `journal_dir` a
+//! directory for [`FileStore`]; [`AgentBuilder::store`](shell::AgentBuilder::store) takes any other [`Store`].
+//!
+//! # Logs
+//!
+//! The agent logs through `tracing` under the target `guard_agent`, rarely, and never per record. If log records are
+//! themselves turned into events, leave out that target and those of the HTTP client: `ureq`, `ureq_proto`, `rustls`.
+//!
+//! # Features
+//!
+//! `encryption`, on by default: `project_encryption_key`. `redis`, on by default: `RedisStore`, a journal in Redis.
 #![forbid(unsafe_code)]
+
+mod agent;
+mod block_on;
+mod http;
+#[cfg(feature = "redis")]
+mod redis;
+mod runtime;
+mod workers;
+
+pub use agent::Agent;
+pub use guard_agent_proto::shell::{
+    AgentError, Attempt, BoxFuture, CaptureTransport, FileStore, FileStoreError, HttpError, HttpOptions,
+    MemoryStore, Receipt, RedisOptions, RulesSubscription, StartError, Store, Transport, TrySendError,
+    TrySendErrorKind,
+};
+pub use guard_agent_proto::wire::Credentials;
+pub use guard_agent_proto::*;
+pub use http::UreqClient;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+pub use runtime::Threads;
+
+/// Puts an agent together that runs on plain threads: see [`shell::AgentBuilder`].
+pub type AgentBuilder = shell::AgentBuilder<Threads>;
+/// Delivers over HTTP/1.1, by ureq and rustls.
+pub type HttpTransport = shell::http::HttpTransport<UreqClient>;

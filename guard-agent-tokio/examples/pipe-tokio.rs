@@ -6,9 +6,8 @@
 //! ```
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use guard_agent_tests::pipe::{self, Options, Report};
+use guard_agent_tests::pipe::{self, Options};
 use guard_agent_tokio::Agent;
 
 fn main() -> ExitCode {
@@ -27,40 +26,8 @@ async fn run(options: Options) -> ExitCode {
         Ok(agent) => agent,
         Err(error) => return pipe::refuse(error),
     };
-    let flush = || {
-        let agent = agent.clone();
-        tokio::spawn(async move { agent.flush(options.shutdown_timeout).await });
-    };
-    let (lines, report) = pipe::open(&options);
-    tokio::select! {
-        () = lines.feed(&agent, flush, terminated()) => {}
-        () = print_every(options.stats_every, &agent, &report) => {}
-    }
+    let flush = || drop(tokio::spawn(agent.flush(options.shutdown_timeout)));
+    let report = pipe::run(&options, &agent, flush).await;
     agent.shutdown(options.shutdown_timeout).await;
     report.finish(&agent.stats())
-}
-
-async fn print_every(period: Option<Duration>, agent: &Agent, report: &Report) {
-    let Some(period) = period else { return std::future::pending().await };
-    let mut ticks = tokio::time::interval(period);
-    loop {
-        ticks.tick().await;
-        report.print(&agent.stats());
-    }
-}
-
-/// Ends at SIGTERM or SIGINT (elsewhere than on Unix: at Ctrl-C).
-async fn terminated() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }

@@ -68,30 +68,28 @@
 //!
 //! # Features
 //!
-//! `redis`, on by default: `RedisStore`, a journal in Redis.
+//! `encryption`, on by default: `project_encryption_key`. `redis`, on by default: `RedisStore`, a journal in Redis.
 #![forbid(unsafe_code)]
 
-mod agent;
-mod builder;
 mod http;
-mod http_options;
-#[cfg(feature = "redis")]
-mod redis;
-#[cfg(feature = "redis")]
-mod redis_options;
 mod runtime;
 
-pub use agent::Agent;
-pub use builder::{AgentBuilder, StartError};
 pub use guard_agent_proto::shell::{
-    AgentError, Attempt, BoxFuture, CaptureTransport, FileStore, FileStoreError, MemoryStore, Receipt,
-    RulesSubscription, Store, Transport, TrySendError, TrySendErrorKind,
+    AgentError, Attempt, BoxFuture, CaptureTransport, FileStore, FileStoreError, HttpError, HttpOptions,
+    MemoryStore, Receipt, RedisOptions, RulesSubscription, StartError, Store, Transport, TrySendError,
+    TrySendErrorKind,
 };
 pub use guard_agent_proto::wire::Credentials;
 pub use guard_agent_proto::*;
-pub use http::HttpTransport;
-pub use http_options::{HttpError, HttpOptions};
+pub use http::ReqwestClient;
+pub use runtime::Tokio;
+
+/// A running agent on tokio: see [`shell::Agent`].
+pub type Agent = shell::Agent<Tokio>;
+/// Puts an agent together that runs on tokio: see [`shell::AgentBuilder`].
+pub type AgentBuilder = shell::AgentBuilder<Tokio>;
+/// Delivers over HTTP/1.1, by reqwest and rustls.
+pub type HttpTransport = shell::http::HttpTransport<ReqwestClient>;
+/// A journal in Redis on tokio: see [`shell::redis::RedisStore`].
 #[cfg(feature = "redis")]
-pub use redis::RedisStore;
-#[cfg(feature = "redis")]
-pub use redis_options::RedisOptions;
+pub type RedisStore = shell::redis::RedisStore<shell::redis::AsyncRedis>;

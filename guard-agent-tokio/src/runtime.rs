@@ -1,54 +1,95 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::fmt;
+use std::panic::catch_unwind;
+#[cfg(feature = "redis")]
+use std::sync::Arc;
+use std::time::Duration;
 
-use guard_agent_proto::shell::{BoxFuture, Runtime};
-use guard_agent_proto::{Instant, Now, Timestamp};
+#[cfg(feature = "redis")]
+use guard_agent_proto::shell::Store;
+use guard_agent_proto::shell::{Backend, BoxFuture, Runtime, StartError, wall_clock};
+use guard_agent_proto::{Instant, Now};
+use tokio::runtime::Handle;
+use tokio::time::Sleep;
+
+use crate::{Agent, ReqwestClient};
+#[cfg(feature = "redis")]
+use crate::{ConfigError, RedisOptions, RedisStore};
 
 /// Longest sleep that is asked of tokio; what is later is asked for again.
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 3_600);
 
-/// Tokio's clock, counted from the start of the agent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+/// A tokio runtime and its clock, counted from the start of the agent.
+///
+/// The runtime is known to have a timer; sleeps belong to it, wherever the caller is.
+#[derive(Clone)]
+pub struct Tokio {
+    handle: Handle,
     zero: tokio::time::Instant,
 }
 
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { zero: tokio::time::Instant::now() }
+impl Tokio {
+    fn instant(&self) -> Instant {
+        let _entered = self.handle.enter();
+        Instant::ZERO + self.zero.elapsed()
     }
 
-    pub(crate) fn instant(self) -> Instant {
-        Instant::ZERO + self.zero.elapsed()
+    fn sleep(&self, duration: Duration) -> Sleep {
+        let _entered = self.handle.enter();
+        tokio::time::sleep(duration)
     }
 }
 
-impl Runtime for Clock {
+impl Runtime for Tokio {
     fn now(&self) -> Now {
-        let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),
-        };
-        Now { instant: self.instant(), wall: Timestamp::from_unix_micros(wall) }
+        Now { instant: self.instant(), wall: wall_clock() }
     }
 
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        let clock = *self;
+        let tokio = self.clone();
         Box::pin(async move {
             loop {
-                let left = deadline - clock.instant();
+                let left = deadline - tokio.instant();
                 if left.is_zero() {
                     return;
                 }
-                tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+                tokio.sleep(left.min(LONGEST_SLEEP)).await;
             }
         })
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let task = tokio::task::spawn_blocking(work);
+        let task = self.handle.spawn_blocking(work);
         Box::pin(async move {
             // Whether it ran, the work itself tells.
             let _ = task.await;
         })
+    }
+}
+
+impl Backend for Tokio {
+    type Client = ReqwestClient;
+    type Agent = Agent;
+
+    fn current() -> Result<Self, StartError> {
+        let handle = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
+        // There is no other way to ask.
+        catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).map_err(|_| StartError::NoTimer)?;
+        Ok(Self { handle, zero: tokio::time::Instant::now() })
+    }
+
+    fn spawn(&self, driver: BoxFuture<'static, ()>) -> Result<(), StartError> {
+        self.handle.spawn(driver);
+        Ok(())
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis(options: &RedisOptions) -> Result<Arc<dyn Store>, ConfigError> {
+        Ok(Arc::new(RedisStore::new(options)?))
+    }
+}
+
+impl fmt::Debug for Tokio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokio").finish_non_exhaustive()
     }
 }

@@ -6,22 +6,22 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use guard_agent_tests::collector::{Collector, Received};
-use guard_agent_tests::pipe_process::HANG;
+use guard_agent_tests::pipe_process::{HANG, Pipe};
 use guard_agent_tests::redis_server::eventually;
+use guard_agent_tests::suites::chaos::{self, Journal, Place, Worker};
 use guard_agent_tokio::{Agent, AgentConfig, DropReason, SecurityEvent};
 use serde_json::Value;
 
-use self::chaos::{Journal, Worker};
+const PIPE: Pipe = Pipe { name: "pipe-tokio", flags: &[] };
 
-#[path = "support/chaos.rs"]
-mod chaos;
-
-chaos::with_each_journal!(
-    more_than_memory_is_delivered_live_first,
-    more_than_memory_is_delivered_in_strict_order,
-    beyond_the_quota_the_oldest_are_dropped_and_counted,
-    what_is_too_old_expires_and_is_counted,
-    a_deploy_during_an_outage_hands_over_at_once,
+guard_agent_tests::with_each_journal!(
+    crate::PIPE,
+    crate::more_than_memory_is_delivered_live_first as more_than_memory_is_delivered_live_first,
+    crate::more_than_memory_is_delivered_in_strict_order as more_than_memory_is_delivered_in_strict_order,
+    crate::beyond_the_quota_the_oldest_are_dropped_and_counted
+        as beyond_the_quota_the_oldest_are_dropped_and_counted,
+    crate::what_is_too_old_expires_and_is_counted as what_is_too_old_expires_and_is_counted,
+    crate::a_deploy_during_an_outage_hands_over_at_once as a_deploy_during_an_outage_hands_over_at_once,
 );
 
 const MEMORY: u64 = 1_000;
@@ -101,9 +101,9 @@ fn beyond_the_quota_the_oldest_are_dropped_and_counted(journal: &Journal) {
     collector.down();
     let config = AgentConfig::builder("0123456789").endpoint(collector.url()).rate_limit(100_000);
     let config = config.buffer_size(400).journal_records(QUOTA).breaker_recovery(Duration::from_millis(200));
-    let config = match journal {
-        Journal::Redis(server) => config.redis_url(server.url()),
-        Journal::Files(folder) => config.journal_dir(folder.path().to_str().unwrap()),
+    let config = match &journal.place {
+        Place::Redis(server) => config.redis_url(server.url()),
+        Place::Files(folder) => config.journal_dir(folder.path().to_str().unwrap()),
     };
     let agent = {
         let _entered = runtime.enter();
@@ -189,9 +189,8 @@ fn a_deploy_during_an_outage_hands_over_at_once(journal: &Journal) {
 /// A caller that asks for durability waits for Redis, and nobody else does.
 #[test]
 fn a_redis_that_hangs_holds_up_acknowledgements_alone() {
-    let Journal::Redis(server) = Journal::redis() else { unreachable!() };
-    let journal = Journal::Redis(server);
-    let Journal::Redis(server) = &journal else { unreachable!() };
+    let journal = Journal::redis(PIPE);
+    let Place::Redis(server) = &journal.place else { unreachable!() };
     let collector = Collector::start();
     collector.down();
     let mut worker = start("worker", &collector, &journal, &["journal_timeout=0.5"]);
@@ -219,7 +218,7 @@ fn a_redis_that_hangs_holds_up_acknowledgements_alone() {
 
 fn start(name: &str, collector: &Collector, journal: &Journal, fields: &[&str]) -> Worker {
     let own = ["journal_lease=1", "timeout=2", "connect_timeout=1", "rate_limit=100000"];
-    let mut worker = Worker::start(name, collector, &journal.flags(), &[&own, fields].concat());
+    let mut worker = Worker::start(name, collector, journal, &[&own, fields].concat());
     // From now on what it says is read, so that it never waits for us.
     worker.process.stats_until(|_| true);
     worker

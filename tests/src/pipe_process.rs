@@ -1,7 +1,6 @@
 //! The pipe of any runtime as a process of its own, for tests of its crate.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::fmt::Debug;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
@@ -15,6 +14,27 @@ use serde_json::Value;
 pub const HANG: Duration = Duration::from_secs(60);
 /// Most that a process lives.
 const LIFE: Duration = Duration::from_secs(600);
+
+/// Which pipe: an example of the crate whose test this is, and flags that it always has.
+#[derive(Clone, Copy, Debug)]
+pub struct Pipe {
+    /// Name of the example.
+    pub name: &'static str,
+    /// Flags.
+    pub flags: &'static [&'static str],
+}
+
+impl Pipe {
+    /// Starts it.
+    ///
+    /// # Panics
+    ///
+    /// If it was not built or does not start.
+    #[must_use]
+    pub fn start(self, endpoint: &str, flags: &[&str]) -> PipeProcess {
+        PipeProcess::start(self.name, endpoint, self.flags.iter().chain(flags))
+    }
+}
 
 /// The process. It is killed when dropped, so that a failed test leaves none behind, and when it hangs.
 #[derive(Debug)]
@@ -45,16 +65,10 @@ pub struct Ended {
 }
 
 impl PipeProcess {
-    /// Starts the example of that name of the crate whose test this is.
-    ///
-    /// # Panics
-    ///
-    /// If it was not built or does not start.
-    #[must_use]
-    pub fn start(name: &str, endpoint: &str, flags: &[impl AsRef<str> + Debug]) -> Self {
+    fn start<'a>(name: &str, endpoint: &str, flags: impl Iterator<Item = &'a &'a str>) -> Self {
         let mut child = Command::new(example(name))
             .args(["--endpoint", endpoint, "--api-key", "0123456789"])
-            .args(flags.iter().map(AsRef::as_ref))
+            .args(flags)
             .env("NO_PROXY", "127.0.0.1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -237,7 +251,8 @@ impl Ended {
     }
 }
 
-fn example(name: &str) -> PathBuf {
+/// The program of an example of the crate whose test this is.
+pub(crate) fn example(name: &str) -> PathBuf {
     let mut program = std::env::current_exe().unwrap();
     program.pop();
     program.pop();

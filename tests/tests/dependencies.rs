@@ -16,7 +16,7 @@ fn no_dependency_needs_a_newer_compiler_than_we_declare() {
         .map(text)
         .filter(|id| packages[id]["publish"] != Value::Array(Vec::new()))
         .collect();
-    assert!(published.len() >= 2, "published crates: {published:?}");
+    assert!(published.len() >= 4, "published crates: {published:?}");
 
     let ours = published.iter().map(|id| version(&packages[id]["rust_version"])).min().unwrap();
     let dependencies = normal_dependencies(&metadata, &published);
@@ -28,6 +28,30 @@ fn no_dependency_needs_a_newer_compiler_than_we_declare() {
         .map(|package| format!("{} needs {}", package["name"], package["rust_version"]))
         .collect();
     assert!(too_new.is_empty(), "we declare {ours:?}, but {too_new:?}");
+}
+
+#[test]
+fn the_blocking_crate_is_small_and_has_no_async_runtime() {
+    for (features, most) in [(&[][..], 115), (&["--no-default-features"], 75)] {
+        let crates = tree("guard-agent-blocking", features);
+        assert!((20..most).contains(&crates.len()), "{} crates with {features:?}: {crates:?}", crates.len());
+        for runtime in ["tokio", "smol", "async-std", "async-io", "async-executor"] {
+            assert!(!crates.contains(runtime), "{runtime} with {features:?}");
+        }
+    }
+}
+
+/// Names of the crates that a package consists of.
+fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "-e", "normal", "--prefix", "none", "-p", package, "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .args(features)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
 }
 
 /// Everything that a user of the published crates compiles, build scripts and macros included.

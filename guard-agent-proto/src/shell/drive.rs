@@ -43,6 +43,9 @@ const ABANDONED_GRACE: Duration = Duration::from_secs(2);
 
 /// What a runtime lends the driver.
 pub trait Runtime: Send + Sync + 'static {
+    /// Whether callers may be made to wait: those of an async runtime must not.
+    const MAY_BLOCK: bool = false;
+
     /// Reads both clocks. The monotonic one must never go back.
     fn now(&self) -> Now;
 
@@ -95,7 +98,7 @@ pub fn launch<R: Runtime>(
     store: Option<Arc<dyn Store>>,
     hooks: Hooks,
 ) -> Result<(Handle, impl Future<Output = ()> + Send + 'static), LaunchError> {
-    if config.buffer_overflow_policy == OverflowPolicy::Block {
+    if config.buffer_overflow_policy == OverflowPolicy::Block && !R::MAY_BLOCK {
         let bound = "`drop` or `raise` on an async runtime, whose tasks must not block; to wait for room \
                      call `send_event_within` or `send_metric_within`";
         let problem = ConfigProblem {

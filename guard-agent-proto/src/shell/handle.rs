@@ -275,6 +275,12 @@ impl Handle {
         }
     }
 
+    /// Whether callers are to wait for room: `buffer_overflow_policy` is `block`.
+    #[must_use]
+    pub fn waits_for_room(&self) -> bool {
+        self.shared().inbox.waits_for_room()
+    }
+
     /// Fetches the rules now.
     pub fn refresh_rules(&self) {
         self.shared().inbox.control(Control::RefreshRules);
@@ -336,6 +342,9 @@ impl Handle {
     /// kept for this call; older ones make way.
     #[must_use]
     pub fn take_dead_letters(&self) -> Vec<DeadLetter> {
+        if self.shared().inbox.is_forked() {
+            return Vec::new();
+        }
         mem::take(&mut *self.shared().dead_letters.lock().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }

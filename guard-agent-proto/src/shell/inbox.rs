@@ -6,7 +6,8 @@
 //! agent has no timer.
 
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 use std::vec::Vec;
 
@@ -36,6 +37,10 @@ pub(crate) struct Inbox {
     policy: OverflowPolicy,
     enabled: ByKind<bool>,
     state: Mutex<State>,
+    /// The process in which the driver is.
+    process: u32,
+    /// Stands in, in a child that was forked, for a state that is locked by a thread that it does not have.
+    orphaned: OnceLock<Mutex<State>>,
 }
 
 pub(crate) struct State {
@@ -165,17 +170,18 @@ impl Inbox {
                 events: config.enabled && config.enable_events,
                 metrics: config.enabled && config.enable_metrics,
             },
-            state: Mutex::new(State {
-                events: Queue::new(capacity),
-                metrics: Queue::new(capacity),
-                phase: if config.enabled { Phase::Open } else { Phase::Closed },
-                driver: None,
-                wake_at: usize::MAX,
-                controls: Vec::new(),
-                waiting: Vec::new(),
-                snapshot: Arc::new(snapshot),
-            }),
+            state: Mutex::new(State::new(
+                capacity,
+                if config.enabled { Phase::Open } else { Phase::Closed },
+                snapshot,
+            )),
+            process: process::id(),
+            orphaned: OnceLock::new(),
         }
+    }
+
+    pub(crate) fn waits_for_room(&self) -> bool {
+        self.policy == OverflowPolicy::Block
     }
 
     /// Takes the record, or gives up what the policy says.
@@ -203,6 +209,10 @@ impl Inbox {
             }
             if queue.fits(bytes, slack) || (self.policy == OverflowPolicy::Drop && queue.backlog.is_empty()) {
                 let waker = state.push(item, bytes);
+                if waker.is_some() && self.is_forked() {
+                    mem::forget(waker);
+                    return state.orphan();
+                }
                 drop(state);
                 return wake(waker);
             }
@@ -243,7 +253,7 @@ impl Inbox {
             return Err(TrySendError { kind: TrySendErrorKind::Invalid(error), record });
         }
         let bytes = record.approximate_size();
-        let mut state = self.lock();
+        let mut state = self.lock_here();
         if state.phase != Phase::Open {
             drop(state);
             return Err(TrySendError { kind: TrySendErrorKind::Closed, record });
@@ -264,7 +274,7 @@ impl Inbox {
     /// Ready when a record of that size may find room, or when there will never be any.
     pub(crate) fn poll_room<T: Item>(&self, record: &T, cx: &Context<'_>) -> Poll<()> {
         let bytes = record.approximate_size();
-        let mut state = self.lock();
+        let mut state = self.lock_here();
         if state.phase != Phase::Open || T::queue(&mut state).fits(bytes, Weight::default()) {
             return Poll::Ready(());
         }
@@ -276,7 +286,7 @@ impl Inbox {
 
     /// Asks the driver, past all records. False when there is no driver to ask.
     pub(crate) fn control(&self, control: Control) -> bool {
-        let mut state = self.lock();
+        let mut state = self.lock_here();
         match (&control, state.phase) {
             (_, Phase::Closed | Phase::Gone) => return false,
             (Control::Shutdown { .. } | Control::Abandon, Phase::Open) => state.phase = Phase::Closing,
@@ -386,12 +396,17 @@ impl Inbox {
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.lock().snapshot)
+        Arc::clone(&self.lock_here().snapshot)
+    }
+
+    /// Whether this is the child of a fork, where there is no driver.
+    pub(crate) fn is_forked(&self) -> bool {
+        process::id() != self.process
     }
 
     /// The statistics of this very moment: the core's, and what it does not know yet.
     pub(crate) fn stats(&self) -> Stats {
-        let state = self.lock();
+        let state = self.lock_here();
         let snapshot = Arc::clone(&state.snapshot);
         let gauges = by_kind(|kind| (state.len(kind), *state.gauge(kind)));
         let gone = state.phase == Phase::Gone;
@@ -420,7 +435,7 @@ impl Inbox {
 
     /// Fill level, records or bytes of either kind, whichever is highest, in permille of the capacity.
     pub(crate) fn fill_permille(&self) -> u16 {
-        let state = self.lock();
+        let state = self.lock_here();
         let used = by_kind(|kind| (state.len(kind), state.gauge(kind).bytes, state.gauge(kind).room));
         drop(state);
         let permille = |used: usize, room: usize, capacity: usize| {
@@ -439,12 +454,65 @@ impl Inbox {
     }
 
     /// Nothing that runs under the lock can panic; if it did, the counters are still the best there is.
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            Err(TryLockError::WouldBlock) => self.wait_for_lock(),
+        }
+    }
+
+    #[cold]
+    fn wait_for_lock(&self) -> MutexGuard<'_, State> {
+        let state = if self.is_forked() {
+            self.orphaned
+                .get_or_init(|| Mutex::new(State::new(Weight::default(), Phase::Gone, Snapshot::empty())))
+        } else {
+            &self.state
+        };
+        state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, off the fast path: a fork is noticed.
+    fn lock_here(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Open | Phase::Closing) && self.is_forked() {
+            state.orphan();
+        }
+        state
     }
 }
 
 impl State {
+    fn new(capacity: Weight, phase: Phase, snapshot: Snapshot) -> Self {
+        Self {
+            events: Queue::new(capacity),
+            metrics: Queue::new(capacity),
+            phase,
+            driver: None,
+            wake_at: usize::MAX,
+            controls: Vec::new(),
+            waiting: Vec::new(),
+            snapshot: Arc::new(snapshot),
+        }
+    }
+
+    /// The driver is gone, and all that waits is the parent's: nobody here may be told, for whoever would be woken
+    /// may hold locks of threads that do not exist.
+    fn orphan(&mut self) {
+        self.phase = Phase::Gone;
+        mem::forget((mem::take(&mut self.controls), mem::take(&mut self.waiting), self.driver.take()));
+        for kind in Kind::ALL {
+            let waiting = self.len(kind);
+            let gauge = self.gauge_mut(kind);
+            gauge.closed += (waiting + gauge.transit.records) as u64;
+            gauge.transit = Weight::default();
+            gauge.bytes = 0;
+        }
+        mem::forget((mem::take(&mut self.events.backlog), mem::take(&mut self.metrics.backlog)));
+    }
+
     #[inline]
     fn push<T: Item>(&mut self, item: T, bytes: usize) -> Option<Waker> {
         let queue = T::queue(self);

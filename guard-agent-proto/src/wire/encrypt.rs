@@ -2,13 +2,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use base64::Engine;
 use base64::alphabet::URL_SAFE as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use sha2::{Digest, Sha256};
 
+use super::aes::Aes;
 use crate::{AgentConfig, ConfigProblem, Secret};
 
 /// Pads what it writes; reads keys with and without padding.
@@ -16,14 +15,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-const KEY_LEN: usize = 32;
 const NONCE_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 
 /// AES-256-GCM under the project's key.
 #[derive(Clone)]
 pub(crate) struct Cipher {
-    cipher: Aes256Gcm,
+    aes: Aes,
     /// As configured.
     key: Secret,
     fingerprint: u32,
@@ -45,15 +43,15 @@ impl Cipher {
         let problem = || ConfigProblem {
             field: "project_encryption_key",
             value: String::from(super::SECRET),
-            bound: alloc::format!("the URL-safe base64 of {KEY_LEN} bytes"),
+            bound: String::from(Aes::WANTED),
         };
         // The reference takes the standard alphabet as well.
         let key = BASE64.decode(text.replace('+', "-").replace('/', "_")).map_err(|_| problem())?;
-        let cipher = Aes256Gcm::new_from_slice(&key).map_err(|_| problem())?;
+        let aes = Aes::new(&key).ok_or_else(problem)?;
         let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(&key).into();
         // Zero is for none.
         let fingerprint = u32::from_be_bytes([a, b, c, d]).max(1);
-        Ok(Some(Self { cipher, key: Secret::new(text), fingerprint }))
+        Ok(Some(Self { aes, key: Secret::new(text), fingerprint }))
     }
 
     pub(super) const fn key(&self) -> &Secret {
@@ -64,9 +62,7 @@ impl Cipher {
     /// and tag.
     pub(crate) fn seal(&self, document: &mut Vec<u8>, start: usize) {
         let plain = document.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut::<NONCE_LEN>);
-        let tag = plain.and_then(|(nonce, text)| {
-            self.cipher.encrypt_inout_detached(&Nonce::from(*nonce), b"", text.into()).ok()
-        });
+        let tag = plain.and_then(|(nonce, text)| self.aes.encrypt(*nonce, text));
         match tag {
             Some(tag) => document.extend(tag),
             // Only a document of 64 GiB fails. Better nothing in its place than plaintext.
@@ -79,13 +75,7 @@ impl Cipher {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let (text, tag) = rest.split_last_chunk::<TAG_LEN>()?;
         let mut text = text.to_vec();
-        let opened = self.cipher.decrypt_inout_detached(
-            &Nonce::from(*nonce),
-            b"",
-            text.as_mut_slice().into(),
-            &Tag::from(*tag),
-        );
-        opened.is_ok().then_some(text)
+        self.aes.decrypt(*nonce, &mut text, *tag).then_some(text)
     }
 
     /// Tells keys apart without telling them.

@@ -1,5 +1,6 @@
 //! The bytes on the wire: requests, and what answers mean.
 
+mod aes;
 mod body;
 mod encrypt;
 mod response;

@@ -20,11 +20,13 @@ mod http;
 mod platform;
 mod received;
 mod server;
+mod wire;
 
 pub use answer::Answer;
 pub use guard_agent_proto::Endpoint;
 pub use platform::Keys;
 pub use received::{Arrival, Exchange, Received};
+pub use wire::{Delivered, Wire};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,7 +42,8 @@ use self::server::{Command, Shared};
 pub struct Collector {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    commands: tokio::sync::mpsc::UnboundedSender<Command>,
+    /// `None` without a server.
+    commands: Option<tokio::sync::mpsc::UnboundedSender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -141,12 +144,20 @@ impl Collector {
 
     /// Refuses connections and breaks open ones, until [`Collector::up`]. The port stays reserved.
     pub fn down(&self) {
+        self.shared.set_down(true);
         self.command(Command::Down);
     }
 
     /// Listens again on the same port.
     pub fn up(&self) {
+        self.shared.set_down(false);
         self.command(Command::Up);
+    }
+
+    /// A way to it without sockets.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        Wire::new(Arc::clone(&self.shared))
     }
 
     /// Looks at what was received.
@@ -196,8 +207,9 @@ impl Collector {
     }
 
     fn command(&self, command: fn(std::sync::mpsc::Sender<()>) -> Command) {
+        let Some(commands) = &self.commands else { return };
         let (done, wait) = std::sync::mpsc::channel();
-        if self.commands.send(command(done)).is_ok() {
+        if commands.send(command(done)).is_ok() {
             // An error means that the server stopped, and then it is down for good.
             let _ = wait.recv();
         }
@@ -207,7 +219,7 @@ impl Collector {
 impl Drop for Collector {
     fn drop(&mut self) {
         // An error means that it stopped already.
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.as_ref().map(|commands| commands.send(Command::Stop));
         if let Some(thread) = self.thread.take() {
             // A panic there was reported there.
             let _ = thread.join();
@@ -259,6 +271,17 @@ impl Builder {
     #[must_use]
     pub fn start(self) -> Collector {
         server::start(self)
+    }
+
+    /// Starts it without a server: it is reached by [`Collector::wire`] alone.
+    #[must_use]
+    pub fn unconnected(self) -> Collector {
+        Collector {
+            addr: SocketAddr::from(([127, 0, 0, 1], 1)),
+            shared: Arc::new(Shared::new(&self)),
+            commands: None,
+            thread: None,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ const TICK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) struct Shared {
     platform: Mutex<Platform>,
+    down: AtomicBool,
     changed: Condvar,
     changes: watch::Sender<()>,
 }
@@ -32,6 +34,23 @@ pub(super) enum Command {
 }
 
 impl Shared {
+    pub(super) fn new(builder: &Builder) -> Self {
+        Self {
+            platform: Mutex::new(Platform::new(builder.keys.clone(), builder.count_only)),
+            down: AtomicBool::new(false),
+            changed: Condvar::new(),
+            changes: watch::Sender::new(()),
+        }
+    }
+
+    pub(super) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::SeqCst)
+    }
+
     pub(super) fn platform(&self) -> MutexGuard<'_, Platform> {
         // A failed assertion of a test may poison it; what is inside is still right.
         self.platform.lock().unwrap_or_else(PoisonError::into_inner)
@@ -57,11 +76,7 @@ impl Shared {
 
 #[expect(clippy::expect_used, reason = "a test without its collector cannot go on")]
 pub(super) fn start(builder: Builder) -> Collector {
-    let shared = Arc::new(Shared {
-        platform: Mutex::new(Platform::new(builder.keys, builder.count_only)),
-        changed: Condvar::new(),
-        changes: watch::Sender::new(()),
-    });
+    let shared = Arc::new(Shared::new(&builder));
     let (commands, inbox) = tokio::sync::mpsc::unbounded_channel();
     let (tell_addr, told_addr) = mpsc::channel();
     let at = SocketAddr::from((Ipv4Addr::LOCALHOST, builder.port));
@@ -84,7 +99,7 @@ pub(super) fn start(builder: Builder) -> Collector {
         })
         .expect("a thread");
     let addr = told_addr.recv().expect("a collector that listens");
-    Collector { addr, shared, commands, thread: Some(thread) }
+    Collector { addr, shared, commands: Some(commands), thread: Some(thread) }
 }
 
 struct Server {

@@ -9,7 +9,7 @@ const LONGEST: usize = 1 << 20;
 
 /// A valid line.
 #[derive(Debug, PartialEq)]
-pub enum Line {
+pub(super) enum Line {
     /// `{"kind":"event", …}`
     Event(Box<SecurityEvent>),
     /// `{"kind":"metric", …}`
@@ -24,7 +24,7 @@ impl Line {
     /// # Errors
     ///
     /// Why it is not valid, in one line.
-    pub fn parse(line: &[u8], now: Timestamp) -> Result<Self, String> {
+    pub(super) fn parse(line: &[u8], now: Timestamp) -> Result<Self, String> {
         let mut object: Map<String, Value> =
             serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let kind = object.remove("kind").ok_or("`kind` is missing")?;

@@ -1,5 +1,5 @@
 //! The agent as a pipe: JSON lines on standard input go through an agent. What the tool of every runtime
-//! shares; a runtime adds its clock, its signals and the start of its agent.
+//! shares; a runtime adds the start of its agent.
 //!
 //! ```text
 //! pipe-tokio --endpoint URL --api-key KEY [--project-id ID] [--redis URL | --journal DIR] [--config FILE]
@@ -26,22 +26,59 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use futures_channel::oneshot;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use guard_agent_proto::Stats;
 use guard_agent_proto::shell::{Handle, TrySendError};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tokio::sync::mpsc;
 
 use self::ack::{Acks, Printer};
-pub use self::line::Line;
+use self::line::Line;
 pub use self::options::{Options, UsageError};
 
 /// Lines that are read ahead of the agent.
 const READ_AHEAD: usize = 64;
 
-/// Begins to read standard input, in a thread of its own, so that no runtime ever waits for it.
-#[must_use]
-pub fn open(options: &Options) -> (Lines, Report) {
+/// Feeds standard input to the agent until it ends, or until SIGTERM or SIGINT, and prints what the options ask for.
+/// `flush` is called for lines that ask for it. The caller then shuts the agent down and calls [`Report::finish`].
+///
+/// What has to wait does so in threads of its own, so that it runs on any executor.
+pub async fn run(options: &Options, agent: &Handle, flush: impl Fn()) -> Report {
+    let (lines, report) = open(options);
+    if let Some(period) = options.stats_every {
+        let (report, agent) = (report.rejected.clone(), agent.clone());
+        thread::spawn(move || {
+            loop {
+                thread::sleep(period);
+                report.print(&agent.stats());
+            }
+        });
+    }
+    lines.feed(agent, flush, terminated()).await;
+    report
+}
+
+/// Ends at SIGTERM or SIGINT, on any executor.
+pub async fn terminated() {
+    let (give, take) = oneshot::channel();
+    let signals = Signals::new([SIGINT, SIGTERM]);
+    thread::spawn(move || {
+        if let Ok(mut signals) = signals {
+            signals.forever().next();
+            // The pipe may have ended by itself.
+            let _ = give.send(());
+        } else {
+            thread::park();
+        }
+    });
+    let _ = take.await;
+}
+
+/// Begins to read standard input.
+fn open(options: &Options) -> (Lines, Report) {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let rejected = Rejected::default();
     let (acks, printer) = options.ack.then(|| ack::open(options.config.buffer_size)).unzip();
@@ -60,8 +97,7 @@ pub fn open(options: &Options) -> (Lines, Report) {
 }
 
 /// The valid lines of the input.
-#[derive(Debug)]
-pub struct Lines {
+struct Lines {
     receiver: mpsc::Receiver<(u64, Line)>,
     acks: Option<Acks>,
     rejected: Rejected,
@@ -71,7 +107,7 @@ impl Lines {
     /// Hands line after line to the agent until the input or `stop` ends. While the agent is full it
     /// waits, and with it, by and by, whoever writes to the pipe. `flush` is called for lines that ask
     /// for it.
-    pub async fn feed(mut self, agent: &Handle, flush: impl Fn(), stop: impl Future<Output = ()> + Send) {
+    async fn feed(mut self, agent: &Handle, flush: impl Fn(), stop: impl Future<Output = ()> + Send) {
         let stop = stop.shared();
         loop {
             // `stop` comes first, or input that never pauses would keep it from being seen.
@@ -142,16 +178,16 @@ impl Rejected {
         self.0.not_taken.fetch_add(1, Ordering::Relaxed);
         tell(format_args!("line {line} was not taken: {reason}"));
     }
-}
 
-impl Report {
     /// Prints the statistics object.
-    pub fn print(&self, stats: &Stats) {
-        let line = report::stats_line(stats, self.rejected.0.invalid.load(Ordering::Relaxed));
+    fn print(&self, stats: &Stats) {
+        let line = report::stats_line(stats, self.0.invalid.load(Ordering::Relaxed));
         // There is nobody left to tell that standard output is closed.
         let _ = writeln!(io::stdout(), "{line}");
     }
+}
 
+impl Report {
     /// Prints what is left to acknowledge and the last line, and decides the exit code. The agent has been
     /// shut down.
     #[must_use]
@@ -159,7 +195,7 @@ impl Report {
         if let Some(printer) = self.printer.take() {
             printer.finish();
         }
-        self.print(stats);
+        self.rejected.print(stats);
         let Counts { invalid, not_taken } = &*self.rejected.0;
         let [invalid, not_taken] = [invalid, not_taken].map(|n| n.load(Ordering::Relaxed));
         ExitCode::from(report::exit_code(stats, invalid, not_taken))

@@ -18,6 +18,8 @@ pub struct Options {
     pub stats_every: Option<Duration>,
     /// `--ack`: whether to print what becomes of each record.
     pub ack: bool,
+    /// `--executor`: of those that a pipe knows.
+    pub executor: Option<String>,
 }
 
 /// Flags or a configuration that cannot be used, in one line.
@@ -61,6 +63,7 @@ impl Options {
         let mut shutdown_timeout = Duration::from_secs(10);
         let mut stats_every = None;
         let mut ack = false;
+        let mut executor = None;
         while let Some(arg) = args.next()? {
             match arg {
                 Arg::Long("config") => file = Some(read(&args.value()?)?),
@@ -82,6 +85,7 @@ impl Options {
                 Arg::Long("redis") => fields.push((String::from("redis_url"), args.value()?.string()?)),
                 Arg::Long("journal") => fields.push((String::from("journal_dir"), args.value()?.string()?)),
                 Arg::Long("ack") => ack = true,
+                Arg::Long("executor") => executor = Some(args.value()?.string()?),
                 Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(arg.unexpected().into()),
             }
         }
@@ -96,7 +100,7 @@ impl Options {
         for name in &config.unknown_fields {
             super::tell(format_args!("the configuration has no field `{name}`"));
         }
-        Ok(Self { config, shutdown_timeout, stats_every, ack })
+        Ok(Self { config, shutdown_timeout, stats_every, ack, executor })
     }
 }
 

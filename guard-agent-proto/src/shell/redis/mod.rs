@@ -1,4 +1,4 @@
-//! The journal in Redis, but for the connection: what to send, and what the replies mean.
+//! The journal in Redis: what to send, and what the replies mean. A [`RedisClient`] brings the connections.
 //!
 //! A stream `S` under the prefix `P` is five keys with one hash tag, so that a cluster keeps them together:
 //!
@@ -26,16 +26,24 @@ use self::search::Search;
 use crate::store::{Space, StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId};
 
 mod address;
+#[cfg(any(feature = "redis-smol", feature = "redis-tokio"))]
+mod asynchronous;
 mod call;
 mod error;
 mod keys;
 mod reply;
 mod search;
+mod store;
+mod target;
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, Sentinels};
+#[cfg(any(feature = "redis-smol", feature = "redis-tokio"))]
+pub use asynchronous::AsyncRedis;
 pub use error::store_error;
+pub use store::{RedisClient, RedisStore};
+pub use target::Target;
 
 /// One store operation, as far as it has come.
 ///

@@ -1,42 +1,37 @@
 use std::fmt;
-use std::panic::catch_unwind;
+use std::string::String;
 use std::sync::Arc;
-use std::time::Duration;
 
-#[cfg(not(feature = "redis"))]
-use guard_agent_proto::ConfigProblem;
-use guard_agent_proto::shell::{
-    AgentError, FileStore, Handle, Hooks, LaunchError, Store, Transport, install_id, launch,
+use super::http::{HttpError, HttpOptions, HttpTransport};
+use super::{
+    Agent, AgentError, Backend, BoxFuture, FileStore, Handle, Hooks, LaunchError, RedisOptions, Store,
+    Transport, install_id, launch,
 };
-use guard_agent_proto::{AgentConfig, ConfigError, SecurityEvent, SecurityMetric};
-
-use crate::runtime::Clock;
-use crate::{Agent, HttpError, HttpOptions, HttpTransport};
-#[cfg(feature = "redis")]
-use crate::{RedisOptions, RedisStore};
+use crate::{AgentConfig, ConfigError, SecurityEvent, SecurityMetric};
 
 /// Puts an agent together: made by [`Agent::builder`], ended by [`start`](Self::start).
 #[must_use = "an agent runs only once it is started"]
-pub struct AgentBuilder {
+pub struct AgentBuilder<B> {
     config: AgentConfig,
     hooks: Hooks,
     http: HttpOptions,
     transport: Option<Arc<dyn Transport>>,
-    #[cfg(feature = "redis")]
     redis: Option<RedisOptions>,
     store: Option<Arc<dyn Store>>,
+    backend: core::marker::PhantomData<fn() -> B>,
 }
 
-impl AgentBuilder {
-    pub(crate) fn new(config: AgentConfig) -> Self {
+impl<B: Backend> AgentBuilder<B> {
+    /// A builder with the defaults of everything but the configuration.
+    pub fn new(config: AgentConfig) -> Self {
         Self {
             config,
             hooks: Hooks::new(),
             http: HttpOptions::new(),
             transport: None,
-            #[cfg(feature = "redis")]
             redis: None,
             store: None,
+            backend: core::marker::PhantomData,
         }
     }
 
@@ -56,9 +51,9 @@ impl AgentBuilder {
     /// is counted under [`DropReason::Processor`](crate::DropReason::Processor).
     ///
     /// ```
-    /// # use guard_agent_tokio::{Agent, AgentConfig};
-    /// # fn build(config: AgentConfig) {
-    /// let builder = Agent::builder(config)
+    /// # use guard_agent_proto::{AgentConfig, shell::{AgentBuilder, Backend}};
+    /// # fn build<B: Backend>(builder: AgentBuilder<B>) {
+    /// let builder = builder
     ///     .event_processor(|event| (event.endpoint.as_deref() != Some("/health")).then_some(event))
     ///     .event_processor(|event| Some(event.metadata("region", "eu-west-1")));
     /// # }
@@ -96,83 +91,82 @@ impl AgentBuilder {
     }
 
     /// Journals to Redis with these options, instead of those of the configuration.
-    #[cfg(feature = "redis")]
     pub fn redis(mut self, options: RedisOptions) -> Self {
         self.redis = Some(options);
         self
     }
 
-    /// Journals to `store`, whatever the configuration says: to a [`MemoryStore`](crate::MemoryStore) in tests,
+    /// Journals to `store`, whatever the configuration says: to a [`MemoryStore`](super::MemoryStore) in tests,
     /// or to one of your own.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Starts the agent on the current tokio runtime.
+    /// Starts the agent, on the runtime of the caller where there is more than one.
     ///
     /// With `enabled = false` it starts nothing, needs no runtime, and gives an agent that ignores what
     /// it is sent.
     ///
     /// # Errors
     ///
-    /// There is no tokio runtime, its timer is off, or the configuration cannot be used: see
-    /// [`StartError`].
-    pub fn start(self) -> Result<Agent, StartError> {
-        if !self.config.enabled {
-            return Ok(Agent::disabled(Handle::disabled(&self.config)));
-        }
-        let tokio = tokio::runtime::Handle::try_current().map_err(|_| StartError::NoRuntime)?;
-        // There is no other way to ask.
-        catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).map_err(|_| StartError::NoTimer)?;
+    /// There is no runtime, it lacks something, or the configuration cannot be used: see [`StartError`].
+    pub fn start(self) -> Result<B::Agent, StartError> {
+        self.launch(B::spawn)
+    }
 
+    /// Starts the agent with its driver on an executor of your own: `spawn` is to run the future to its end. Timers,
+    /// HTTP and blocking work stay where [`start`](Self::start) has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_with(self, spawn: impl FnOnce(BoxFuture<'static, ()>)) -> Result<B::Agent, StartError> {
+        self.launch(|_, driver| {
+            spawn(driver);
+            Ok(())
+        })
+    }
+
+    fn launch(
+        self,
+        spawn: impl FnOnce(&B, BoxFuture<'static, ()>) -> Result<(), StartError>,
+    ) -> Result<B::Agent, StartError> {
+        if !self.config.enabled {
+            return Ok(Agent::disabled(Handle::disabled(&self.config)).into());
+        }
+        let runtime = B::current()?;
         let (transport, http): (Arc<dyn Transport>, _) = match self.transport {
             Some(transport) => (transport, None),
             None => {
                 let install_id = install_id(self.config.install_id.as_deref());
-                let http = Arc::new(HttpTransport::new(&self.config, &install_id, &self.http)?);
-                (Arc::<HttpTransport>::clone(&http), Some(http))
+                let http = HttpTransport::<B::Client>::new(&self.config, &install_id, &self.http)?;
+                let http = Arc::new(http);
+                (Arc::<HttpTransport<B::Client>>::clone(&http), Some(http))
             }
         };
         let store = match self.store {
             Some(store) => Some(store),
-            #[cfg(feature = "redis")]
-            None => journal(&self.config, self.redis)?,
-            #[cfg(not(feature = "redis"))]
-            None => journal(&self.config)?,
+            None => journal::<B>(&self.config, self.redis)?,
         };
-        let clock = Clock::start();
-        let (handle, driver) = launch(&self.config, clock, transport, store, self.hooks)?;
-        tokio.spawn(driver);
-        Ok(Agent::running(handle, clock, http, tokio))
+        let (handle, driver) = launch(&self.config, runtime.clone(), transport, store, self.hooks)?;
+        spawn(&runtime, std::boxed::Box::pin(driver))?;
+        Ok(Agent::running(handle, runtime, http).into())
     }
 }
 
-/// The journal that the configuration asks for.
-#[cfg(feature = "redis")]
-fn journal(config: &AgentConfig, redis: Option<RedisOptions>) -> Result<Option<Arc<dyn Store>>, ConfigError> {
-    let redis = redis.or_else(|| config.redis_url.as_ref().map(|_| RedisOptions::new(config)));
-    match redis {
-        Some(options) => Ok(Some(Arc::new(RedisStore::new(&options)?))),
+/// The journal that options or configuration ask for.
+fn journal<B: Backend>(
+    config: &AgentConfig,
+    redis: Option<RedisOptions>,
+) -> Result<Option<Arc<dyn Store>>, ConfigError> {
+    match redis.or_else(|| config.redis_url.as_ref().map(|_| RedisOptions::new(config))) {
+        Some(options) => B::redis(&options).map(Some),
         None => FileStore::configured(config),
     }
 }
 
-/// The journal that the configuration asks for.
-#[cfg(not(feature = "redis"))]
-fn journal(config: &AgentConfig) -> Result<Option<Arc<dyn Store>>, ConfigError> {
-    if config.redis_url.is_some() {
-        let problem = ConfigProblem {
-            field: "redis_url",
-            value: String::from("[secret]"),
-            bound: String::from("absent: this program was built without the feature `redis`"),
-        };
-        return Err(ConfigError { problems: vec![problem] });
-    }
-    FileStore::configured(config)
-}
-
-impl fmt::Debug for AgentBuilder {
+impl<B> fmt::Debug for AgentBuilder<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AgentBuilder")
             .field("config", &self.config)
@@ -187,10 +181,12 @@ impl fmt::Debug for AgentBuilder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {
-    /// `start` was called outside a tokio runtime.
+    /// `start` was called outside a runtime, of which there must be one.
     NoRuntime,
-    /// The runtime was built without `enable_time` (or `enable_all`).
+    /// The runtime has no timer.
     NoTimer,
+    /// The operating system gave no thread.
+    NoThread(String),
     /// The configuration cannot be used: every problem with the name of its field.
     Config(ConfigError),
     /// HTTP cannot be set up.
@@ -206,6 +202,7 @@ impl fmt::Display for StartError {
                 "there is no tokio runtime here: start the agent inside one, or enter it with `Handle::enter`",
             ),
             Self::NoTimer => f.write_str("the tokio runtime has no timer: build it with `enable_time`"),
+            Self::NoThread(error) => write!(f, "no thread from the operating system: {error}"),
             Self::Config(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),
             Self::Randomness(error) => write!(f, "no randomness from the operating system: {error}"),
@@ -218,7 +215,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Config(error) => Some(error),
             Self::Http(error) => Some(error),
-            Self::NoRuntime | Self::NoTimer | Self::Randomness(_) => None,
+            Self::NoRuntime | Self::NoTimer | Self::NoThread(_) | Self::Randomness(_) => None,
         }
     }
 }

@@ -1,70 +1,114 @@
 //! Workers, each an agent in a process of its own, with a journal that may be in Redis or in files.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "shared by several tests")]
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+pub mod kill;
+pub mod redis;
+pub mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_agent_tests::collector::{Collector, Received};
-use guard_agent_tests::pipe_process::{Ended, HANG, PipeProcess};
-use guard_agent_tests::redis_server::RedisServer;
-use guard_agent_tests::scratch::Scratch;
 use serde_json::Value;
 
-/// Runs each scenario with each journal.
-#[allow(unused_macros, reason = "shared by several tests")]
+use crate::collector::{Collector, Received};
+use crate::pipe_process::{Ended, HANG, Pipe, PipeProcess};
+use crate::redis_server::RedisServer;
+use crate::scratch::Scratch;
+
+/// The scenarios of one file, with each journal.
+#[macro_export]
 macro_rules! with_each_journal {
-    ($($scenario:ident),* $(,)?) => {
+    ($pipe:expr, $($scenario:path as $name:ident),* $(,)?) => {
         mod redis {
             $(#[test]
-            fn $scenario() {
-                super::$scenario(&crate::chaos::Journal::redis());
+            fn $name() {
+                $scenario(&$crate::suites::chaos::Journal::redis($pipe));
             })*
         }
 
         mod files {
             $(#[test]
-            fn $scenario() {
-                super::$scenario(&crate::chaos::Journal::files());
+            fn $name() {
+                $scenario(&$crate::suites::chaos::Journal::files($pipe));
             })*
         }
     };
 }
-#[allow(unused_imports, reason = "shared by several tests")]
-pub(crate) use with_each_journal;
 
-/// Where workers keep what waits.
-pub enum Journal {
+/// The scenarios that kill, suspend and replace the pipe of that name.
+#[macro_export]
+macro_rules! chaos_suite {
+    ($pipe:literal) => {
+        $crate::with_each_journal!(
+            $crate::pipe_process::Pipe { name: $pipe, flags: &[] },
+            $crate::suites::chaos::kill::killed_at_any_moment as killed_at_any_moment,
+            $crate::suites::chaos::kill::killed_while_the_platform_is_mad as killed_while_the_platform_is_mad,
+            $crate::suites::chaos::workers::the_living_send_their_own_records_alone as the_living_send_their_own_records_alone,
+            $crate::suites::chaos::workers::the_dead_are_adopted_by_one as the_dead_are_adopted_by_one,
+            $crate::suites::chaos::workers::a_worker_that_was_suspended_goes_on as a_worker_that_was_suspended_goes_on,
+        );
+
+        $crate::chaos_suite! { @ $pipe,
+            no_trouble_of_redis_holds_up_delivery,
+            a_redis_that_is_down_at_the_start_is_used_once_it_is_up,
+            what_cannot_be_understood_is_skipped_and_counted,
+            requests_are_few_and_harmless,
+        }
+    };
+    (@ $pipe:literal, $($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            $crate::suites::chaos::redis::$name($crate::pipe_process::Pipe { name: $pipe, flags: &[] });
+        })*
+    };
+}
+
+/// Which pipe the workers are, and where they keep what waits.
+pub struct Journal {
+    pub pipe: Pipe,
+    pub place: Place,
+}
+
+pub enum Place {
     Redis(RedisServer),
     Files(Scratch),
 }
 
 impl Journal {
     /// A server that loses nothing when it is killed.
-    pub fn redis() -> Self {
-        Self::Redis(RedisServer::start(&["appendonly yes", "appendfsync always"]))
+    pub fn redis(pipe: Pipe) -> Self {
+        let server = RedisServer::start(&["appendonly yes", "appendfsync always"]);
+        Self { pipe, place: Place::Redis(server) }
     }
 
-    pub fn files() -> Self {
-        Self::Files(Scratch::new().unwrap())
+    pub fn files(pipe: Pipe) -> Self {
+        Self { pipe, place: Place::Files(Scratch::new().unwrap()) }
     }
 
     pub fn flags(&self) -> [String; 2] {
-        match self {
-            Self::Redis(server) => ["--redis".into(), server.url()],
-            Self::Files(folder) => ["--journal".into(), folder.path().to_str().unwrap().into()],
+        match &self.place {
+            Place::Redis(server) => ["--redis".into(), server.url()],
+            Place::Files(folder) => ["--journal".into(), folder.path().to_str().unwrap().into()],
         }
     }
 
     /// What is left of streams; adoptions are remembered for longer.
     pub fn rest(&self) -> Vec<String> {
-        match self {
-            Self::Redis(server) => {
+        match &self.place {
+            Place::Redis(server) => {
                 let keys = server.cli(&["KEYS", "*"]);
                 keys.lines().filter(|key| !key.is_empty() && !key.ends_with(":a")).map(Into::into).collect()
             }
-            Self::Files(folder) => {
+            Place::Files(folder) => {
                 let entries = std::fs::read_dir(folder.path()).unwrap();
                 let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
                 names.filter(|name| name.starts_with("v1-")).collect()
@@ -83,13 +127,14 @@ pub struct Worker {
 
 impl Worker {
     /// Starts one. What it sends is named after it, and so are its requests.
-    pub fn start(name: &str, collector: &Collector, journal: &[String], fields: &[&str]) -> Self {
+    pub fn start(name: &str, collector: &Collector, journal: &Journal, fields: &[&str]) -> Self {
         let install_id = format!("install_id={name}");
         let quick = ["breaker_recovery=0.2", "backoff_factor=0.1", &install_id];
-        let mut flags: Vec<_> = journal.iter().map(String::as_str).collect();
+        let own = journal.flags();
+        let mut flags: Vec<_> = own.iter().map(String::as_str).collect();
         flags.extend(["--ack", "--stats-every", "0.1"]);
         flags.extend(quick.iter().chain(fields).flat_map(|field| ["--set", field]));
-        let process = PipeProcess::start("pipe-tokio", &collector.url(), &flags);
+        let process = journal.pipe.start(&collector.url(), &flags);
         Self { process, name: name.into(), padding: String::new(), next: 0 }
     }
 

@@ -1,64 +1,95 @@
+use std::fmt;
+use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guard_agent_proto::shell::{Handle, Receipt, TrySendError};
-use guard_agent_proto::wire::Credentials;
-use guard_agent_proto::{AgentConfig, ConfigError, Instant, Report, SecurityEvent, SecurityMetric};
-use tokio::time::Sleep;
-
-use crate::runtime::Clock;
-use crate::{AgentBuilder, HttpTransport};
+use super::http::{HttpClient, HttpTransport};
+use super::{
+    AgentBuilder, BoxFuture, Handle, Receipt, RedisOptions, Runtime, StartError, Store, TrySendError,
+};
+use crate::wire::Credentials;
+use crate::{AgentConfig, ConfigError, ConfigProblem, Instant, Report, SecurityEvent, SecurityMetric};
 
 /// How long after its deadline a flush or a shutdown gives up on a driver that does not answer, for
 /// example because a processor of the application blocks the runtime.
 const GUARD: Duration = Duration::from_millis(100);
 
+/// What a runtime crate brings to run agents.
+pub trait Backend: Runtime + Clone {
+    /// Its HTTP.
+    type Client: HttpClient;
+    /// The agent as its users see it.
+    type Agent: From<Agent<Self>>;
+
+    /// The runtime that the caller is in, or one of its own.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it lacks something.
+    fn current() -> Result<Self, StartError>;
+
+    /// Runs an agent's driver to its end.
+    ///
+    /// # Errors
+    ///
+    /// There are no means to.
+    fn spawn(&self, driver: BoxFuture<'static, ()>) -> Result<(), StartError>;
+
+    /// A journal in Redis.
+    ///
+    /// # Errors
+    ///
+    /// Every option that cannot be used, by name, together; or that there is none.
+    fn redis(options: &RedisOptions) -> Result<Arc<dyn Store>, ConfigError> {
+        let _ = options;
+        let problem = ConfigProblem {
+            field: "redis_url",
+            value: "[secret]".into(),
+            bound: "absent: this program was built without the feature `redis`".into(),
+        };
+        Err(ConfigError { problems: std::vec![problem] })
+    }
+}
+
 /// A running agent: cheap to clone, usable from any thread.
 ///
-/// What does not depend on tokio is in [`Handle`], to which the agent dereferences: `send_event`,
-/// `send_metric`, `try_send_event`, `try_send_event_with_receipt`, `stats`, `status`, `health`, `pressure`, `rules`, `subscribe_rules`,
-/// `refresh_rules`, `take_dead_letters`.
+/// What needs no clock is in [`Handle`], to which the agent dereferences: `send_event`, `send_metric`,
+/// `try_send_event`, `try_send_event_with_receipt`, `stats`, `status`, `health`, `pressure`, `rules`,
+/// `subscribe_rules`, `refresh_rules`, `take_dead_letters`.
 ///
 /// Call [`shutdown`](Self::shutdown) before the process ends. An agent whose last clone is dropped
 /// without it still delivers what it can within two seconds, if its runtime lives that long.
-#[derive(Clone, Debug)]
-pub struct Agent {
+#[derive(Clone)]
+pub struct Agent<B: Backend> {
     handle: Handle,
-    running: Option<Running>,
+    running: Option<Arc<Running<B>>>,
 }
 
-#[derive(Clone, Debug)]
-struct Running {
-    clock: Clock,
-    tokio: tokio::runtime::Handle,
-    http: Option<Arc<HttpTransport>>,
+struct Running<B: Backend> {
+    runtime: B,
+    http: Option<Arc<HttpTransport<B::Client>>>,
 }
 
-impl Agent {
+impl<B: Backend> Agent<B> {
     /// Starts to put an agent together.
-    pub fn builder(config: AgentConfig) -> AgentBuilder {
+    pub fn builder(config: AgentConfig) -> AgentBuilder<B> {
         AgentBuilder::new(config)
     }
 
-    pub(crate) const fn disabled(handle: Handle) -> Self {
+    pub(super) const fn disabled(handle: Handle) -> Self {
         Self { handle, running: None }
     }
 
-    pub(crate) const fn running(
-        handle: Handle,
-        clock: Clock,
-        http: Option<Arc<HttpTransport>>,
-        tokio: tokio::runtime::Handle,
-    ) -> Self {
-        Self { handle, running: Some(Running { clock, tokio, http }) }
+    pub(super) fn running(handle: Handle, runtime: B, http: Option<Arc<HttpTransport<B::Client>>>) -> Self {
+        Self { handle, running: Some(Arc::new(Running { runtime, http })) }
     }
 
     /// Delivers everything accepted before this call. Ends as soon as that is done, and at the end of
     /// `timeout` in any case, with what was delivered, what is left and what was given up.
     ///
     /// It begins with the call, and goes on if the future is dropped.
-    pub fn flush(&self, timeout: Duration) -> impl Future<Output = Report> + Send + use<> {
+    pub fn flush(&self, timeout: Duration) -> impl Future<Output = Report> + Send + use<B> {
         let report = self.running.as_ref().map(|running| {
             let (deadline, guard) = running.limits(timeout);
             self.handle.flush(deadline, guard)
@@ -71,7 +102,7 @@ impl Agent {
     /// delivery, without hurrying it.
     ///
     /// It begins with the call, and goes on if the future is dropped.
-    pub fn persist(&self, timeout: Duration) -> impl Future<Output = Report> + Send + use<> {
+    pub fn persist(&self, timeout: Duration) -> impl Future<Output = Report> + Send + use<B> {
         let report = self.running.as_ref().map(|running| {
             let (deadline, guard) = running.limits(timeout);
             self.handle.persist(deadline, guard)
@@ -83,7 +114,7 @@ impl Agent {
     /// soon as that is done, and at the end of `timeout` in any case.
     ///
     /// It begins with the call, and goes on if the future is dropped.
-    pub fn shutdown(&self, timeout: Duration) -> impl Future<Output = Report> + Send + use<> {
+    pub fn shutdown(&self, timeout: Duration) -> impl Future<Output = Report> + Send + use<B> {
         let report = self.running.as_ref().map(|running| {
             let (deadline, guard) = running.limits(timeout);
             self.handle.shutdown(deadline, guard)
@@ -182,7 +213,7 @@ async fn report_of(report: Option<impl Future<Output = Report>>) -> Report {
     }
 }
 
-impl Deref for Agent {
+impl<B: Backend> Deref for Agent<B> {
     type Target = Handle;
 
     fn deref(&self) -> &Handle {
@@ -190,17 +221,19 @@ impl Deref for Agent {
     }
 }
 
-impl Running {
-    fn limits(&self, timeout: Duration) -> (Instant, Sleep) {
-        let entered = self.tokio.enter();
-        let deadline = self.clock.instant() + timeout;
-        drop(entered);
-        (deadline, self.sleep(timeout.saturating_add(GUARD)))
+impl<B: Backend> fmt::Debug for Agent<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("running", &self.running.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Running<B> {
+    fn limits(&self, timeout: Duration) -> (Instant, BoxFuture<'static, ()>) {
+        let now = self.runtime.now().instant;
+        (now + timeout, self.runtime.sleep_until(now + timeout.saturating_add(GUARD)))
     }
 
-    /// On the agent's own runtime, which is known to have a timer, wherever the caller is.
-    fn sleep(&self, duration: Duration) -> Sleep {
-        let _entered = self.tokio.enter();
-        tokio::time::sleep(duration)
+    fn sleep(&self, timeout: Duration) -> BoxFuture<'static, ()> {
+        self.runtime.sleep_until(self.runtime.now().instant + timeout)
     }
 }

@@ -1,20 +1,13 @@
 //! kill -9 at random moments, with a platform in every mood: what was acknowledged arrives.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use guard_agent_tests::collector::{Answer, Collector};
+use crate::collector::{Answer, Collector};
 use serde_json::json;
 
-use self::chaos::{Dice, Journal, Worker};
-
-#[path = "support/chaos.rs"]
-mod chaos;
-
-chaos::with_each_journal!(killed_at_any_moment, killed_while_the_platform_is_mad);
+use super::{Dice, Journal, Worker};
 
 /// What a worker is about when it is killed.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +23,11 @@ enum Phase {
 
 const PHASES: [Phase; 4] = [Phase::Adopting, Phase::Outage, Phase::Delivering, Phase::Ending];
 
-fn killed_at_any_moment(journal: &Journal) {
+pub fn killed_at_any_moment(journal: &Journal) {
     let mut dice = Dice::new();
     let collector = Collector::start();
     let mut acknowledged = BTreeSet::new();
-    for round in 0..chaos::rounds() * 16 {
+    for round in 0..super::rounds() * 16 {
         let phase = PHASES[usize::try_from(round).unwrap() % PHASES.len()];
         kill_in(phase, round, &collector, journal, &mut dice, &mut acknowledged);
     }
@@ -73,14 +66,14 @@ fn kill_in(
         }
     }
     let ended = worker.process.kill();
-    let (acks, nacks) = chaos::acknowledged(&ended);
+    let (acks, nacks) = super::acknowledged(&ended);
     println!("round {round}, {phase:?}: {} acknowledged, exit code {:?}", acks.len(), ended.code);
     // What is read after SIGTERM was not taken.
     assert!(nacks.iter().all(|nack| nack["reason"] == "the agent is shut down"), "{nacks:?}");
     acknowledged.extend(acks);
 }
 
-fn killed_while_the_platform_is_mad(journal: &Journal) {
+pub fn killed_while_the_platform_is_mad(journal: &Journal) {
     let mut dice = Dice::new();
     let collector = Collector::start();
     let moods = [
@@ -103,14 +96,14 @@ fn killed_while_the_platform_is_mad(journal: &Journal) {
         Answer::status(200).header("content-type", "text/html").body("<html>").refusing(),
     ];
     let mut acknowledged = BTreeSet::new();
-    for round in 0..chaos::rounds() * 4 {
+    for round in 0..super::rounds() * 4 {
         for _ in 0..4 {
             collector.events().answer_next(1, dice.pick(&moods));
         }
         let mut worker = start(&format!("victim-{round}"), &collector, journal);
         worker.send_evenly(Duration::from_secs(1) + dice.millis(1_000), 5);
         let ended = worker.process.kill();
-        let (acks, nacks) = chaos::acknowledged(&ended);
+        let (acks, nacks) = super::acknowledged(&ended);
         println!("round {round}: {} acknowledged", acks.len());
         assert_eq!(nacks, [json!(null); 0]);
         acknowledged.extend(acks);
@@ -120,17 +113,17 @@ fn killed_while_the_platform_is_mad(journal: &Journal) {
 
 fn start(name: &str, collector: &Collector, journal: &Journal) -> Worker {
     let fields = ["journal_lease=1", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
-    Worker::start(name, collector, &journal.flags(), &fields)
+    Worker::start(name, collector, journal, &fields)
 }
 
 fn all_arrives(collector: &Collector, journal: &Journal, acknowledged: &BTreeSet<String>) {
     collector.events().answer_normally();
     collector.up();
     let heir = start("heir", collector, journal);
-    chaos::assert_delivered(collector, acknowledged);
+    super::assert_delivered(collector, acknowledged);
     let ended = heir.finish_as_heir(journal, &[]);
     assert_eq!(ended.stats()["corrupt_entries"], 0, "{}", ended.stats());
-    let (same, different) = chaos::repeated(collector);
+    let (same, different) = super::repeated(collector);
     let count = acknowledged.len();
     println!("{count} acknowledged; repeated: {same} in the same batch, {different} in others");
 }

@@ -1,19 +1,14 @@
 //! A whole agent whose Redis is in trouble: delivery goes on, the status says why, and what is still undelivered is
 //! journaled when Redis is back. What each operation meets is in `redis_trouble.rs`.
-#![cfg(all(unix, feature = "redis"))]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use guard_agent_tests::collector::Collector;
-use guard_agent_tests::pipe_process::HANG;
-use guard_agent_tests::redis_server::RedisServer;
+use crate::collector::Collector;
+use crate::pipe_process::{HANG, Pipe};
+use crate::redis_server::RedisServer;
 
-use self::chaos::{Journal, Worker};
-
-#[path = "support/chaos.rs"]
-mod chaos;
+use super::{Journal, Place, Worker};
 
 /// What happens to a server, how it ends, and what the status says of it.
 struct Trouble {
@@ -86,12 +81,11 @@ const TROUBLES: &[Trouble] = &[
 /// The set that names the streams.
 const STREAMS: &str = "guard:agent:streams";
 
-#[test]
-fn no_trouble_of_redis_holds_up_delivery() {
+pub fn no_trouble_of_redis_holds_up_delivery(pipe: Pipe) {
     for trouble in TROUBLES {
         println!("{}", trouble.name);
         let collector = Collector::start();
-        let mut journal = Journal::redis();
+        let mut journal = Journal::redis(pipe);
         let mut worker = start("worker", &collector, &journal);
         collector.down();
         worker.send(50);
@@ -102,7 +96,7 @@ fn no_trouble_of_redis_holds_up_delivery() {
         worker.send_evenly(Duration::from_millis(300), 2);
         collector.wait_for(|received| received.event_count == worker.sent(), HANG);
         let told = worker.process.stats_until(|stats| {
-            let reason = chaos::journal_trouble(stats).unwrap_or_default();
+            let reason = super::journal_trouble(stats).unwrap_or_default();
             trouble.told.iter().any(|words| reason.contains(words))
         });
         assert_eq!(told["health"], "degraded", "{told}");
@@ -116,10 +110,9 @@ fn no_trouble_of_redis_holds_up_delivery() {
     }
 }
 
-#[test]
-fn a_redis_that_is_down_at_the_start_is_used_once_it_is_up() {
+pub fn a_redis_that_is_down_at_the_start_is_used_once_it_is_up(pipe: Pipe) {
     let collector = Collector::start();
-    let mut journal = Journal::redis();
+    let mut journal = Journal::redis(pipe);
     server(&mut journal).kill();
     let mut worker = start("worker", &collector, &journal);
     worker.send(50);
@@ -133,15 +126,14 @@ fn a_redis_that_is_down_at_the_start_is_used_once_it_is_up() {
     inherit(worker, &collector, &journal);
 }
 
-#[test]
-fn what_cannot_be_understood_is_skipped_and_counted() {
+pub fn what_cannot_be_understood_is_skipped_and_counted(pipe: Pipe) {
     let collector = Collector::start();
     collector.down();
-    let mut journal = Journal::redis();
+    let mut journal = Journal::redis(pipe);
     let mut worker = start("worker", &collector, &journal);
     worker.send(50);
     worker.wait_for_persisted(50);
-    let (acknowledged, _) = chaos::acknowledged(&worker.process.kill());
+    let (acknowledged, _) = super::acknowledged(&worker.process.kill());
 
     let server = server(&mut journal);
     let log = journal_keys(server).into_iter().find(|key| key.ends_with(":e")).unwrap();
@@ -152,16 +144,15 @@ fn what_cannot_be_understood_is_skipped_and_counted() {
 
     let heir = start("heir", &collector, &journal);
     collector.up();
-    chaos::assert_delivered(&collector, &acknowledged);
+    super::assert_delivered(&collector, &acknowledged);
     let ended = heir.finish_as_heir(&journal, &[STREAMS]);
     assert!(ended.stats()["corrupt_entries"].as_u64() >= Some(3), "{}", ended.stats());
     assert_eq!(ended.stats()["recovered"]["events"], 50);
 }
 
-#[test]
-fn requests_are_few_and_harmless() {
+pub fn requests_are_few_and_harmless(pipe: Pipe) {
     let collector = Collector::start();
-    let mut journal = Journal::redis();
+    let mut journal = Journal::redis(pipe);
     let mut worker = start("worker", &collector, &journal);
     server(&mut journal).cli(&["CONFIG", "RESETSTAT"]);
     worker.send_evenly(Duration::from_secs(4), 10);
@@ -186,7 +177,7 @@ fn requests_are_few_and_harmless() {
 fn start(name: &str, collector: &Collector, journal: &Journal) -> Worker {
     let fields =
         ["journal_lease=1", "journal_timeout=0.5", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
-    let mut worker = Worker::start(name, collector, &journal.flags(), &fields);
+    let mut worker = Worker::start(name, collector, journal, &fields);
     worker.process.stats_until(|_| true);
     worker
 }
@@ -194,7 +185,7 @@ fn start(name: &str, collector: &Collector, journal: &Journal) -> Worker {
 /// Kills a worker, all of whose records are delivered or durable, and lets another one deliver the rest.
 fn inherit(worker: Worker, collector: &Collector, journal: &Journal) {
     let sent = worker.sent();
-    let (_, nacks) = chaos::acknowledged(&worker.process.kill());
+    let (_, nacks) = super::acknowledged(&worker.process.kill());
     assert_eq!(nacks.len(), 0);
     let heir = start("heir", collector, journal);
     collector.up();
@@ -204,9 +195,9 @@ fn inherit(worker: Worker, collector: &Collector, journal: &Journal) {
 }
 
 fn server(journal: &mut Journal) -> &mut RedisServer {
-    match journal {
-        Journal::Redis(server) => server,
-        Journal::Files(_) => unreachable!("it is in Redis"),
+    match &mut journal.place {
+        Place::Redis(server) => server,
+        Place::Files(_) => unreachable!("it is in Redis"),
     }
 }
 

@@ -1,5 +1,5 @@
 //! A TCP server whose answers a test scripts byte by byte.
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Gives every connection to a script; stops when dropped.
+#[derive(Debug)]
 pub struct Server {
     pub addr: SocketAddr,
     connections: Arc<AtomicUsize>,

@@ -1,24 +1,47 @@
+use std::boxed::Box;
 use std::fmt;
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::vec::Vec;
 
-use guard_agent_proto::ConfigError;
-use guard_agent_proto::shell::BoxFuture;
-use guard_agent_proto::shell::Store;
-use guard_agent_proto::shell::redis::{Address, Conversation, Sentinels, Turn, store_error};
-use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreRequest};
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, RedisError, RedisResult, Value,
-};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use ::redis::cluster::ClusterClient;
+use ::redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, Pipeline, RedisError, RedisResult, Value};
+use rustls::crypto::CryptoProvider;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
-use crate::RedisOptions;
-use crate::redis_options::Target;
+use super::{Address, Conversation, Sentinels, Target, Turn, store_error};
+use crate::ConfigError;
+use crate::shell::{BoxFuture, RedisOptions, Store};
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreRequest};
+
+/// What a runtime brings to speak to Redis.
+pub trait RedisClient: Send + Sync + Sized + 'static {
+    /// To one server.
+    type Connection: Send;
+    /// To a cluster.
+    type Cluster: Send;
+
+    /// The cryptography of TLS, for processes that have not chosen one.
+    fn crypto() -> CryptoProvider;
+
+    /// Connects; neither that nor any reply may take longer than `limit`.
+    fn connect(client: Client, limit: Duration)
+    -> impl Future<Output = RedisResult<Self::Connection>> + Send;
+
+    /// Connects to a cluster, within the limits that the client has.
+    fn connect_to_cluster(client: ClusterClient) -> impl Future<Output = RedisResult<Self::Cluster>> + Send;
+
+    /// Sends commands together.
+    fn send_all(
+        connection: &mut Self::Connection,
+        commands: &Pipeline,
+    ) -> impl Future<Output = RedisResult<Vec<Value>>> + Send;
+
+    /// Sends a command to the node of a cluster that is in charge of its key.
+    fn send(cluster: &mut Self::Cluster, command: &Cmd) -> impl Future<Output = RedisResult<Value>> + Send;
+}
 
 /// A journal in Redis 6.0 or newer: one server, a cluster, or a master that sentinels watch.
 ///
@@ -31,42 +54,43 @@ use crate::redis_options::Target;
 /// A user of Redis that is limited by an ACL needs the keys `{prefix:*` and `prefix:streams` and the commands `EVAL`,
 /// `EVALSHA`, `TYPE`, `EXISTS`, `GET`, `SET`, `DEL`, `UNLINK`, `PEXPIRE`, `HGET`, `HSET`, `HDEL`, `HEXISTS`, `HGETALL`,
 /// `XADD`, `XDEL`, `XRANGE`, `XREVRANGE`, `SADD`, `SREM` and `SMEMBERS`, in a cluster also `CLUSTER`.
-pub struct RedisStore {
+pub struct RedisStore<C: RedisClient> {
     target: Target,
-    idle: Mutex<Option<Connection>>,
+    idle: Mutex<Option<Connection<C>>>,
 }
 
-enum Connection {
-    One(MultiplexedConnection),
-    Cluster(ClusterConnection),
+enum Connection<C: RedisClient> {
+    One(C::Connection),
+    Cluster(C::Cluster),
 }
 
-impl RedisStore {
+impl<C: RedisClient> RedisStore<C> {
     /// A store at the place that the options name. It connects when it is first used.
-    ///
-    /// ```
-    /// use guard_agent_tokio::{AgentConfig, RedisOptions, RedisStore};
-    ///
-    /// let config = AgentConfig::builder("key-of-the-project").redis_url("redis:/localhost").build()?;
-    /// let error = RedisStore::new(&RedisOptions::new(&config)).unwrap_err();
-    /// assert!(error.to_string().contains("redis_url"));
-    /// # Ok::<(), guard_agent_tokio::ConfigError>(())
-    /// ```
     ///
     /// # Errors
     ///
     /// Every option that cannot be used, by name, together.
     pub fn new(options: &RedisOptions) -> Result<Self, ConfigError> {
-        let target = options.target()?;
+        let target = Target::new(options)?;
         if target.address.is_tls() && CryptoProvider::get_default().is_none() {
             // An error means that somebody else was faster.
-            let _ = aws_lc_rs::default_provider().install_default();
+            let _ = C::crypto().install_default();
         }
         Ok(Self { target, idle: Mutex::new(None) })
     }
 
+    /// Makes one operation.
+    ///
     /// The connection stays out while it is in use: after an error or a dropped call, late replies are nobody's.
-    async fn converse(&self, request: StoreRequest) -> Result<StoreAnswer, StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::execute`].
+    pub async fn converse(&self, request: StoreRequest) -> Result<StoreAnswer, StoreError> {
+        self.try_converse(request).await.map_err(|error| self.without_secrets(error))
+    }
+
+    async fn try_converse(&self, request: StoreRequest) -> Result<StoreAnswer, StoreError> {
         let idle = self.idle().take();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -85,44 +109,44 @@ impl RedisStore {
         result
     }
 
-    fn idle(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn idle(&self) -> MutexGuard<'_, Option<Connection<C>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect(&self, timeout: Duration) -> Result<Connection, StoreError> {
+    async fn connect(&self, timeout: Duration) -> Result<Connection<C>, StoreError> {
         match &self.target.address {
-            Address::One(server) => self.connect_to(server).await.map(Connection::One),
-            Address::Cluster(nodes) => self.connect_to_cluster(nodes, timeout).await.map(Connection::Cluster),
+            Address::One(server) => self.connect_to(server, timeout).await,
+            Address::Cluster(nodes) => {
+                let connect = async { C::connect_to_cluster(self.cluster(nodes, timeout)?).await };
+                connect.await.map(Connection::Cluster).map_err(|error| store_error(&error))
+            }
             Address::Sentinels(sentinels) => {
                 let master = self.find_master(sentinels, timeout).await?;
-                self.connect_to(&master).await.map(Connection::One)
+                self.connect_to(&master, timeout).await
             }
         }
     }
 
-    /// Without limits of its own: it is the operation that has one.
-    async fn connect_to(&self, server: &ConnectionInfo) -> Result<MultiplexedConnection, StoreError> {
+    async fn connect_to(
+        &self,
+        server: &ConnectionInfo,
+        limit: Duration,
+    ) -> Result<Connection<C>, StoreError> {
         let server = server.clone();
         let client = if matches!(server.addr(), ConnectionAddr::TcpTls { .. }) {
             Client::build_with_tls(server, self.target.certificates.clone())
         } else {
             Client::open(server)
         };
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connect = async { client?.get_multiplexed_async_connection_with_config(&config).await };
-        connect.await.map_err(|error| store_error(&error))
+        let connect = async { C::connect(client?, limit).await };
+        connect.await.map(Connection::One).map_err(|error| store_error(&error))
     }
 
     /// A node that hangs must leave time for asking another one.
-    async fn connect_to_cluster(
-        &self,
-        nodes: &[ConnectionInfo],
-        timeout: Duration,
-    ) -> Result<ClusterConnection, StoreError> {
+    fn cluster(&self, nodes: &[ConnectionInfo], timeout: Duration) -> RedisResult<ClusterClient> {
         let mut builder = ClusterClient::builder(nodes.iter().cloned())
             .connection_timeout(timeout / 3)
             .response_timeout(timeout / 2)
-            .overall_response_timeout(None)
             .retries(3)
             .min_retry_wait(10)
             .max_retry_wait(100);
@@ -130,8 +154,7 @@ impl RedisStore {
         if self.target.address.is_tls() {
             builder = builder.certs(self.target.certificates.clone());
         }
-        let connect = async { builder.build()?.get_async_connection().await };
-        connect.await.map_err(|error| store_error(&error))
+        builder.build()
     }
 
     async fn find_master(
@@ -143,13 +166,16 @@ impl RedisStore {
         let mut failure = StoreError::new(StoreErrorKind::Unreachable, "no sentinel answers");
         for node in sentinels.nodes() {
             let ask = async {
-                let mut connection = self.connect_to(node).await?;
-                sentinels.master(connection.send_packed_command(&sentinels.question()).await)
+                let mut connection = self.connect_to(node, share).await?;
+                let mut replies = connection.send(std::vec![sentinels.question()]).await;
+                match replies.pop() {
+                    Some(reply) => sentinels.master(reply),
+                    None => Err(StoreError::new(StoreErrorKind::Unreachable, "a sentinel does not answer")),
+                }
             };
-            match tokio::time::timeout(share, ask).await {
-                Ok(Ok(master)) => return Ok(master),
-                Ok(Err(error)) => failure = error,
-                Err(_) => {}
+            match ask.await {
+                Ok(master) => return Ok(master),
+                Err(error) => failure = error,
             }
         }
         Err(failure)
@@ -165,32 +191,23 @@ impl RedisStore {
     }
 }
 
-impl Store for RedisStore {
-    fn execute(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
-        // As for HTTP: who turns log records into events would otherwise keep the agent busy with itself.
-        let conversation = self.converse(request).with_subscriber(Dispatch::none());
-        Box::pin(async { conversation.await.map_err(|error| self.without_secrets(error)) })
-    }
-}
-
-impl Connection {
+impl<C: RedisClient> Connection<C> {
     async fn send(&mut self, commands: Vec<Cmd>) -> Vec<RedisResult<Value>> {
         match self {
             Self::One(connection) => {
-                let mut pipeline = redis::pipe();
-                let count = commands.len();
+                let mut pipeline = ::redis::pipe();
                 for command in commands {
                     pipeline.add_command(command);
                 }
-                match connection.send_packed_commands(&pipeline, 0, count).await {
+                match C::send_all(connection, &pipeline).await {
                     Ok(values) => values.into_iter().map(Ok).collect(),
-                    Err(error) => vec![Err(error)],
+                    Err(error) => std::vec![Err(error)],
                 }
             }
-            Self::Cluster(connection) => {
+            Self::Cluster(cluster) => {
                 let mut replies = Vec::with_capacity(commands.len());
                 for command in &commands {
-                    let reply = connection.req_packed_command(command).await;
+                    let reply = C::send(cluster, command).await;
                     let is_lost = reply.as_ref().is_err_and(RedisError::is_io_error);
                     replies.push(reply);
                     if is_lost {
@@ -203,7 +220,14 @@ impl Connection {
     }
 }
 
-impl fmt::Debug for RedisStore {
+impl<C: RedisClient> Store for RedisStore<C> {
+    fn execute(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
+        // As for HTTP: who turns log records into events would otherwise keep the agent busy with itself.
+        Box::pin(self.converse(request).with_subscriber(Dispatch::none()))
+    }
+}
+
+impl<C: RedisClient> fmt::Debug for RedisStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore").field("target", &self.target).finish_non_exhaustive()
     }

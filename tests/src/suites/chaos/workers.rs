@@ -1,25 +1,14 @@
 //! Several workers that share a journal: some die, some are suspended, some are replaced.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_agent_tests::collector::{Collector, Received};
+use crate::collector::{Collector, Received};
 
-use self::chaos::{Journal, Worker};
+use super::{Journal, Place, Worker};
 
-#[path = "support/chaos.rs"]
-mod chaos;
-
-chaos::with_each_journal!(
-    the_living_send_their_own_records_alone,
-    the_dead_are_adopted_by_one,
-    a_worker_that_was_suspended_goes_on,
-);
-
-fn the_living_send_their_own_records_alone(journal: &Journal) {
+pub fn the_living_send_their_own_records_alone(journal: &Journal) {
     let collector = Collector::start();
     let mut workers: Vec<_> =
         (0..4).map(|number| start(&format!("worker-{number}"), &collector, journal)).collect();
@@ -38,10 +27,10 @@ fn the_living_send_their_own_records_alone(journal: &Journal) {
         assert_eq!((received.event_count, received.duplicates), (sent, 0));
         assert!(senders(received).iter().all(|(of, by)| of == by));
     });
-    chaos::assert_cleaned_up(journal);
+    super::assert_cleaned_up(journal);
 }
 
-fn the_dead_are_adopted_by_one(journal: &Journal) {
+pub fn the_dead_are_adopted_by_one(journal: &Journal) {
     let collector = Collector::start();
     let mut others: Vec<_> =
         (0..3).map(|number| start(&format!("other-{number}"), &collector, journal)).collect();
@@ -53,11 +42,11 @@ fn the_dead_are_adopted_by_one(journal: &Journal) {
     victim.send(200);
     victim.wait_for_persisted(200);
     victim.process.answers_until(200);
-    let (acknowledged, _) = chaos::acknowledged(&victim.process.kill());
+    let (acknowledged, _) = super::acknowledged(&victim.process.kill());
     let died = Instant::now();
     assert_eq!(acknowledged.len(), 200);
     collector.up();
-    chaos::assert_delivered(&collector, &acknowledged);
+    super::assert_delivered(&collector, &acknowledged);
     println!("adopted and delivered {:?} after the death; the lease is 1 s", died.elapsed());
 
     let adopted =
@@ -68,11 +57,11 @@ fn the_dead_are_adopted_by_one(journal: &Journal) {
         let heirs: BTreeSet<_> = senders(received).into_iter().map(|(_, by)| by).collect();
         assert_eq!(heirs.len(), 1, "{heirs:?}");
     });
-    chaos::assert_cleaned_up(journal);
+    super::assert_cleaned_up(journal);
 }
 
 /// Redis gives its records to another worker meanwhile; files stay with a process that lives.
-fn a_worker_that_was_suspended_goes_on(journal: &Journal) {
+pub fn a_worker_that_was_suspended_goes_on(journal: &Journal) {
     let collector = Collector::start();
     collector.down();
     let mut sleeper = start("sleeper", &collector, journal);
@@ -80,11 +69,11 @@ fn a_worker_that_was_suspended_goes_on(journal: &Journal) {
     sleeper.wait_for_persisted(200);
     sleeper.process.signal("STOP");
     let mut other = start("other", &collector, journal);
-    match journal {
-        Journal::Redis(_) => {
+    match &journal.place {
+        Place::Redis(_) => {
             other.process.stats_until(|stats| stats["adopted_journals"] == 1);
         }
-        Journal::Files(_) => thread::sleep(Duration::from_secs(2)),
+        Place::Files(_) => thread::sleep(Duration::from_secs(2)),
     }
     sleeper.process.signal("CONT");
     sleeper.send(100);
@@ -94,27 +83,27 @@ fn a_worker_that_was_suspended_goes_on(journal: &Journal) {
     other.process.stats_until(|stats| stats["pending"]["events"] == 0);
 
     let fenced = sleeper.finish();
-    let (acknowledged, nacks) = chaos::acknowledged(&fenced);
+    let (acknowledged, nacks) = super::acknowledged(&fenced);
     assert_eq!((acknowledged.len(), nacks.len()), (300, 0));
-    chaos::assert_delivered(&collector, &acknowledged);
+    super::assert_delivered(&collector, &acknowledged);
     let adopted = other.finish().stats()["adopted_journals"].clone();
-    assert_eq!(adopted, u64::from(matches!(journal, Journal::Redis(_))), "{}", fenced.stats());
+    assert_eq!(adopted, u64::from(matches!(journal.place, Place::Redis(_))), "{}", fenced.stats());
     // What was in flight when it fell asleep may come twice, under the same key.
-    let (same, different) = chaos::repeated(&collector);
+    let (same, different) = super::repeated(&collector);
     println!("repeated: {same} in the same batch, {different} in others; {}", fenced.stats());
-    chaos::assert_cleaned_up(journal);
+    super::assert_cleaned_up(journal);
 }
 
 fn start(name: &str, collector: &Collector, journal: &Journal) -> Worker {
     let fields = ["journal_lease=1", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
-    let mut worker = Worker::start(name, collector, &journal.flags(), &fields);
+    let mut worker = Worker::start(name, collector, journal, &fields);
     worker.process.stats_until(|_| true);
     worker
 }
 
 /// Whose event it was, and who sent it, of each event that was taken.
 fn senders(received: &Received) -> Vec<(String, String)> {
-    let workers = chaos::arrived(received).into_iter().map(|(worker, _)| worker);
+    let workers = super::arrived(received).into_iter().map(|(worker, _)| worker);
     let keys = received.events.iter().map(|event| event.key.unwrap());
     let owners: BTreeMap<_, _> = keys.zip(workers).collect();
     let taken = received.exchanges.iter().filter(|exchange| exchange.taken);

@@ -1,0 +1,31 @@
+//! Sends JSON lines from standard input through the agent: see `guard_agent_tests::pipe` for the flags.
+//!
+//! ```text
+//! echo '{"kind":"event","event_type":"ip_banned"}' |
+//!     pipe-blocking --endpoint https://guard.example --api-key KEY
+//! ```
+
+use std::process::ExitCode;
+use std::thread;
+
+use futures_executor::block_on;
+use guard_agent_blocking::Agent;
+use guard_agent_tests::pipe::{self, Options};
+
+fn main() -> ExitCode {
+    let options = match Options::from_env() {
+        Ok(options) => options,
+        Err(error) => return pipe::refuse(error),
+    };
+    let agent = match Agent::builder(options.config.clone()).on_error(|error| pipe::tell(error)).start() {
+        Ok(agent) => agent,
+        Err(error) => return pipe::refuse(error),
+    };
+    let flush = || {
+        let agent = agent.clone();
+        thread::spawn(move || agent.flush(options.shutdown_timeout));
+    };
+    let report = block_on(pipe::run(&options, &agent, flush));
+    agent.shutdown(options.shutdown_timeout);
+    report.finish(&agent.stats())
+}

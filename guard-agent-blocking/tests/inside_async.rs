@@ -1,0 +1,49 @@
+//! A synchronous agent inside an async main: made, used and dropped there.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::thread;
+use std::time::Duration;
+
+use guard_agent_blocking::{Agent, AgentConfig, OverflowPolicy, SecurityEvent};
+use guard_agent_tests::collector::Collector;
+
+const HANG: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn it_is_made_used_and_dropped_inside_a_runtime() {
+    let collector = Collector::start();
+    let agent = start(&collector, OverflowPolicy::Drop, 1_000);
+    agent.send_event(SecurityEvent::now("first"));
+    assert!(agent.flush(HANG).is_complete());
+    assert!(agent.persist(HANG).is_secured());
+    agent.send_event(SecurityEvent::now("second"));
+    drop(agent);
+    collector.until(|received| received.event_count == 2, HANG).await;
+}
+
+#[test]
+fn with_the_policy_block_a_caller_waits_for_room() {
+    let collector = Collector::start();
+    collector.down();
+    let agent = start(&collector, OverflowPolicy::Block, 10);
+    let sender = thread::spawn({
+        let agent = agent.clone();
+        move || (0..30).for_each(|_| agent.send_event(SecurityEvent::now("one of thirty")))
+    });
+    while agent.stats().records.events.accepted < 10 {
+        thread::yield_now();
+    }
+    assert!(!sender.is_finished());
+    collector.up();
+    sender.join().unwrap();
+    assert!(agent.shutdown(HANG).is_complete());
+    let ledger = agent.stats().records.events;
+    assert_eq!((ledger.accepted, ledger.delivered), (30, 30), "{ledger:?}");
+}
+
+fn start(collector: &Collector, policy: OverflowPolicy, capacity: usize) -> Agent {
+    let config = AgentConfig::builder("0123456789").endpoint(collector.url()).install_id("test");
+    let config = config.buffer_overflow_policy(policy).buffer_size(capacity);
+    let config = config.breaker_recovery(Duration::from_millis(200));
+    Agent::builder(config.build().unwrap()).start().unwrap()
+}

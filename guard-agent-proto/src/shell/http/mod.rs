@@ -1,0 +1,210 @@
+//! HTTP, but for the client that speaks it.
+
+mod options;
+
+use std::boxed::Box;
+use std::fmt;
+use std::format;
+use std::future::Future;
+use std::string::String;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use rustls::crypto::CryptoProvider;
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber as _;
+
+pub use options::{HttpError, HttpOptions, HttpSetup, Identity, Proxy};
+
+use super::{Attempt, BoxFuture, Transport, gzip};
+use crate::wire::{Credentials, HttpRequest, Wire};
+use crate::{
+    AgentConfig, AgentStatus, Batch, ConfigError, Payload, Response, TransportError, TransportErrorKind,
+};
+
+/// What a runtime brings to speak HTTP/1.1.
+///
+/// One call is one attempt: no redirects, retries, cookies or decompression.
+pub trait HttpClient: Send + Sync + Sized + 'static {
+    /// The cryptography of the client's TLS.
+    fn crypto() -> CryptoProvider;
+
+    /// A client with these options.
+    ///
+    /// # Errors
+    ///
+    /// TLS cannot be set up, or an option means nothing to this client.
+    fn new(setup: &HttpSetup) -> Result<Self, HttpError>;
+
+    /// Sends a request and reads the answer: status, `Retry-After`, `ETag`, and at most
+    /// [`Response::MAX_BODY`] bytes of body, after which the connection is dropped.
+    fn exchange(
+        &self,
+        request: HttpRequest,
+    ) -> impl Future<Output = Result<Response, HttpFailure>> + Send + '_;
+
+    /// As [`Runtime::offload`](super::Runtime::offload).
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpFailure {
+    /// The whole took too long.
+    TimedOut,
+    /// There was no connection in time.
+    ConnectTimedOut,
+    /// Anything else: of what kind, and its innermost cause, which holds neither URL nor header.
+    Failed(TransportErrorKind, String),
+}
+
+/// The core keeps what these headers say, and sends an entity tag back: a longer one is nobody's.
+const LONGEST_HEADER: usize = 1 << 10;
+const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
+
+/// Delivers over HTTP/1.1.
+///
+/// One call is one attempt: redirects, retries, cookies and decompression are off. At most
+/// [`Response::MAX_BODY`] bytes of an answer are read; the connection of a longer one is dropped.
+pub struct HttpTransport<C> {
+    client: C,
+    wire: RwLock<Arc<Wire>>,
+    connect_timeout: Duration,
+    timeout: Duration,
+    bytes_sent: AtomicU64,
+}
+
+impl<C: HttpClient> HttpTransport<C> {
+    /// A transport to the endpoint of `config`. `install_id` names this installation to the platform.
+    ///
+    /// # Errors
+    ///
+    /// Every option that cannot be used, by name; or TLS that cannot be set up.
+    pub fn new(config: &AgentConfig, install_id: &str, options: &HttpOptions) -> Result<Self, HttpError> {
+        let wire = Wire::new(config, install_id)?;
+        let setup = options.check(config, &C::crypto())?;
+        Ok(Self {
+            client: C::new(&setup)?,
+            wire: RwLock::new(Arc::new(wire)),
+            connect_timeout: config.connect_timeout,
+            timeout: config.timeout,
+            bytes_sent: AtomicU64::new(0),
+        })
+    }
+
+    /// Uses these credentials from the next request on.
+    ///
+    /// # Errors
+    ///
+    /// A key that cannot be used; the old ones stay.
+    pub fn set_credentials(&self, credentials: Credentials) -> Result<(), ConfigError> {
+        let mut current = self.wire.write().unwrap_or_else(PoisonError::into_inner);
+        let mut wire = Wire::clone(&current);
+        wire.set_credentials(credentials)?;
+        *current = Arc::new(wire);
+        Ok(())
+    }
+
+    /// Bytes of request bodies, as compressed, handed to the network so far, every attempt counted.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent.load(Ordering::Relaxed)
+    }
+
+    /// The log records that the HTTP client makes of our own requests go nowhere: who turns log records
+    /// into events would otherwise keep the agent busy with itself.
+    fn quietly(&self, payload: Payload) -> BoxFuture<'_, Attempt> {
+        Box::pin(self.execute(payload).with_subscriber(Dispatch::none()))
+    }
+
+    async fn execute(&self, payload: Payload) -> Attempt {
+        // The answer is held against the secrets of its own request.
+        let wire = Arc::clone(&self.wire.read().unwrap_or_else(PoisonError::into_inner));
+        let request = self.encode(Arc::clone(&wire), payload).await?;
+        self.bytes_sent.fetch_add(request.body.len() as u64, Ordering::Relaxed);
+
+        let exchange = self.client.exchange(request).await;
+        let mut response = exchange.map_err(|failure| self.describe(failure))?;
+        response.body.truncate(Response::MAX_BODY);
+        response.retry_after.take_if(|value| value.len() > LONGEST_HEADER);
+        response.etag.take_if(|etag| etag.len() > LONGEST_HEADER || wire.repeats_secret(etag.as_bytes()));
+        // A proxy knows secrets that the platform does not.
+        let by_proxy = response.status == PROXY_AUTHENTICATION_REQUIRED;
+        response.confidential = by_proxy || wire.repeats_secret(&response.body);
+        Ok(response)
+    }
+
+    async fn encode(&self, wire: Arc<Wire>, payload: Payload) -> Result<HttpRequest, TransportError> {
+        if !is_long_work(&payload) {
+            return Ok(wire.encode(&payload, gzip));
+        }
+        let (give, take) = oneshot::channel();
+        let work = move || {
+            // Whoever waited may have gone meanwhile.
+            let _ = give.send(wire.encode(&payload, gzip));
+        };
+        self.client.offload(Box::new(work)).await;
+        let unencoded = |oneshot::Canceled| {
+            TransportError::new(TransportErrorKind::Other, "not encoded: the runtime is shutting down")
+        };
+        take.await.map_err(unencoded)
+    }
+
+    fn describe(&self, failure: HttpFailure) -> TransportError {
+        let (kind, message) = match failure {
+            HttpFailure::TimedOut => {
+                (TransportErrorKind::Timeout, format!("no complete answer within {:?}", self.timeout))
+            }
+            HttpFailure::ConnectTimedOut => {
+                (TransportErrorKind::Connect, format!("no connection within {:?}", self.connect_timeout))
+            }
+            HttpFailure::Failed(kind, cause) => (kind, one_line(&cause)),
+        };
+        TransportError::new(kind, message)
+    }
+}
+
+impl<C: HttpClient> Transport for HttpTransport<C> {
+    fn send_events(&self, batch: Arc<Batch>) -> BoxFuture<'_, Attempt> {
+        self.quietly(Payload::Batch(batch))
+    }
+
+    fn send_metrics(&self, batch: Arc<Batch>) -> BoxFuture<'_, Attempt> {
+        self.quietly(Payload::Batch(batch))
+    }
+
+    fn send_status(&self, status: Arc<AgentStatus>) -> BoxFuture<'_, Attempt> {
+        self.quietly(Payload::Status(status))
+    }
+
+    fn fetch_rules(&self, etag: Option<Arc<str>>) -> BoxFuture<'_, Attempt> {
+        self.quietly(Payload::Rules { etag })
+    }
+
+    fn bytes_sent(&self) -> u64 {
+        Self::bytes_sent(self)
+    }
+}
+
+impl<C> fmt::Debug for HttpTransport<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport").field("bytes_sent", &self.bytes_sent).finish_non_exhaustive()
+    }
+}
+
+/// Whether encoding takes longer (from about 100 µs on) than an async worker should be kept.
+fn is_long_work(payload: &Payload) -> bool {
+    const INLINE_BYTES: usize = 16 << 10;
+    match payload {
+        Payload::Batch(batch) => batch.json_len() > INLINE_BYTES,
+        Payload::Status(_) | Payload::Rules { .. } => false,
+    }
+}
+
+/// In one line of bounded length.
+pub(super) fn one_line(cause: &str) -> String {
+    const LONGEST: usize = 200;
+    cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
+}

@@ -1,0 +1,306 @@
+use std::borrow::ToOwned;
+use std::fmt;
+use std::format;
+use std::string::String;
+use std::time::Duration;
+use std::vec::Vec;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::{AgentConfig, ConfigError, ConfigProblem, Secret};
+
+/// How [`HttpTransport`](super::HttpTransport) reaches the platform, where the defaults do not fit.
+///
+/// By default it trusts the system's certificate authorities (which it needs for an `https` endpoint or an
+/// `https` proxy named here), shows no certificate of its own and uses the proxies of the environment
+/// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+///
+/// ```
+/// use guard_agent_proto::shell::HttpOptions;
+///
+/// let options = HttpOptions::new().proxy("http://proxy.internal:3128");
+/// assert!(!format!("{options:?}").contains("3128"));
+/// ```
+#[derive(Clone, Default)]
+pub struct HttpOptions {
+    root_certificates: Vec<u8>,
+    only_these_roots: bool,
+    client_identity: Option<PemIdentity>,
+    proxy: Proxy,
+}
+
+#[derive(Clone)]
+struct PemIdentity {
+    chain: Vec<u8>,
+    key: Secret,
+}
+
+/// Through which proxy requests go.
+#[derive(Clone, Debug, Default)]
+pub enum Proxy {
+    /// Those that the environment names.
+    #[default]
+    Environment,
+    /// None.
+    Never,
+    /// The one of that URL, whose scheme is `http` or `https`.
+    Always(Secret),
+}
+
+impl HttpOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Trusts these certificate authorities too: one or more certificates in PEM. May be called again
+    /// for more.
+    #[must_use]
+    pub fn root_certificates(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.root_certificates.extend_from_slice(pem.as_ref());
+        self.root_certificates.push(b'\n');
+        self
+    }
+
+    /// Trusts no certificate authority but those of [`root_certificates`](Self::root_certificates).
+    #[must_use]
+    pub const fn only_these_roots(mut self) -> Self {
+        self.only_these_roots = true;
+        self
+    }
+
+    /// Shows the platform this certificate: the chain in PEM, leaf first, and the leaf's private key in
+    /// PEM (PKCS #8, PKCS #1 or SEC 1).
+    #[must_use]
+    pub fn client_identity(mut self, chain_pem: impl Into<Vec<u8>>, key_pem: impl Into<String>) -> Self {
+        self.client_identity = Some(PemIdentity { chain: chain_pem.into(), key: Secret::new(key_pem) });
+        self
+    }
+
+    /// Sends every request through this proxy, whatever the environment says: a URL with scheme `http` or
+    /// `https`, and user and password where the proxy asks for them.
+    #[must_use]
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Proxy::Always(Secret::new(url));
+        self
+    }
+
+    /// Uses no proxy, whatever the environment says.
+    #[must_use]
+    pub fn no_proxy(mut self) -> Self {
+        self.proxy = Proxy::Never;
+        self
+    }
+
+    /// The options, read and checked.
+    ///
+    /// # Errors
+    ///
+    /// Every option that cannot be used, by name, together.
+    pub(super) fn check(
+        &self,
+        config: &AgentConfig,
+        provider: &CryptoProvider,
+    ) -> Result<HttpSetup, ConfigError> {
+        let mut problems = Vec::new();
+        let proxy_scheme = match &self.proxy {
+            Proxy::Environment | Proxy::Never => None,
+            Proxy::Always(url) => {
+                let scheme = scheme_of(url.expose());
+                if scheme.is_none() {
+                    problems.push(problem("proxy", "[secret]", "an http or https URL"));
+                }
+                scheme
+            }
+        };
+        let roots = self.roots().unwrap_or_else(|bound| {
+            let value = format!("{} bytes", self.root_certificates.len());
+            problems.push(problem("root_certificates", &value, bound));
+            Vec::new()
+        });
+        let identity = self.client_identity.as_ref().and_then(|identity| {
+            let checked = identity.check(provider);
+            checked.map_err(|bound| problems.push(problem("client_identity", "[secret]", bound))).ok()
+        });
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+        // A container without certificate authorities can still speak plain HTTP to its neighbour.
+        let plain = scheme_of(&config.endpoint) == Some(Scheme::Http) && proxy_scheme != Some(Scheme::Https);
+        Ok(HttpSetup {
+            connect_timeout: config.connect_timeout,
+            timeout: config.timeout,
+            roots,
+            only_these_roots: self.only_these_roots || plain,
+            identity,
+            proxy: self.proxy.clone(),
+        })
+    }
+
+    fn roots(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let mut store = RootCertStore::empty();
+        let mut roots = Vec::new();
+        for der in CertificateDer::pem_slice_iter(&self.root_certificates) {
+            let der = der.map_err(|_| "certificates in PEM")?;
+            store.add(der.clone()).map_err(|error| format!("certificates that can be read ({error})"))?;
+            roots.push(der);
+        }
+        if roots.is_empty() && (self.only_these_roots || !self.root_certificates.is_empty()) {
+            return Err("at least one certificate in PEM".into());
+        }
+        Ok(roots)
+    }
+}
+
+impl fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpOptions")
+            .field("only_these_roots", &self.only_these_roots)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PemIdentity {
+    /// Checked here, with the key's own errors, since clients report a mismatch late or not at all.
+    fn check(&self, provider: &CryptoProvider) -> Result<Identity, String> {
+        let chain = CertificateDer::pem_slice_iter(&self.chain)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| "a certificate chain in PEM")?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes())
+            .map_err(|_| "a certificate chain with its private key in PEM")?;
+        CertifiedKey::from_der(chain.clone(), key.clone_key(), provider)
+            .map_err(|error| format!("a certificate chain with its private key ({error})"))?;
+        Ok(Identity { chain, key, chain_pem: self.chain.clone(), key_pem: self.key.clone() })
+    }
+}
+
+/// What an HTTP client is made of: options that were checked.
+#[derive(Debug)]
+pub struct HttpSetup {
+    /// Time for a connection, TLS included.
+    pub connect_timeout: Duration,
+    /// Time for a whole request.
+    pub timeout: Duration,
+    /// Certificate authorities of the application's own.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// Those of the system do not count.
+    pub only_these_roots: bool,
+    /// What the agent shows the platform.
+    pub identity: Option<Identity>,
+    /// Through which proxy.
+    pub proxy: Proxy,
+}
+
+impl HttpSetup {
+    /// How long an idle connection is kept. Shorter than the idle limit of common load balancers (60 s and more), so
+    /// that it is the client that closes: a request on a connection that the other side is just closing is lost.
+    pub const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+
+    /// Whom to trust, for clients that do not ask the system themselves.
+    ///
+    /// # Errors
+    ///
+    /// The system has no certificate authorities, and they are needed.
+    pub fn trusted(&self) -> Result<Vec<CertificateDer<'static>>, HttpError> {
+        if self.only_these_roots {
+            return Ok(self.roots.clone());
+        }
+        let mut trusted = rustls_native_certs::load_native_certs().certs;
+        if trusted.is_empty() {
+            return Err(HttpError::Tls("the system has no certificate authorities".into()));
+        }
+        trusted.extend_from_slice(&self.roots);
+        Ok(trusted)
+    }
+}
+
+/// A certificate and its private key, which fit each other.
+pub struct Identity {
+    /// The certificate and those that lead to its authority, in that order.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key.
+    pub key: PrivateKeyDer<'static>,
+    /// The chain as it was given.
+    pub chain_pem: Vec<u8>,
+    /// The key as it was given.
+    pub key_pem: Secret,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// The scheme of a URL with a host; `None` for other schemes.
+fn scheme_of(url: &str) -> Option<Scheme> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    if host.is_empty() || host.starts_with(':') || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return None;
+    }
+    match () {
+        () if scheme.eq_ignore_ascii_case("http") => Some(Scheme::Http),
+        () if scheme.eq_ignore_ascii_case("https") => Some(Scheme::Https),
+        () => None,
+    }
+}
+
+fn problem(field: &'static str, value: &str, bound: impl Into<String>) -> ConfigProblem {
+    ConfigProblem { field, value: value.to_owned(), bound: bound.into() }
+}
+
+/// Why there is no [`HttpTransport`](super::HttpTransport).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// The configuration or the options cannot be used: every problem with the name of its field.
+    Config(ConfigError),
+    /// TLS could not be set up, for example because the system has no certificate authorities.
+    Tls(String),
+}
+
+impl HttpError {
+    /// The proxy is one that the client cannot use.
+    #[must_use]
+    pub fn proxy() -> Self {
+        let problem = problem("proxy", "[secret]", "an http or https URL");
+        Self::Config(ConfigError { problems: std::vec![problem] })
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Tls(cause) => write!(f, "TLS could not be set up: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Tls(_) => None,
+        }
+    }
+}
+
+impl From<ConfigError> for HttpError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}

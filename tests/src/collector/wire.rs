@@ -1,0 +1,82 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use guard_agent_proto::wire::HttpRequest;
+use guard_agent_proto::{Response, TransportErrorKind};
+
+use super::answer::Reply;
+use super::http::RawRequest;
+use super::server::Shared;
+
+/// A way to a collector without sockets, for those whose time is not real.
+#[derive(Clone)]
+pub struct Wire(Arc<Shared>);
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub enum Delivered {
+    /// There was no connection.
+    Refused,
+    /// The answer was cut off or no HTTP.
+    Broken(TransportErrorKind),
+    /// There is no answer.
+    Silence,
+    /// An answer.
+    Answered {
+        /// As a client reads it.
+        response: Response,
+        /// How long it takes.
+        after: Duration,
+    },
+}
+
+impl Wire {
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Takes a request to the platform.
+    #[must_use]
+    pub fn deliver(&self, request: &HttpRequest) -> Delivered {
+        if self.0.is_down() {
+            return Delivered::Refused;
+        }
+        let path = request.url.splitn(4, '/').nth(3).unwrap_or_default();
+        let headers = request.headers.iter();
+        let raw = RawRequest {
+            method: request.method.to_owned(),
+            path: format!("/{path}"),
+            headers: headers.map(|(name, value)| ((*name).to_owned(), value.expose().to_owned())).collect(),
+            body: request.body.clone(),
+        };
+        let (answer, platform) = self.0.platform().take(raw);
+        let response = |status, headers: &[(String, String)], body: &[u8]| {
+            let header = |wanted: &str| {
+                let found = headers.iter().find(|(name, _)| name == wanted);
+                found.map(|(_, value)| value.clone())
+            };
+            let (retry_after, etag) = (header("retry-after"), header("etag"));
+            Response { status, retry_after, etag, body: body.to_vec(), ..Response::default() }
+        };
+        let response = match &answer.reply {
+            Reply::Platform => response(platform.status, &platform.headers, &platform.body),
+            Reply::Http { status, headers, body } => response(*status, headers, body),
+            Reply::EndlessBody => response(200, &[], &[b'x'; Response::MAX_BODY]),
+            Reply::Hang => return Delivered::Silence,
+            Reply::Reset => return Delivered::Broken(TransportErrorKind::Connection),
+            Reply::Cut | Reply::Garbage | Reply::EndlessHeaders => {
+                return Delivered::Broken(TransportErrorKind::Protocol);
+            }
+        };
+        let bytes = u32::try_from(response.body.len()).unwrap_or(u32::MAX);
+        let after = answer.delay + answer.trickle.unwrap_or_default() * bytes;
+        Delivered::Answered { response, after }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").finish_non_exhaustive()
+    }
+}

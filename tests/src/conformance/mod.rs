@@ -1,0 +1,244 @@
+//! One list of scenarios for every runtime: what an agent must do, whatever it runs on.
+//!
+//! A [`Scenario`] is data: a configuration, what the platform and the journal do, what the application does, and what
+//! must be observed. A runtime is anything that starts agents ([`Runtime`]); one of them is the
+//! [`Simulated`] one, whose time is virtual. [`run`] plays the list on each and prints a matrix.
+
+mod play;
+mod runtimes;
+mod scenarios;
+mod simulated;
+
+use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use guard_agent_proto::{DropReason, Endpoint, StatusLevel};
+
+pub use self::runtimes::{Launch, OnRuntime, Runtime, Subject};
+pub use self::scenarios::SCENARIOS;
+pub use self::simulated::Simulated;
+use crate::collector::Answer;
+
+/// What an agent must do in one situation.
+#[derive(Debug)]
+pub struct Scenario {
+    /// What must be true, in words.
+    pub name: &'static str,
+    /// Which rows of the contract, known weaknesses (W) and users' asks (UA) it shows.
+    pub shows: &'static str,
+    /// Fields of the configuration, beside those that make everything ten times as fast.
+    pub fields: &'static [(&'static str, &'static str)],
+    /// What of the agent is not as usual.
+    pub with: With,
+    /// What happens, and what must be seen, in that order.
+    pub steps: &'static [Step],
+}
+
+/// What of an agent is not as usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum With {
+    /// Nothing: it delivers over HTTP and has no journal.
+    Nothing,
+    /// A journal in Redis, or in the store that stands for it on virtual time.
+    Redis,
+    /// A journal in files.
+    Files,
+    /// A store of the application's own.
+    OwnStore,
+    /// A transport that panics the first times.
+    PanickingTransport,
+    /// A processor that panics at every second event, and an error hook that always does.
+    PanickingHooks,
+    /// A processor that blocks until the end.
+    BlockingProcessor,
+}
+
+/// Something that happens, or that must be seen.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// The platform answers the next requests to the endpoint like that.
+    Answers(Endpoint, usize, fn() -> Answer),
+    /// It answers like that from now on.
+    Always(Endpoint, fn() -> Answer),
+    /// It answers as usual again.
+    Normally(Endpoint),
+    /// It refuses connections.
+    Down,
+    /// It is back.
+    Up,
+    /// It expects this API key.
+    Expects(&'static str),
+    /// It has other rules: a JSON document.
+    Rules(&'static str),
+    /// The journal's store does not answer.
+    StoreDown,
+    /// It is back, with its data.
+    StoreUp,
+
+    /// The application sends events, with the next numbers.
+    Events(u64),
+    /// It sends events of an attack.
+    Attacks(u64),
+    /// It sends metrics.
+    Metrics(u64),
+    /// It sends an event that is not valid.
+    Invalid,
+    /// It flushes: must everything be delivered, and within how much time must the call return.
+    Flush(Complete, Duration),
+    /// It waits until everything is durable.
+    Persist(Complete, Duration),
+    /// It asks for the rules.
+    Refresh,
+    /// It changes the API key; is that accepted.
+    Rotate(&'static str, bool),
+    /// It waits for room for an event; is it taken.
+    Within(Duration, bool),
+    /// It shuts the agent down.
+    Shutdown(Complete, Duration),
+    /// It starts the agent again.
+    Start,
+    /// It does nothing for that long.
+    Pause(Duration),
+
+    /// Before long, so many events have arrived in all.
+    Arrived(u64),
+    /// Before long, so many metrics have.
+    MetricsArrived(u64),
+    /// Before long, there were at least so many requests to that endpoint.
+    Requested(Endpoint, usize),
+    /// Before long, all scripted answers of the endpoint were given.
+    Answered(Endpoint),
+    /// Before long, the health is that.
+    Health(StatusLevel),
+    /// Before long, a reason of the health has these words.
+    Reason(&'static str),
+    /// Before long, the rules of that id are in force.
+    InForce(&'static str),
+    /// Before long, so many events are durable.
+    Persisted(u64),
+
+    /// So many events wait.
+    Pending(u64),
+    /// So many events were delivered.
+    Delivered(u64),
+    /// So many events were recovered from a journal.
+    Recovered(u64),
+    /// So many events were given up for that reason.
+    Dropped(DropReason, u64),
+    /// So many were not valid.
+    CountedInvalid(u64),
+    /// So many arrived twice.
+    Duplicates(u64),
+    /// The events arrived in the order in which they were sent.
+    InOrder,
+    /// Every request of a batch of events had the bytes and the id of the first one.
+    SameBatch,
+    /// At most so many requests went to that endpoint.
+    AtMost(Endpoint, usize),
+    /// The last request to that endpoint had that header, or had none of that name.
+    Header(Endpoint, &'static str, Option<&'static str>),
+    /// So many status documents arrived, and the last one says that.
+    Statuses(usize, &'static str),
+    /// There are so many dead letters.
+    DeadLetters(usize),
+    /// Nothing that the agent sent was against the contract, but for so many requests.
+    Violations(usize),
+}
+
+/// Whether a call must have done all that it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Complete {
+    /// All of it.
+    Yes,
+    /// Not all of it.
+    No,
+}
+
+/// Scenarios that run beside each other: they wait more than they work.
+const BESIDE: usize = 32;
+/// The slowest real scenario ends far sooner.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Plays the list on every runtime and prints what came of it. Arguments choose scenarios by a part of their name, and
+/// `on:NAME` runtimes.
+#[must_use]
+pub fn run(runtimes: &[&(dyn Runtime + Sync)]) -> ExitCode {
+    let args = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let (on, wanted): (Vec<String>, Vec<String>) = args.partition(|arg| arg.starts_with("on:"));
+    let is_on = |name: &str| on.is_empty() || on.iter().any(|arg| name.contains(&arg[3..]));
+    let runtimes: Vec<_> = runtimes.iter().copied().filter(|runtime| is_on(runtime.name())).collect();
+    let chosen: Vec<&Scenario> = SCENARIOS
+        .iter()
+        .filter(|scenario| {
+            wanted.is_empty() || wanted.iter().any(|part| scenario.name.contains(part.as_str()))
+        })
+        .collect();
+    let jobs = Mutex::new(chosen.iter().enumerate().flat_map(|(row, scenario)| {
+        runtimes.iter().enumerate().map(move |(column, runtime)| (row, column, *scenario, *runtime))
+    }));
+    let failures = Mutex::new(vec![vec![None; runtimes.len()]; chosen.len()]);
+    // What a scenario's panic says is told below.
+    std::panic::set_hook(Box::new(|_| {}));
+    thread::scope(|scope| {
+        for _ in 0..BESIDE {
+            scope.spawn(|| {
+                loop {
+                    let next = jobs.lock().map_or(None, |mut jobs| jobs.next());
+                    let Some((row, column, scenario, runtime)) = next else { return };
+                    let failure = failure(scenario, runtime);
+                    if let Ok(mut failures) = failures.lock() {
+                        failures[row][column] = failure;
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap_or_default();
+    // There is nobody to tell that standard output is closed.
+    let _ = print(&runtimes, &chosen, &failures);
+    let failed = failures.iter().flatten().any(Option::is_some);
+    if failed || chosen.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What went wrong, if anything did.
+fn failure(scenario: &Scenario, runtime: &(dyn Runtime + Sync)) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(|| play::play(scenario, runtime))) {
+        Ok(result) => result.err(),
+        Err(panic) => Some(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| {
+            String::from(*panic.downcast_ref::<&str>().unwrap_or(&"a panic without words"))
+        })),
+    }
+}
+
+fn print(
+    runtimes: &[&(dyn Runtime + Sync)],
+    scenarios: &[&Scenario],
+    failures: &[Vec<Option<String>>],
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let names: Vec<_> = runtimes.iter().map(|runtime| runtime.name()).collect();
+    writeln!(
+        out,
+        "\n| scenario | shows | {} |\n| --- | --- |{}",
+        names.join(" | "),
+        " --- |".repeat(names.len())
+    )?;
+    for (scenario, row) in scenarios.iter().zip(failures) {
+        let marks: Vec<_> =
+            row.iter().map(|failure| if failure.is_none() { "ok" } else { "FAILED" }).collect();
+        writeln!(out, "| {} | {} | {} |", scenario.name, scenario.shows, marks.join(" | "))?;
+    }
+    for (scenario, row) in scenarios.iter().zip(failures) {
+        for (name, failure) in names.iter().zip(row) {
+            if let Some(failure) = failure {
+                writeln!(out, "\n{} on {name}: {failure}", scenario.name)?;
+            }
+        }
+    }
+    let failed = failures.iter().flatten().filter(|failure| failure.is_some()).count();
+    writeln!(out, "\n{} scenarios on {} runtimes, {failed} failed", scenarios.len(), runtimes.len())
+}

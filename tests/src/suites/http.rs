@@ -1,0 +1,752 @@
+//! What the HTTP transport puts on the wire, and what it makes of whatever comes back.
+#![allow(missing_docs, clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use guard_agent_proto::shell::http::{HttpClient, HttpTransport};
+use guard_agent_proto::shell::{Attempt, HttpError, HttpOptions, Transport as _};
+use guard_agent_proto::wire::Credentials;
+use guard_agent_proto::{
+    Agent, AgentConfig, AgentStatus, Batch, FlushId, Input, Kind, Now, Output, Payload, Record, Response,
+    Secret, StatusLevel, Timestamp, TransportError, TransportErrorKind,
+};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+use crate::raw_server::{Request, Server, read_request};
+
+/// The tests of an HTTP client.
+#[macro_export]
+macro_rules! http_suite {
+    ($client:ty) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_post_carries_exactly_the_headers_of_the_contract() {
+            $crate::suites::http::a_post_carries_exactly_the_headers_of_the_contract::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_get_is_conditional_and_has_no_body() {
+            $crate::suites::http::a_get_is_conditional_and_has_no_body::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_large_body_is_gzip_and_counted_as_sent() {
+            $crate::suites::http::a_large_body_is_gzip_and_counted_as_sent::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_batch_goes_to_the_endpoint_of_its_kind_whatever_its_size() {
+            $crate::suites::http::a_batch_goes_to_the_endpoint_of_its_kind_whatever_its_size::<$client>()
+                .await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn requests_share_a_connection() {
+            $crate::suites::http::requests_share_a_connection::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn credentials_change_from_one_request_to_the_next() {
+            $crate::suites::http::credentials_change_from_one_request_to_the_next::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn an_answer_is_handed_on_as_it_is() {
+            $crate::suites::http::an_answer_is_handed_on_as_it_is::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn unreadable_header_values_are_left_out() {
+            $crate::suites::http::unreadable_header_values_are_left_out::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_redirect_is_an_answer_like_any_other() {
+            $crate::suites::http::a_redirect_is_an_answer_like_any_other::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn an_endless_body_is_read_to_the_limit_only() {
+            $crate::suites::http::an_endless_body_is_read_to_the_limit_only::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn endless_headers_are_refused() {
+            $crate::suites::http::endless_headers_are_refused::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn garbage_and_cut_off_answers_are_errors() {
+            $crate::suites::http::garbage_and_cut_off_answers_are_errors::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_reset_is_a_lost_connection() {
+            $crate::suites::http::a_reset_is_a_lost_connection::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_closed_port_is_a_failed_connect() {
+            $crate::suites::http::a_closed_port_is_a_failed_connect::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn an_unknown_host_is_a_failed_connect() {
+            $crate::suites::http::an_unknown_host_is_a_failed_connect::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn silence_and_trickle_end_at_the_time_limit() {
+            $crate::suites::http::silence_and_trickle_end_at_the_time_limit::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_handshake_that_hangs_ends_at_the_time_to_connect() {
+            $crate::suites::http::a_handshake_that_hangs_ends_at_the_time_to_connect::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_private_authority_is_trusted_only_when_told_so() {
+            $crate::suites::http::a_private_authority_is_trusted_only_when_told_so::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_certificate_for_another_name_is_refused() {
+            $crate::suites::http::a_certificate_for_another_name_is_refused::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_platform_that_asks_for_a_certificate_gets_the_identity() {
+            $crate::suites::http::a_platform_that_asks_for_a_certificate_gets_the_identity::<$client>().await;
+        }
+
+        #[test]
+        fn unusable_options_are_named_together_without_their_secrets() {
+            $crate::suites::http::unusable_options_are_named_together_without_their_secrets::<$client>();
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn an_explicit_proxy_gets_the_request() {
+            $crate::suites::http::an_explicit_proxy_gets_the_request::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_proxy_that_refuses_the_tunnel_is_a_failed_connect() {
+            $crate::suites::http::a_proxy_that_refuses_the_tunnel_is_a_failed_connect::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn the_proxy_of_the_environment_gets_the_request() {
+            $crate::suites::http::the_proxy_of_the_environment_gets_the_request::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        #[ignore = "the child process of the_proxy_of_the_environment_gets_the_request"]
+        async fn sends_through_the_environment() {
+            $crate::suites::http::sends_through_the_environment::<$client>().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread")]
+        async fn a_system_without_authorities_still_speaks_plain_http() {
+            $crate::suites::http::a_system_without_authorities_still_speaks_plain_http::<$client>().await;
+        }
+
+        #[test]
+        #[ignore = "the child process of a_system_without_authorities_still_speaks_plain_http"]
+        fn has_no_authorities() {
+            $crate::suites::http::has_no_authorities::<$client>();
+        }
+    };
+}
+
+const KEY: &str = "a-key-that-stays-secret";
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+/// Far beyond what any test needs: only a hang gets there.
+const HANG: Duration = Duration::from_secs(20);
+
+pub async fn a_post_carries_exactly_the_headers_of_the_contract<C: HttpClient>() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport::<C>(&server.url());
+
+    let answer = send(&transport).await.unwrap();
+
+    assert_eq!(answer, Response { body: b"{}".to_vec(), ..Response::accepted() });
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.line, "POST /api/v1/status HTTP/1.1");
+    let length = request.body.len().to_string();
+    let mut headers: Vec<_> = request.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    headers.sort_unstable();
+    assert_eq!(
+        headers,
+        [
+            ("accept", "*/*"),
+            ("content-length", length.as_str()),
+            ("content-type", "application/json"),
+            ("host", server.addr.to_string().as_str()),
+            ("user-agent", concat!("guard-agent-rust/", env!("CARGO_PKG_VERSION"))),
+            ("x-agent-install-id", "install-1"),
+            ("x-api-key", KEY),
+        ]
+    );
+    let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(body["status"], "healthy");
+    assert_eq!(transport.bytes_sent(), request.body.len() as u64);
+}
+
+pub async fn a_get_is_conditional_and_has_no_body<C: HttpClient>() {
+    let (server, mut requests) =
+        recorder(b"HTTP/1.1 304 Not Modified\r\netag: \"v2\"\r\nretry-after: 7\r\n\r\n").await;
+    let transport = transport::<C>(&server.url());
+
+    let answer = within(transport.fetch_rules(Some("\"v1\"".into()))).await.unwrap();
+
+    assert_eq!((answer.status, answer.etag.as_deref()), (304, Some("\"v2\"")));
+    assert_eq!(answer.retry_after.as_deref(), Some("7"));
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.line, "GET /api/v1/rules HTTP/1.1");
+    assert_eq!(request.header("if-none-match"), Some("\"v1\""));
+    assert_eq!(request.header("content-length"), None);
+    assert_eq!(transport.bytes_sent(), 0);
+}
+
+pub async fn a_large_body_is_gzip_and_counted_as_sent<C: HttpClient>() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport::<C>(&server.url());
+    let status = AgentStatus { errors: vec!["reason".repeat(1_000)], ..status() };
+
+    within(transport.send_status(Arc::new(status.clone()))).await.unwrap();
+    within(transport.send_status(Arc::new(status))).await.unwrap();
+
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.header("content-encoding"), Some("gzip"));
+    assert!(plain(&request).contains(&"reason".repeat(1_000)));
+    assert_eq!(transport.bytes_sent(), 2 * request.body.len() as u64);
+}
+
+pub async fn a_batch_goes_to_the_endpoint_of_its_kind_whatever_its_size<C: HttpClient>() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport::<C>(&server.url());
+    for count in [1, 1_000] {
+        for kind in Kind::ALL {
+            within(transport.send(Payload::Batch(batch(kind, count)))).await.unwrap();
+            let request = requests.recv().await.unwrap();
+            let body: serde_json::Value = serde_json::from_str(&plain(&request)).unwrap();
+            let [(path, full), (_, empty)] = match kind {
+                Kind::Event => [("events", &body["events"]), ("metrics", &body["metrics"])],
+                Kind::Metric => [("metrics", &body["metrics"]), ("events", &body["events"])],
+            };
+            assert_eq!(request.line, format!("POST /api/v1/{path} HTTP/1.1"));
+            assert_eq!((full.as_array().unwrap().len(), empty.as_array().unwrap().len()), (count, 0));
+            assert_eq!(full[count - 1]["n"], count - 1);
+        }
+    }
+}
+
+pub async fn requests_share_a_connection<C: HttpClient>() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport::<C>(&server.url());
+    for _ in 0..5 {
+        send(&transport).await.unwrap();
+        requests.recv().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+pub async fn credentials_change_from_one_request_to_the_next<C: HttpClient>() {
+    let (server, mut requests) = recorder(OK).await;
+    let transport = transport::<C>(&server.url());
+
+    send(&transport).await.unwrap();
+    let rotated = Credentials::new(Secret::new("another-secret-key")).with_signing_secret(Secret::new("s"));
+    transport.set_credentials(rotated).unwrap();
+    send(&transport).await.unwrap();
+    let refused = transport.set_credentials(Credentials::new(Secret::new("short"))).unwrap_err();
+    send(&transport).await.unwrap();
+
+    let keys: Vec<_> = [requests.recv().await, requests.recv().await, requests.recv().await]
+        .into_iter()
+        .map(|request| {
+            let request = request.unwrap();
+            (request.header("x-api-key").unwrap().to_owned(), request.header("x-payload-signature").is_some())
+        })
+        .collect();
+    let new = ("another-secret-key".to_owned(), true);
+    assert_eq!(keys, [(KEY.to_owned(), false), new.clone(), new]);
+    assert_eq!(refused.problems[0].field, "api_key");
+    assert!(!refused.to_string().contains("short"));
+}
+
+pub async fn an_answer_is_handed_on_as_it_is<C: HttpClient>() {
+    let cases: [(&str, u16, Option<&str>); 6] = [
+        (
+            "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>",
+            200,
+            Some("<html>"),
+        ),
+        ("HTTP/1.1 429 Slow\r\ncontent-length: 0\r\n\r\n", 429, Some("")),
+        ("HTTP/1.1 204 No Content\r\n\r\n", 204, Some("")),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, Some("")),
+        ("HTTP/1.1 599 Odd\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 599, Some("abc")),
+        // Never decompressed: what it says about itself is not read.
+        ("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\nabc", 200, Some("abc")),
+    ];
+    for (bytes, status, body) in cases {
+        let (server, _requests) = recorder(bytes.as_bytes()).await;
+        let answer = send(&transport::<C>(&server.url())).await.unwrap();
+        assert_eq!(answer.status, status, "{bytes}");
+        assert_eq!(body.map(str::as_bytes), Some(&answer.body[..]), "{bytes}");
+    }
+}
+
+pub async fn unreadable_header_values_are_left_out<C: HttpClient>() {
+    let long = "x".repeat(2_000);
+    for value in ["\u{e9}", long.as_str()] {
+        let answer =
+            format!("HTTP/1.1 503 No\r\nretry-after: {value}\r\netag: {value}\r\ncontent-length: 0\r\n\r\n");
+        let (server, _requests) = recorder(answer.as_bytes()).await;
+        let answer = send(&transport::<C>(&server.url())).await.unwrap();
+        assert_eq!(answer, Response { status: 503, ..Response::default() });
+    }
+}
+
+pub async fn a_redirect_is_an_answer_like_any_other<C: HttpClient>() {
+    let (elsewhere, _requests) = recorder(OK).await;
+    for status in [301, 302, 303, 307, 308] {
+        let answer =
+            format!("HTTP/1.1 {status} Go\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n", elsewhere.url());
+        let (server, _requests) = recorder(answer.as_bytes()).await;
+        assert_eq!(send(&transport::<C>(&server.url())).await.unwrap().status, status);
+    }
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+pub async fn an_endless_body_is_read_to_the_limit_only<C: HttpClient>() {
+    for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n"] {
+        let (server, written) = endless(head, &[b'x'; 4096]).await;
+        let answer = send(&transport::<C>(&server.url())).await.unwrap();
+        assert_eq!(answer.body.len(), Response::MAX_BODY);
+        let stopped_at = hung_up(written).await;
+        assert!(stopped_at < 32 << 20, "{stopped_at} bytes were taken");
+    }
+}
+
+pub async fn endless_headers_are_refused<C: HttpClient>() {
+    for line in [format!("x-filler: {}\r\n", "x".repeat(1_000)), "x".repeat(1_000), "a: b\r\n".into()] {
+        let (server, written) = endless("HTTP/1.1 200 OK\r\n", line.as_bytes()).await;
+        let error = send(&transport::<C>(&server.url())).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Protocol, "{error}");
+        let stopped_at = hung_up(written).await;
+        assert!(stopped_at < 32 << 20, "{stopped_at} bytes were taken");
+    }
+}
+
+pub async fn garbage_and_cut_off_answers_are_errors<C: HttpClient>() {
+    use TransportErrorKind::{Connection, Protocol};
+    let cases = [
+        ("SSH-2.0-OpenSSH_9.2\r\n\r\n", Protocol),
+        ("\0\0\0\0\r\n\r\n", Protocol),
+        ("HTTP/1.1 2000 OK\r\n\r\n", Protocol),
+        ("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n", Protocol),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot a length\r\n", Protocol),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{", Protocol),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nabc", Protocol),
+        ("HTTP/1.1 200 O", Connection),
+        ("", Connection),
+    ];
+    for (bytes, kind) in cases {
+        let server = Server::start(move |mut stream| async move {
+            read_request(&mut stream).await.unwrap();
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+        })
+        .await;
+        let error = send(&transport::<C>(&server.url())).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{bytes:?}: {error}");
+        assert_eq!(server.connections(), 1, "one call is one attempt");
+    }
+}
+
+pub async fn a_reset_is_a_lost_connection<C: HttpClient>() {
+    let server = Server::start(|mut stream| async move {
+        read_request(&mut stream).await.unwrap();
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let error = send(&transport::<C>(&server.url())).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Connection, "{error}");
+    assert_eq!(server.connections(), 1, "one call is one attempt");
+}
+
+pub async fn a_closed_port_is_a_failed_connect<C: HttpClient>() {
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = send(&transport::<C>(&format!("http://{port}"))).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Connect, "{error}");
+    assert!(error.message.contains("refused"), "{error}");
+}
+
+pub async fn an_unknown_host_is_a_failed_connect<C: HttpClient>() {
+    let error = send(&transport::<C>("http://nowhere.invalid")).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Connect, "{error}");
+}
+
+pub async fn silence_and_trickle_end_at_the_time_limit<C: HttpClient>() {
+    let silent = Server::start(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let trickling = Server::start(|mut stream| async move {
+        read_request(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await.unwrap();
+        while stream.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    for server in [silent, trickling] {
+        let mut config = config(&server.url());
+        config.timeout = Duration::from_millis(300);
+        let transport =
+            HttpTransport::<C>::new(&config, "install-1", &HttpOptions::new().no_proxy()).unwrap();
+        let error = send(&transport).await.unwrap_err();
+        assert_eq!(
+            error,
+            TransportError::new(TransportErrorKind::Timeout, "no complete answer within 300ms")
+        );
+    }
+}
+
+pub async fn a_handshake_that_hangs_ends_at_the_time_to_connect<C: HttpClient>() {
+    let silent = Server::start(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let mut config = https(&silent);
+    config.connect_timeout = Duration::from_millis(200);
+    let transport = HttpTransport::<C>::new(&config, "install-1", &HttpOptions::new().no_proxy()).unwrap();
+
+    let error = send(&transport).await.unwrap_err();
+
+    assert_eq!(error, TransportError::new(TransportErrorKind::Connect, "no connection within 200ms"));
+}
+
+pub async fn a_private_authority_is_trusted_only_when_told_so<C: HttpClient>() {
+    let ca = authority();
+    let server = tls_server(&ca, "127.0.0.1", None).await;
+    let cases = [
+        (options().root_certificates(ca.pem()), true),
+        (options().root_certificates(ca.pem()).only_these_roots(), true),
+        (options().root_certificates(authority().pem()).root_certificates(ca.pem()), true),
+        (options(), false),
+        (options().root_certificates(authority().pem()).only_these_roots(), false),
+    ];
+    for (options, trusted) in cases {
+        let transport = HttpTransport::<C>::new(&https(&server), "install-1", &options).unwrap();
+        match send(&transport).await {
+            Ok(answer) => assert!(trusted && answer.status == 200),
+            Err(error) => {
+                assert!(!trusted, "{error}");
+                assert_eq!(error.kind, TransportErrorKind::Tls, "{error}");
+            }
+        }
+    }
+}
+
+pub async fn a_certificate_for_another_name_is_refused<C: HttpClient>() {
+    let ca = authority();
+    let server = tls_server(&ca, "other.example", None).await;
+    let options = options().root_certificates(ca.pem());
+    let transport = HttpTransport::<C>::new(&https(&server), "install-1", &options).unwrap();
+    let error = send(&transport).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Tls, "{error}");
+}
+
+pub async fn a_platform_that_asks_for_a_certificate_gets_the_identity<C: HttpClient>() {
+    let ca = authority();
+    let server = tls_server(&ca, "127.0.0.1", Some(&ca)).await;
+    let (certificate, key) = issue(&ca, "agent.example");
+    let trusting = options().root_certificates(ca.pem());
+
+    let identified = trusting.clone().client_identity(certificate.pem(), key.serialize_pem());
+    let transport = HttpTransport::<C>::new(&https(&server), "install-1", &identified).unwrap();
+    assert_eq!(send(&transport).await.unwrap().status, 200);
+
+    let transport = HttpTransport::<C>::new(&https(&server), "install-1", &trusting).unwrap();
+    let error = send(&transport).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Tls, "{error}");
+}
+
+pub fn unusable_options_are_named_together_without_their_secrets<C: HttpClient>() {
+    let ca = authority();
+    let (certificate, key) = issue(&ca, "agent.example");
+    let other_key = issue(&ca, "agent.example").1.serialize_pem();
+    let key = key.serialize_pem();
+    let not_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let cases = [
+        (options().root_certificates("nothing"), "root_certificates"),
+        (options().root_certificates(not_der), "root_certificates"),
+        (options().only_these_roots(), "root_certificates"),
+        (options().client_identity(certificate.pem(), other_key), "client_identity"),
+        (options().client_identity(certificate.pem(), "no key"), "client_identity"),
+        (options().client_identity(not_der, key.clone()), "client_identity"),
+        (options().client_identity("", key.clone()), "client_identity"),
+        (options().proxy("socks5://user:hunter2@127.0.0.1"), "proxy"),
+        (options().proxy("hunter2"), "proxy"),
+    ];
+    for (options, field) in &cases {
+        let error = HttpTransport::<C>::new(&config("http://localhost"), "install-1", options).unwrap_err();
+        let HttpError::Config(config) = &error else { panic!("{error}") };
+        assert_eq!(config.problems.iter().map(|problem| problem.field).collect::<Vec<_>>(), [*field]);
+        let shown = format!("{error} {error:?} {options:?}");
+        let secret = key.lines().nth(1).unwrap();
+        assert!(!shown.contains("hunter2") && !shown.contains(secret) && !shown.contains("AAAA"), "{shown}");
+    }
+
+    let all = options().root_certificates("").client_identity("", "").proxy("");
+    let error = HttpTransport::<C>::new(&config("http://localhost"), "install-1", &all).unwrap_err();
+    let HttpError::Config(error) = error else { panic!("{error}") };
+    assert_eq!(error.problems.len(), 3, "{error}");
+}
+
+pub async fn an_explicit_proxy_gets_the_request<C: HttpClient>() {
+    let (proxy, mut requests) = recorder(OK).await;
+    let options = HttpOptions::new().proxy(proxy.url().replace("http://", "http://user:hunter2@"));
+    let transport =
+        HttpTransport::<C>::new(&config("http://platform.invalid"), "install-1", &options).unwrap();
+
+    send(&transport).await.unwrap();
+
+    let request = requests.recv().await.unwrap();
+    assert_eq!(request.line, "POST http://platform.invalid/api/v1/status HTTP/1.1");
+    assert_eq!(request.header("proxy-authorization"), Some("Basic dXNlcjpodW50ZXIy"));
+}
+
+pub async fn a_proxy_that_refuses_the_tunnel_is_a_failed_connect<C: HttpClient>() {
+    let (proxy, mut requests) =
+        recorder(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await;
+    let options = HttpOptions::new().proxy(proxy.url());
+    let transport =
+        HttpTransport::<C>::new(&config("https://platform.invalid"), "install-1", &options).unwrap();
+
+    let error = send(&transport).await.unwrap_err();
+
+    assert_eq!(error.kind, TransportErrorKind::Connect, "{error}");
+    assert_eq!(requests.recv().await.unwrap().line, "CONNECT platform.invalid:443 HTTP/1.1");
+}
+
+pub async fn the_proxy_of_the_environment_gets_the_request<C: HttpClient>() {
+    let (proxy, mut requests) = recorder(OK).await;
+    in_a_child("sends_through_the_environment", [("HTTP_PROXY", proxy.url().as_str())]).await;
+    assert_eq!(requests.recv().await.unwrap().line, "POST http://platform.invalid/api/v1/status HTTP/1.1");
+}
+
+pub async fn sends_through_the_environment<C: HttpClient>() {
+    let config = config("http://platform.invalid");
+    let transport = HttpTransport::<C>::new(&config, "install-1", &HttpOptions::new()).unwrap();
+    assert_eq!(send(&transport).await.unwrap().status, 200);
+
+    let direct = HttpTransport::<C>::new(&config, "install-1", &HttpOptions::new().no_proxy()).unwrap();
+    send(&direct).await.unwrap_err();
+}
+
+pub async fn a_system_without_authorities_still_speaks_plain_http<C: HttpClient>() {
+    in_a_child("has_no_authorities", [("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "")]).await;
+}
+
+pub fn has_no_authorities<C: HttpClient>() {
+    let build = |endpoint, options| HttpTransport::<C>::new(&config(endpoint), "install-1", &options);
+    build("http://platform.invalid", options()).unwrap();
+    build("https://platform.invalid", options().root_certificates(authority().pem())).unwrap();
+    for error in [
+        build("https://platform.invalid", options()).unwrap_err(),
+        build("http://platform.invalid", options().proxy("https://proxy.invalid")).unwrap_err(),
+    ] {
+        assert!(matches!(error, HttpError::Tls(_)), "{error}");
+    }
+}
+
+/// Runs an ignored test with these variables set: the environment belongs to a whole process.
+async fn in_a_child<const N: usize>(test: &str, variables: [(&str, &str); N]) {
+    let output = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", test])
+        .envs(["NO_PROXY", "no_proxy", "http_proxy", "HTTP_PROXY"].map(|name| (name, "")))
+        .envs(variables)
+        .output();
+    let output = within(output).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn options() -> HttpOptions {
+    HttpOptions::new().no_proxy()
+}
+
+fn config(endpoint: &str) -> AgentConfig {
+    let mut config = AgentConfig::builder(KEY).build().unwrap();
+    config.endpoint = endpoint.to_owned();
+    config
+}
+
+fn transport<C: HttpClient>(endpoint: &str) -> HttpTransport<C> {
+    HttpTransport::<C>::new(&config(endpoint), "install-1", &options()).unwrap()
+}
+
+fn status() -> AgentStatus {
+    AgentStatus {
+        timestamp: Timestamp::default(),
+        status: StatusLevel::Healthy,
+        uptime: 1.5,
+        events_sent: 0,
+        events_failed: 0,
+        buffer_size: 0,
+        last_flush: None,
+        errors: Vec::new(),
+    }
+}
+
+/// A sealed batch, as the core makes it.
+fn batch(kind: Kind, count: usize) -> Arc<Batch> {
+    let mut now = Now { instant: guard_agent_proto::Instant::ZERO, wall: Timestamp::default() };
+    let mut agent = Agent::new(&config("http://localhost"), false, [7; 32], now).unwrap();
+    let record =
+        |n| Record::new(kind, false, format!(r#"{{"n":{n},"filler":"{:0100}"}}"#, 0).into_bytes().into());
+    agent.handle_input(now, Input::Records((0..count).map(record).collect()));
+    agent.handle_input(
+        now,
+        Input::Flush { id: FlushId::from_u64(1), deadline: guard_agent_proto::Instant::FAR_FUTURE },
+    );
+    for _ in 0..100 {
+        let output = agent.poll_output();
+        if let Output::Send(request) = &output
+            && let Payload::Batch(batch) = &request.payload
+        {
+            return Arc::clone(batch);
+        }
+        if let Output::Idle { deadline, .. } = output {
+            now.instant = deadline;
+            agent.handle_input(now, Input::Timeout);
+        }
+    }
+    panic!("no batch")
+}
+
+/// The body of a request, uncompressed.
+fn plain(request: &Request) -> String {
+    let mut text = String::new();
+    if request.header("content-encoding").is_some() {
+        flate2::read::GzDecoder::new(&request.body[..]).read_to_string(&mut text).unwrap();
+    } else {
+        text = String::from_utf8(request.body.clone()).unwrap();
+    }
+    text
+}
+
+/// One request of any kind; no error may show the key.
+async fn send<C: HttpClient>(transport: &HttpTransport<C>) -> Attempt {
+    let attempt = within(transport.send_status(Arc::new(status()))).await;
+    if let Err(error) = &attempt {
+        let shown = format!("{error} {error:?} {transport:?}");
+        assert!(!shown.contains(KEY) && !shown.contains('\n'), "{shown}");
+        assert!(!error.message.is_empty(), "{error:?}");
+    }
+    attempt
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(HANG, future).await.expect("it hangs")
+}
+
+/// Answers every request with these bytes and hands on what was asked.
+async fn recorder(answer: &[u8]) -> (Server, mpsc::UnboundedReceiver<Request>) {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let answer: Arc<[u8]> = answer.into();
+    let server = Server::start(move |mut stream| {
+        let (sender, answer) = (sender.clone(), Arc::clone(&answer));
+        async move {
+            while let Ok(Some(request)) = read_request(&mut stream).await {
+                sender.send(request).unwrap();
+                stream.write_all(&answer).await.unwrap();
+            }
+        }
+    })
+    .await;
+    (server, requests)
+}
+
+/// Answers with `head` and then `filler` for ever; tells how many bytes went out, and when it was stopped.
+async fn endless(head: &'static str, filler: &[u8]) -> (Server, mpsc::UnboundedReceiver<u64>) {
+    let (sender, written) = mpsc::unbounded_channel();
+    let filler: Arc<[u8]> = filler.repeat(16).into();
+    let server = Server::start(move |mut stream: TcpStream| {
+        let (sender, filler) = (sender.clone(), Arc::clone(&filler));
+        async move {
+            read_request(&mut stream).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut total = 0;
+            while stream.write_all(&filler).await.is_ok() {
+                total += filler.len() as u64;
+            }
+            sender.send(total).unwrap();
+        }
+    })
+    .await;
+    (server, written)
+}
+
+async fn hung_up(mut written: mpsc::UnboundedReceiver<u64>) -> u64 {
+    within(written.recv()).await.unwrap()
+}
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn issue(ca: &Authority, name: &str) -> (Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, ca).unwrap();
+    (certificate, key)
+}
+
+/// A platform over TLS whose certificate is for `name`.
+async fn tls_server(ca: &Authority, name: &str, clients: Option<&Authority>) -> Server {
+    let (certificate, key) = issue(ca, name);
+    let chain = vec![CertificateDer::from(certificate)];
+    let key = PrivateKeyDer::from(key);
+    let builder = ServerConfig::builder();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(ca.der().clone()).unwrap();
+            builder.with_client_cert_verifier(WebPkiClientVerifier::builder(roots.into()).build().unwrap())
+        }
+    };
+    let acceptor = TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()));
+    Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            while let Ok(Some(_)) = read_request(&mut stream).await {
+                stream.write_all(OK).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        }
+    })
+    .await
+}
+
+fn https(server: &Server) -> AgentConfig {
+    config(&format!("https://{}", server.addr))
+}

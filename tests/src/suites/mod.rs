@@ -1,0 +1,31 @@
+//! Tests that every runtime must pass, written once; the macros turn them into tests of its crate.
+
+pub mod chaos;
+pub mod http;
+pub mod pipe;
+pub mod server;
+
+/// The tests of a pipe: of the example with that name, which is started with these flags too.
+#[macro_export]
+macro_rules! pipe_suite {
+    ($pipe:literal $(, $flag:literal)*) => {
+        $crate::pipe_suite! { @ $pipe, [$($flag),*],
+            every_line_arrives_once,
+            an_invalid_line_is_told_and_the_rest_goes_on,
+            nothing_but_invalid_lines_is_told_by_the_exit_code,
+            unusable_flags_are_told_before_anything_is_read,
+            what_could_not_be_delivered_in_time_is_told_by_the_exit_code,
+            a_signal_ends_it_like_the_end_of_the_input,
+            it_stops_reading_while_the_agent_is_full,
+            each_record_is_acknowledged_once_with_its_key_and_line,
+            a_record_that_is_lost_is_answered_with_the_reason,
+            what_may_still_arrive_is_not_answered,
+        }
+    };
+    (@ $pipe:literal, $flags:tt, $($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            $crate::suites::pipe::$name($crate::pipe_process::Pipe { name: $pipe, flags: &$flags });
+        })*
+    };
+}

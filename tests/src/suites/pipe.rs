@@ -1,0 +1,232 @@
+//! What the pipe of every runtime must do, as a process of its own, against a collector.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::collector::Collector;
+use crate::pipe_process::{HANG, Pipe};
+
+pub fn every_line_arrives_once(pipe: Pipe) {
+    let collector = Collector::start();
+    let mut input = String::new();
+    for n in 0..1_000 {
+        if n % 4 == 0 {
+            writeln!(input, r#"{{"kind":"metric","metric_type":"response_time","value":{n}}}"#).unwrap();
+        } else {
+            writeln!(input, r#"{{"kind":"event","event_type":"ip_banned","metadata":{{"n":{n}}}}}"#).unwrap();
+        }
+    }
+    input.push_str("{\"kind\":\"flush\"}\n");
+
+    let ended = pipe.start(&collector.url(), &[]).run(&input);
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let stats = ended.stats();
+    assert_eq!(stats["accepted"], json!({"events": 750, "metrics": 250}));
+    assert_eq!(stats["delivered"], stats["accepted"]);
+    assert_eq!(stats["pending"], json!({"events": 0, "metrics": 0}));
+    assert_eq!(stats["invalid"], 0);
+    assert_eq!((&stats["breaker"], &stats["health"]), (&json!("closed"), &json!("healthy")));
+    collector.read(|received| {
+        let numbers: BTreeSet<_> =
+            received.events.iter().map(|event| event.value()["metadata"]["n"].as_u64().unwrap()).collect();
+        assert_eq!((received.events.len(), numbers.len(), received.metrics.len()), (750, 750, 250));
+        assert_eq!(stats["bytes_sent"], received.bytes);
+    });
+    assert_eq!(collector.violations(), [""; 0]);
+}
+
+pub fn an_invalid_line_is_told_and_the_rest_goes_on(pipe: Pipe) {
+    let collector = Collector::start();
+    let event = r#"{"kind":"event","event_type":"ip_banned"}"#;
+    let null = r#"{"kind":"event","event_type":"ip_banned","ip_address":null}"#;
+    let unknown = r#"{"kind":"metric","metric_type":"mood","value":1}"#;
+    let input =
+        format!("{event}\nnonsense\n\n{{\"kind\":\"event\",\"event_type\":7}}\n{null}\n{unknown}\n{event}");
+
+    let ended = pipe.start(&collector.url(), &[]).run(&input);
+
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert_eq!(ended.stats()["invalid"], 4);
+    assert_eq!(ended.stats()["delivered"]["events"], 2);
+    let told: Vec<_> = ended.errors.lines().filter(|line| line.contains("line ")).collect();
+    assert_eq!(told.len(), 4, "{}", ended.errors);
+    assert!(told[0].contains("line 2: expected"), "{}", told[0]);
+    assert!(told[1].contains("line 4: `event_type`"), "{}", told[1]);
+    assert!(told[2].contains("line 5: `ip_address`"), "{}", told[2]);
+    assert!(told[3].contains("line 6: `metric_type`"), "{}", told[3]);
+}
+
+pub fn nothing_but_invalid_lines_is_told_by_the_exit_code(pipe: Pipe) {
+    let collector = Collector::start();
+    let ended = pipe.start(&collector.url(), &[]).run("a\nb\n");
+    assert_eq!((ended.code, &ended.stats()["invalid"]), (Some(4), &json!(2)), "{ended:?}");
+}
+
+pub fn unusable_flags_are_told_before_anything_is_read(pipe: Pipe) {
+    let cases: [(&[&str], &str); 5] = [
+        (&["--colour"], "--colour"),
+        (&["--set", "buffer_size=0"], "buffer_size"),
+        (&["--redis", "redis://127.0.0.1", "--journal", "/tmp/journal"], "journal_dir"),
+        (&["--redis", "http://user:hunter2@127.0.0.1"], "redis_url"),
+        (&["--journal", "/dev/null/journal"], "journal_dir"),
+    ];
+    for (flags, told) in cases {
+        let ended = pipe.start("http://127.0.0.1:9", flags).wait();
+        assert_eq!((ended.code, ended.output.as_str()), (Some(2), ""), "{ended:?}");
+        assert!(ended.errors.contains(told), "{ended:?}");
+    }
+}
+
+pub fn what_could_not_be_delivered_in_time_is_told_by_the_exit_code(pipe: Pipe) {
+    let collector = Collector::start();
+    collector.down();
+    let begun = Instant::now();
+
+    let ended = pipe.start(&collector.url(), &["--shutdown-timeout", "0.5"]).run(&events(3));
+
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let stats = ended.stats();
+    assert_eq!((&stats["accepted"]["events"], &stats["delivered"]["events"]), (&json!(3), &json!(0)));
+    let dropped: u64 =
+        stats["dropped"]["events"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(stats["pending"]["events"].as_u64().unwrap() + dropped, 3);
+}
+
+pub fn a_signal_ends_it_like_the_end_of_the_input(pipe: Pipe) {
+    for signal in ["TERM", "INT"] {
+        let collector = Collector::start();
+        let mut process = pipe.start(&collector.url(), &[]);
+        process.write(&events(5));
+        collector.wait_for(|received| received.events.len() == 5, HANG);
+        process.write(&events(5));
+        let begun = Instant::now();
+        process.signal(signal);
+
+        let ended = process.wait();
+
+        assert!(begun.elapsed() < Duration::from_secs(20), "its deadline is 10 s");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(ended.stats()["pending"]["events"], 0);
+        assert_eq!(ended.stats()["delivered"]["events"], collector.read(|received| received.event_count));
+    }
+}
+
+pub fn it_stops_reading_while_the_agent_is_full(pipe: Pipe) {
+    let collector = Collector::start();
+    collector.down();
+    let flags = ["--set", "buffer_size=100", "--set", "breaker_recovery=1", "--stats-every", "0.1"];
+    let mut process = pipe.start(&collector.url(), &flags);
+
+    process.write(&events(400));
+    let full = process.stats_until(|stats| stats["accepted"]["events"] == 100);
+    assert_eq!(full["pending"]["events"], 100);
+    let later = process.stats_until(|_| true);
+    assert_eq!(later["accepted"]["events"], 100);
+    collector.up();
+    process.end_input();
+    let ended = process.wait();
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stats()["delivered"]["events"], 400);
+    assert_eq!(collector.read(|received| received.events.len()), 400);
+}
+
+pub fn each_record_is_acknowledged_once_with_its_key_and_line(pipe: Pipe) {
+    const RECORDS: u64 = 2_000;
+    let collector = Collector::start();
+    let mut input = String::new();
+    let given = |line: u64| format!("3b241101-e2bb-4255-8caf-{line:012x}");
+    for line in 1..=RECORDS {
+        match line % 4 {
+            0 => writeln!(input, r#"{{"kind":"metric","metric_type":"response_time","value":{line}}}"#),
+            1 => writeln!(
+                input,
+                r#"{{"kind":"event","event_type":"a","metadata":{{"line":{line}}},"idempotency_key":"{}"}}"#,
+                given(line)
+            ),
+            _ => writeln!(input, r#"{{"kind":"event","event_type":"a","metadata":{{"line":{line}}}}}"#),
+        }
+        .unwrap();
+    }
+
+    // More than a pipe holds is written before anything is read.
+    let ended = pipe.start(&collector.url(), &["--ack"]).run(&input);
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let mut expected: Vec<_> = collector.read(|received| {
+        let events = received.events.iter().map(|event| {
+            let event = event.value();
+            json!({"ack": event["idempotency_key"], "line": event["metadata"]["line"]})
+        });
+        events.collect()
+    });
+    expected.extend((4..=RECORDS).step_by(4).map(|line| json!({"line": line})));
+    let mut answers = ended.answers();
+    answers.sort_by_key(|answer| answer["line"].as_u64());
+    expected.sort_by_key(|answer| answer["line"].as_u64());
+    assert_eq!(answers.len() as u64, RECORDS);
+    assert_eq!(answers, expected);
+    assert_eq!(answers[0]["ack"], given(1));
+}
+
+pub fn a_record_that_is_lost_is_answered_with_the_reason(pipe: Pipe) {
+    let collector = Collector::start();
+    let key = "3b241101-e2bb-4255-8caf-4136c566a962";
+    let mut input =
+        format!("{{\"kind\":\"event\",\"event_type\":\"muted\",\"idempotency_key\":\"{key}\"}}\n");
+    let large = "x".repeat(2_000);
+    writeln!(input, r#"{{"kind":"event","event_type":"a","reason":"{large}","idempotency_key":"{key}"}}"#)
+        .unwrap();
+    writeln!(input, r#"{{"kind":"metric","metric_type":"error_rate","value":1,"tags":{{"a":"{large}"}}}}"#)
+        .unwrap();
+    writeln!(input, r#"{{"kind":"event","event_type":"a","idempotency_key":"{key}"}}"#).unwrap();
+    let flags = ["muted_event_types=muted", "batch_max_bytes=1024", "max_payload_size=4096"];
+    let mut flags: Vec<_> = flags.into_iter().flat_map(|field| ["--set", field]).collect();
+    flags.push("--ack");
+
+    let ended = pipe.start(&collector.url(), &flags).run(&input);
+
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let mut answers = ended.answers();
+    answers.sort_by_key(|answer| answer["line"].as_u64());
+    let expected = [
+        json!({"nack": key, "line": 1, "reason": "filtered"}),
+        json!({"nack": key, "line": 2, "reason": "too_large"}),
+        json!({"line": 3, "reason": "too_large"}),
+        json!({"ack": key, "line": 4}),
+    ];
+    assert_eq!(answers, expected);
+}
+
+pub fn what_may_still_arrive_is_not_answered(pipe: Pipe) {
+    let collector = Collector::start();
+    collector.down();
+    let flags = ["--ack", "--shutdown-timeout", "0.5", "--set", "buffer_size=3", "--stats-every", "0.1"];
+    let mut process = pipe.start(&collector.url(), &flags);
+    process.write(&events(5));
+    process.stats_until(|stats| stats["pending"]["events"] == 3);
+    process.signal("TERM");
+
+    let ended = process.wait();
+
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert_eq!(ended.stats()["pending"]["events"], 3);
+    // The agent never had the last two.
+    let answers = ended.answers();
+    assert!(answers.len() <= 2, "{answers:?}");
+    for answer in &answers {
+        assert!(answer["line"].as_u64() > Some(3) && answer["nack"].is_string(), "{answer}");
+        assert_eq!(answer["reason"], "the agent's memory is full");
+    }
+    assert_eq!(ended.errors.matches("was not taken").count(), answers.len(), "{}", ended.errors);
+}
+
+fn events(count: usize) -> String {
+    "{\"kind\":\"event\",\"event_type\":\"ip_banned\"}\n".repeat(count)
+}
