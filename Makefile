@@ -11,7 +11,7 @@ FUZZ_TARGETS := core journal redact responses
 CLIPPY := $(CARGO) clippy --locked --all-targets
 DENY_WARNINGS := -- -D warnings
 
-.PHONY: check test tools redis fmt clippy doc unit alone no-std demo bench oracle fuzz fuzz-build coverage mutants deny
+.PHONY: check test tools redis fmt clippy doc unit alone no-std cost demo bench oracle fuzz fuzz-build coverage mutants deny
 
 ## The inner loop: format, lints, unit and property tests of the core.
 check: tools fmt
@@ -45,10 +45,11 @@ clippy:
 	$(CLIPPY) -p guard-agent-proto $(DENY_WARNINGS)
 	$(CLIPPY) -p guard-agent-proto --features std $(DENY_WARNINGS)
 	$(CLIPPY) -p guard-agent-proto --features redis $(DENY_WARNINGS)
-	$(CLIPPY) -p guard-agent-tokio $(DENY_WARNINGS)
-	$(CLIPPY) -p guard-agent-tokio --no-default-features $(DENY_WARNINGS)
-	$(CLIPPY) -p guard-agent-smol $(DENY_WARNINGS)
-	$(CLIPPY) -p guard-agent-blocking $(DENY_WARNINGS)
+	$(CARGO) clippy --locked -p guard-agent-proto --no-default-features $(DENY_WARNINGS)
+	for crate in tokio smol blocking; do \
+		$(CLIPPY) -p guard-agent-$$crate $(DENY_WARNINGS) && \
+		$(CARGO) clippy --locked -p guard-agent-$$crate --no-default-features $(DENY_WARNINGS) || exit 1; \
+	done
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
@@ -58,7 +59,13 @@ unit:
 
 alone:
 	$(CARGO) test --locked -p guard-agent-proto
-	$(CARGO) test --locked -p guard-agent-tokio
+	for crate in tokio smol blocking; do \
+		$(CARGO) test --locked -p guard-agent-$$crate --lib --test http --test pipe --test server || exit 1; \
+	done
+
+## What each runtime crate costs, as a table.
+cost:
+	tests/cost/run
 
 no-std:
 	tests/no-std/run

@@ -50,7 +50,7 @@ impl HttpClient for UreqClient {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent("")
-            .accept("")
+            .accept("*/*")
             .accept_encoding("")
             .timeout_global(Some(setup.timeout))
             .timeout_connect(Some(setup.connect_timeout))
@@ -120,6 +120,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
 fn failure(error: Error) -> HttpFailure {
     let cause = error.to_string();
     let kind = match error {
@@ -136,9 +137,14 @@ fn failure(error: Error) -> HttpFailure {
     HttpFailure::Failed(kind, cause)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
 fn io_failure(error: &io::Error) -> HttpFailure {
     let inner = error.get_ref();
-    let kind = if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+    // The resolver's errors have no kind.
+    let unresolved = error.to_string().starts_with("failed to lookup address");
+    let kind = if unresolved {
+        TransportErrorKind::Connect
+    } else if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
         TransportErrorKind::Tls
     } else {
         match error.kind() {

@@ -27,7 +27,7 @@ mod unix {
         }
     }
 
-    #[expect(clippy::expect_used, clippy::panic, reason = "a test")]
+    #[expect(clippy::expect_used, reason = "a test")]
     fn fork_while_the_agent_works(round: u64) {
         let collector = Collector::start();
         let agent = start(&collector);

@@ -1,20 +1,23 @@
-use std::error::Error as _;
+use std::env;
 use std::fmt;
 use std::io;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use guard_agent_proto::shell::BoxFuture;
 use guard_agent_proto::shell::http::{HttpClient, HttpFailure, HttpSetup, Proxy};
 use guard_agent_proto::wire::HttpRequest;
 use guard_agent_proto::{Response, TransportErrorKind};
+use isahc::auth::{Authentication, Credentials};
 use isahc::config::{Configurable as _, ExpectContinue, RedirectPolicy, VersionNegotiation};
 use isahc::error::ErrorKind;
 use isahc::http::{HeaderMap, Uri};
-use isahc::tls::{Identity, PrivateKey, TlsConfig, TrustStore};
-use isahc::{AsyncBody, Request};
+use isahc::tls::{TlsConfig, TrustStore};
+use isahc::{AsyncBody, HttpClientBuilder, Request};
+use percent_encoding::percent_decode_str;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use smol::io::AsyncReadExt as _;
+use url::{Position, Url};
 
 use crate::HttpError;
 
@@ -22,10 +25,13 @@ use crate::HttpError;
 pub struct IsahcClient {
     /// `None` at the end.
     client: Option<isahc::HttpClient>,
-    connect_timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 impl HttpClient for IsahcClient {
+    /// libcurl does not with rustls.
+    const SHOWS_IDENTITY: bool = false;
+
     fn crypto() -> CryptoProvider {
         aws_lc_rs::default_provider()
     }
@@ -39,10 +45,6 @@ impl HttpClient for IsahcClient {
                 trusted.iter().fold(TrustStore::builder(), |store, der| store.certificate_from_der(der));
             tls = tls.trust_store(store.build());
         }
-        if let Some(identity) = &setup.identity {
-            let key = PrivateKey::from_pem(identity.key_pem.expose().to_owned(), None);
-            tls = tls.identity(Identity::from_pem(identity.chain_pem.clone(), Some(key)));
-        }
         let tls = tls.build();
         let mut builder = isahc::HttpClient::builder()
             .version_negotiation(VersionNegotiation::http11())
@@ -55,15 +57,16 @@ impl HttpClient for IsahcClient {
             .proxy_tls_config(tls.clone())
             .tls_config(tls);
         match &setup.proxy {
-            Proxy::Environment => {}
-            Proxy::Never => builder = builder.proxy(None),
-            Proxy::Always(url) => {
-                let url: Uri = url.expose().parse().map_err(|_| HttpError::proxy())?;
-                builder = builder.proxy(url);
+            Proxy::Environment => {
+                if let Some(url) = upper_case_proxy(setup) {
+                    builder = through(builder, &url)?;
+                }
             }
+            Proxy::Never => builder = builder.proxy(None),
+            Proxy::Always(url) => builder = through(builder, url.expose())?,
         }
         let client = builder.build().map_err(|error| HttpError::Tls(cause(&error)))?;
-        Ok(Self { client: Some(client), connect_timeout: setup.connect_timeout })
+        Ok(Self { client: Some(client), timeout: setup.timeout })
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<Response, HttpFailure> {
@@ -77,10 +80,9 @@ impl HttpClient for IsahcClient {
         let request = builder.body(body).map_err(|_| unusable("bad URL or header"))?;
 
         let started = Instant::now();
-        let answer = client.send_async(request).await.map_err(|error| {
-            let connecting = started.elapsed() < self.connect_timeout * 2 && is_connecting(&error);
-            failure(&error, connecting)
-        })?;
+        // The client does not say which limit it was; this one is the shorter.
+        let answer = client.send_async(request).await;
+        let answer = answer.map_err(|error| failure(&error, started.elapsed() < self.timeout))?;
         let (head, body) = answer.into_parts();
         let mut response = Response {
             status: head.status.as_u16(),
@@ -120,10 +122,38 @@ impl fmt::Debug for IsahcClient {
     }
 }
 
+/// libcurl leaves `HTTP_PROXY` alone, since a CGI gets it from its client as the header `Proxy`. Elsewhere it is what
+/// other clients look at.
+fn upper_case_proxy(setup: &HttpSetup) -> Option<String> {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    let applies = setup.is_plain && set("http_proxy").is_none() && env::var_os("REQUEST_METHOD").is_none();
+    set("HTTP_PROXY").filter(|_| applies)
+}
+
+/// Sends everything through that proxy, with the user and the password in its URL.
+fn through(builder: HttpClientBuilder, url: &str) -> Result<HttpClientBuilder, HttpError> {
+    let url = Url::parse(url).map_err(|_| HttpError::proxy())?;
+    let plain: Uri = url[..Position::BeforeUsername]
+        .chars()
+        .chain(url[Position::BeforeHost..Position::AfterPort].chars())
+        .collect::<String>()
+        .parse()
+        .map_err(|_| HttpError::proxy())?;
+    let builder = builder.proxy(plain);
+    if url.username().is_empty() {
+        return Ok(builder);
+    }
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let password = decoded(url.password().unwrap_or_default());
+    let credentials = Credentials::new(decoded(url.username()), password);
+    Ok(builder.proxy_authentication(Authentication::basic()).proxy_credentials(credentials))
+}
+
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
 fn failure(error: &isahc::Error, connecting: bool) -> HttpFailure {
     let kind = match *error.kind() {
         ErrorKind::Timeout if connecting => return HttpFailure::ConnectTimedOut,
@@ -147,8 +177,4 @@ fn cause(error: &isahc::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
-}
-
-fn is_connecting(error: &isahc::Error) -> bool {
-    error.is_timeout() && error.source().is_some_and(|cause| cause.to_string().contains("onnect"))
 }

@@ -110,10 +110,13 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 }
 
 fn failure(error: &reqwest::Error) -> HttpFailure {
-    match classify(error) {
-        TransportErrorKind::Timeout => HttpFailure::TimedOut,
-        TransportErrorKind::Connect if error.is_timeout() => HttpFailure::ConnectTimedOut,
-        kind => HttpFailure::Failed(kind, cause(error)),
+    let kind = classify(error);
+    if kind == TransportErrorKind::Timeout {
+        HttpFailure::TimedOut
+    } else if kind == TransportErrorKind::Connect && error.is_timeout() {
+        HttpFailure::ConnectTimedOut
+    } else {
+        HttpFailure::Failed(kind, cause(error))
     }
 }
 

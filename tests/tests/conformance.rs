@@ -44,7 +44,7 @@ impl Runtime for OnTokio {
 
     fn start(&self, launch: Launch) -> Result<Box<dyn Subject>, StartError> {
         let _entered = self.handle.enter();
-        launch.builder::<Tokio>().start().map(OnRuntime::new)
+        launch.builder::<Tokio>().start().map(OnRuntime::boxed)
     }
 }
 
@@ -60,7 +60,7 @@ impl<B: Backend<Agent = shell::Agent<B>>> Runtime for Anywhere<B> {
     }
 
     fn start(&self, launch: Launch) -> Result<Box<dyn Subject>, StartError> {
-        launch.builder::<B>().start().map(OnRuntime::new)
+        launch.builder::<B>().start().map(OnRuntime::boxed)
     }
 }
 

@@ -342,10 +342,15 @@ impl Inbox {
         let Progress { snapshot, transit, told } = progress;
         let mut state = self.lock();
         for kind in Kind::ALL {
-            let held = Weight {
-                records: saturating(snapshot.stats.records[kind].in_memory),
-                bytes: saturating(snapshot.stats.records[kind].memory_bytes),
-            };
+            let ledger = &snapshot.stats.records[kind];
+            let mut held =
+                Weight { records: saturating(ledger.in_memory), bytes: saturating(ledger.memory_bytes) };
+            // What only the journal holds may be read back before the next record is taken, up to there.
+            if ledger.pending > ledger.in_memory {
+                let Weight { records, bytes } = self.capacity;
+                held.records = held.records.max(records - records.div_ceil(4));
+                held.bytes = held.bytes.max(bytes - bytes.div_ceil(4));
+            }
             // In full until the last of them is encoded: an upper bound is all that is needed.
             let bytes = if transit[kind] == 0 { 0 } else { intake.bytes[kind] };
             let gauge = state.gauge_mut(kind);

@@ -7,12 +7,12 @@ use guard_agent_proto::shell::{Attempt, BoxFuture, CaptureTransport, MemoryStore
 use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreRequest};
 use guard_agent_proto::wire::Credentials;
 use guard_agent_proto::{
-    AgentConfig, AgentStatus, Batch, Endpoint, Kind, MetricType, Payload, Report, Secret, SecurityEvent,
-    SecurityMetric,
+    AgentConfig, AgentStatus, Batch, Endpoint, Kind, Ledger, MetricType, Payload, Report, Secret,
+    SecurityEvent, SecurityMetric,
 };
 
 use super::{Complete, Launch, Runtime, Scenario, Step, Subject, With};
-use crate::collector::{Collector, Exchange, Keys};
+use crate::collector::{Collector, Keys, Received};
 use crate::redis_server::RedisServer;
 use crate::scratch::Scratch;
 
@@ -221,79 +221,54 @@ impl<'a> Stage<'a> {
                 let seen = || self.subject.handle().stats().records.events.persisted;
                 return self.before_long(|| seen() >= count, || seen().to_string());
             }
-            Step::Pending(_)
-            | Step::Delivered(_)
-            | Step::Recovered(_)
-            | Step::Dropped(..)
-            | Step::CountedInvalid(_)
-            | Step::DeadLetters(_) => return self.check_books(step),
-            Step::Duplicates(_)
-            | Step::InOrder
-            | Step::SameBatch
-            | Step::AtMost(..)
-            | Step::Header(..)
-            | Step::Statuses(..)
-            | Step::Violations(_) => return self.check_platform(step),
+            Step::Pending(count) => return same("pending", self.ledger().pending, count),
+            Step::Delivered(count) => return same("delivered", self.ledger().delivered, count),
+            Step::Recovered(count) => return same("recovered", self.ledger().recovered, count),
+            Step::Dropped(reason, count) => return same("dropped", self.ledger().dropped[reason], count),
+            Step::CountedInvalid(count) => return same("invalid", self.ledger().invalid, count),
+            Step::DeadLetters(count) => {
+                return same("dead letters", self.subject.handle().take_dead_letters().len(), count);
+            }
+            Step::Duplicates(count) => {
+                return collector.read(|received| same("duplicates", received.duplicates, count));
+            }
+            Step::InOrder => return collector.read(in_order),
+            Step::SameBatch => {
+                let different: BTreeSet<_> = collector.read(|received| {
+                    let tries = received.to(Endpoint::Events);
+                    tries.map(|exchange| (exchange.batch_id.clone(), exchange.body_hash)).collect()
+                });
+                return same("different batches", different.len(), 1);
+            }
+            Step::AtMost(endpoint, count) => {
+                let seen = collector.read(|received| received.to(endpoint).count());
+                return if seen <= count { Ok(()) } else { Err(format!("there were {seen}")) };
+            }
+            Step::Header(endpoint, name, expected) => {
+                let last = collector.read(|received| received.to(endpoint).last().cloned());
+                let last = last.ok_or("there was no request")?;
+                return same("value", last.headers.get(name).map(String::as_str), expected);
+            }
+            Step::Statuses(count, level) => {
+                let statuses = collector.read(|received| received.statuses.clone());
+                same("statuses", statuses.len(), count)?;
+                return same(
+                    "level",
+                    statuses.last().map(|status| status["status"].clone()),
+                    Some(level.into()),
+                );
+            }
+            Step::Violations(count) => {
+                self.violations = count;
+                let violations = collector.violations();
+                return if violations.len() >= count { Ok(()) } else { Err(format!("{violations:?}")) };
+            }
         }
         Ok(())
     }
 
-    /// What the agent counted.
-    fn check_books(&self, step: &Step) -> Result<(), String> {
-        let ledger = self.subject.handle().stats().records.events;
-        match *step {
-            Step::Pending(count) => same("pending", ledger.pending, count),
-            Step::Delivered(count) => same("delivered", ledger.delivered, count),
-            Step::Recovered(count) => same("recovered", ledger.recovered, count),
-            Step::Dropped(reason, count) => same("dropped", ledger.dropped[reason], count),
-            Step::CountedInvalid(count) => same("invalid", ledger.invalid, count),
-            Step::DeadLetters(count) => {
-                same("dead letters", self.subject.handle().take_dead_letters().len(), count)
-            }
-            _ => Err("not of the books".into()),
-        }
-    }
-
-    /// What the platform saw.
-    fn check_platform(&mut self, step: &Step) -> Result<(), String> {
-        let tries = |exchanges: &[Exchange]| -> Vec<_> {
-            let tries = exchanges.iter().filter(|exchange| exchange.endpoint == Endpoint::Events);
-            tries.map(|exchange| (exchange.batch_id.clone(), exchange.body_hash)).collect()
-        };
-        self.collector.read(|received| match *step {
-            Step::Duplicates(count) => same("duplicates", received.duplicates, count),
-            Step::InOrder => {
-                let numbers: Vec<_> = received
-                    .events
-                    .iter()
-                    .map(|event| event.value()["metadata"]["number"].as_u64())
-                    .collect();
-                if numbers.is_sorted() { Ok(()) } else { Err(format!("{numbers:?}")) }
-            }
-            Step::SameBatch => {
-                let different: BTreeSet<_> = tries(&received.exchanges).into_iter().collect();
-                same("different batches", different.len(), 1)
-            }
-            Step::AtMost(endpoint, count) => {
-                let seen = received.to(endpoint).count();
-                if seen <= count { Ok(()) } else { Err(format!("there were {seen}")) }
-            }
-            Step::Header(endpoint, name, expected) => {
-                let last = received.to(endpoint).last().ok_or("there was no request")?;
-                same("value", last.headers.get(name).map(String::as_str), expected)
-            }
-            Step::Statuses(count, level) => {
-                same("statuses", received.statuses.len(), count)?;
-                let last = received.statuses.last().map(|status| status["status"].clone());
-                same("level", last, Some(level.into()))
-            }
-            Step::Violations(count) => {
-                self.violations = count;
-                let violations = &received.violations;
-                if violations.len() >= count { Ok(()) } else { Err(format!("{violations:?}")) }
-            }
-            _ => Err("not of the platform".into()),
-        })
+    fn ledger(&self) -> Ledger {
+        self.subject.handle().stats().records.events
     }
 
     /// What always holds at the end.
@@ -355,6 +330,12 @@ impl Drop for Stage<'_> {
     fn drop(&mut self) {
         self.gate.open();
     }
+}
+
+fn in_order(received: &Received) -> Result<(), String> {
+    let numbers: Vec<_> =
+        received.events.iter().map(|event| event.value()["metadata"]["number"].as_u64()).collect();
+    if numbers.is_sorted() { Ok(()) } else { Err(format!("{numbers:?}")) }
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: T, must: T) -> Result<(), String> {

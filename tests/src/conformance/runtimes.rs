@@ -99,7 +99,6 @@ impl fmt::Debug for Launch {
 
 impl Launch {
     /// The builder of that agent.
-    #[must_use]
     pub fn builder<B: Backend>(self) -> AgentBuilder<B> {
         let mut builder = AgentBuilder::new(self.config);
         if let Some(transport) = self.transport {
@@ -127,7 +126,7 @@ pub struct OnRuntime<B: Backend> {
 impl<B: Backend> OnRuntime<B> {
     /// Of that agent.
     #[must_use]
-    pub fn new(agent: shell::Agent<B>) -> Box<dyn Subject> {
+    pub fn boxed(agent: shell::Agent<B>) -> Box<dyn Subject> {
         Box::new(Self { agent, started: Instant::now() })
     }
 }

@@ -28,6 +28,9 @@ use crate::{
 ///
 /// One call is one attempt: no redirects, retries, cookies or decompression.
 pub trait HttpClient: Send + Sync + Sized + 'static {
+    /// Whether it can show a certificate of its own.
+    const SHOWS_IDENTITY: bool = true;
+
     /// The cryptography of the client's TLS.
     fn crypto() -> CryptoProvider;
 
@@ -84,7 +87,7 @@ impl<C: HttpClient> HttpTransport<C> {
     /// Every option that cannot be used, by name; or TLS that cannot be set up.
     pub fn new(config: &AgentConfig, install_id: &str, options: &HttpOptions) -> Result<Self, HttpError> {
         let wire = Wire::new(config, install_id)?;
-        let setup = options.check(config, &C::crypto())?;
+        let setup = options.check(config, &C::crypto(), C::SHOWS_IDENTITY)?;
         Ok(Self {
             client: C::new(&setup)?,
             wire: RwLock::new(Arc::new(wire)),

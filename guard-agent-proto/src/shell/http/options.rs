@@ -75,7 +75,7 @@ impl HttpOptions {
     }
 
     /// Shows the platform this certificate: the chain in PEM, leaf first, and the leaf's private key in
-    /// PEM (PKCS #8, PKCS #1 or SEC 1).
+    /// PEM (PKCS #8, PKCS #1 or SEC 1). On smol and async-std there is an error instead: libcurl cannot with rustls.
     #[must_use]
     pub fn client_identity(mut self, chain_pem: impl Into<Vec<u8>>, key_pem: impl Into<String>) -> Self {
         self.client_identity = Some(PemIdentity { chain: chain_pem.into(), key: Secret::new(key_pem) });
@@ -106,6 +106,7 @@ impl HttpOptions {
         &self,
         config: &AgentConfig,
         provider: &CryptoProvider,
+        shows_identity: bool,
     ) -> Result<HttpSetup, ConfigError> {
         let mut problems = Vec::new();
         let proxy_scheme = match &self.proxy {
@@ -124,21 +125,27 @@ impl HttpOptions {
             Vec::new()
         });
         let identity = self.client_identity.as_ref().and_then(|identity| {
-            let checked = identity.check(provider);
+            let checked = if shows_identity {
+                identity.check(provider)
+            } else {
+                Err(String::from("absent: the HTTP client of this runtime cannot show a certificate"))
+            };
             checked.map_err(|bound| problems.push(problem("client_identity", "[secret]", bound))).ok()
         });
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
         // A container without certificate authorities can still speak plain HTTP to its neighbour.
-        let plain = scheme_of(&config.endpoint) == Some(Scheme::Http) && proxy_scheme != Some(Scheme::Https);
+        let is_plain = scheme_of(&config.endpoint) == Some(Scheme::Http);
+        let needs_none = is_plain && proxy_scheme != Some(Scheme::Https);
         Ok(HttpSetup {
             connect_timeout: config.connect_timeout,
             timeout: config.timeout,
             roots,
-            only_these_roots: self.only_these_roots || plain,
+            only_these_roots: self.only_these_roots || needs_none,
             identity,
             proxy: self.proxy.clone(),
+            is_plain,
         })
     }
 
@@ -194,6 +201,8 @@ pub struct HttpSetup {
     pub identity: Option<Identity>,
     /// Through which proxy.
     pub proxy: Proxy,
+    /// Whether the endpoint is reached without TLS.
+    pub is_plain: bool,
 }
 
 impl HttpSetup {
@@ -211,10 +220,10 @@ impl HttpSetup {
             return Ok(self.roots.clone());
         }
         let mut trusted = rustls_native_certs::load_native_certs().certs;
+        trusted.extend_from_slice(&self.roots);
         if trusted.is_empty() {
             return Err(HttpError::Tls("the system has no certificate authorities".into()));
         }
-        trusted.extend_from_slice(&self.roots);
         Ok(trusted)
     }
 }

@@ -69,6 +69,8 @@ pub(super) fn notes(hash: Option<Value>) -> Result<Vec<Note>, StoreError> {
 /// The entries of a log, of which only blocks are taken.
 pub(super) fn page(entries: Option<Value>) -> Result<Page, StoreError> {
     let mut page = Page::default();
+    // What follows the last block is met again by whoever reads on from there.
+    let mut since = 0;
     for entry in list(entries.ok_or_else(unexpected)?)? {
         let mut entry = list(entry)?.into_iter();
         let id = EntryId::parse(&bytes(entry.next())?).ok_or_else(unexpected)?;
@@ -77,10 +79,16 @@ pub(super) fn page(entries: Option<Value>) -> Result<Page, StoreError> {
             EntryId(..) => None,
         };
         match content {
-            Some(content) => page.blocks.push(Block { id: Seq(id.0), bytes: content.into() }),
-            None => page.skipped += 1,
+            Some(content) => {
+                page.blocks.push(Block { id: Seq(id.0), bytes: content.into() });
+                page.skipped += core::mem::take(&mut since);
+            }
+            None => since += 1,
         }
         page.next = Some(id.next());
+    }
+    if page.blocks.is_empty() {
+        page.skipped = since;
     }
     Ok(page)
 }

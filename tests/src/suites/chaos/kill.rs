@@ -24,7 +24,7 @@ enum Phase {
 const PHASES: [Phase; 4] = [Phase::Adopting, Phase::Outage, Phase::Delivering, Phase::Ending];
 
 pub fn killed_at_any_moment(journal: &Journal) {
-    let mut dice = Dice::new();
+    let mut dice = Dice::cast();
     let collector = Collector::start();
     let mut acknowledged = BTreeSet::new();
     for round in 0..super::rounds() * 16 {
@@ -74,7 +74,7 @@ fn kill_in(
 }
 
 pub fn killed_while_the_platform_is_mad(journal: &Journal) {
-    let mut dice = Dice::new();
+    let mut dice = Dice::cast();
     let collector = Collector::start();
     let moods = [
         Answer::status(503),

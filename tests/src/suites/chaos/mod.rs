@@ -290,7 +290,7 @@ pub fn rounds() -> u64 {
 pub struct Dice(u64);
 
 impl Dice {
-    pub fn new() -> Self {
+    pub fn cast() -> Self {
         let clock = || u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos());
         let seed = std::env::var("CHAOS_SEED").map_or_else(|_| clock(), |text| text.parse().unwrap());
         println!("CHAOS_SEED={seed}");
