@@ -59,8 +59,10 @@ impl RedisOptions {
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOptions")
+            .field("url", &self.url.is_some())
             .field("key_prefix", &self.key_prefix)
             .field("ca_file", &self.ca_file)
+            .field("root_certificates", &self.root_certificates.len())
             .finish_non_exhaustive()
     }
 }
