@@ -60,7 +60,7 @@ unit:
 alone:
 	$(CARGO) test --locked -p guard-agent-proto
 	for crate in tokio smol blocking; do \
-		$(CARGO) test --locked -p guard-agent-$$crate --lib --test http --test pipe --test server || exit 1; \
+		$(CARGO) test --locked -p guard-agent-$$crate --lib --examples --test http --test pipe --test server || exit 1; \
 	done
 
 ## What each runtime crate costs, as a table.

@@ -70,8 +70,9 @@ impl Batcher {
     }
 
     /// Whether one batch cannot hold all that waits.
-    pub(crate) fn overflows(&self, queue: &Buffer) -> bool {
-        queue.len() > self.most || queue.json_bytes() + queue.len() > self.budget
+    pub(crate) fn overflows(&self, queue: &Buffer, room: Room) -> bool {
+        let Room { records, bytes } = self.within(room);
+        queue.len() > records || queue.json_bytes() + queue.len() > bytes
     }
 
     /// What a batch may hold, where there is that much room for it.

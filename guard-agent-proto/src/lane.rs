@@ -129,8 +129,8 @@ impl Lane {
     }
 
     /// Whether another batch is ahead of the unsealed records, and one more cannot hold them all.
-    pub(crate) fn is_congested(&self) -> bool {
-        self.has_sealed() && self.batcher.overflows(&self.queue)
+    pub(crate) fn is_congested(&self, room: Room) -> bool {
+        self.has_sealed() && self.batcher.overflows(&self.queue, room)
     }
 
     /// Moves all unsealed records into `backlog`.
@@ -870,9 +870,9 @@ mod tests {
         let mut bench = Bench::new();
         let mut backlog = bench.lane.clone();
         bench.push(20);
-        assert!(!bench.lane.is_congested(), "nothing is ahead of what waits");
+        assert!(!bench.lane.is_congested(Room::UNLIMITED), "nothing is ahead of what waits");
         bench.depart();
-        assert!(bench.lane.is_congested());
+        assert!(bench.lane.is_congested(Room::UNLIMITED));
         bench.lane.spill_into(&mut backlog);
         assert_eq!((bench.lane.len(), backlog.len()), (8, 12));
         assert!(backlog.from(Seq::from_u64(0)).is_sorted_by_key(Entry::seq));

@@ -62,7 +62,7 @@
 //!
 //! # Logs
 //!
-//! The agent logs through [`tracing`] under the target `guard_agent`, rarely, and never per record. If
+//! The agent logs through `tracing` under the target `guard_agent`, rarely, and never per record. If
 //! log records are themselves turned into events, leave out that target and those of the HTTP client:
 //! `hyper`, `hyper_util`, `redis`, `reqwest`, `rustls`.
 //!

@@ -82,8 +82,8 @@ impl Agent {
     }
 
     /// Leaves records to the journal alone that it holds, from three quarters of the memory on, so that there is
-    /// always room for new ones: those that were read back last, then the oldest live ones. Once there are such
-    /// records, half of the memory is for reading them back.
+    /// always room for new ones: the oldest live ones, so that new events stay quick, then those that were read
+    /// back last. Once there are such records, half of the memory is for reading them back.
     fn leave_to_journal(&mut self, kind: Kind) {
         let Some(journal) = &mut self.journal else { return };
         let stream = &mut self.streams[kind];
@@ -91,17 +91,14 @@ impl Agent {
         let is_full =
             |stream: &Stream| stream.len() > most - most / 4 || stream.cost() > most_bytes - most_bytes / 4;
         let share = |journal: &Journal, stream: &Stream| {
-            let committed = stream.live.committed();
-            let waiting = (stream.live.len() - committed.records, stream.live.cost() - committed.bytes);
-            journal.stored(kind) > 0 && (waiting.0 > most / 2 || waiting.1 > most_bytes / 2)
+            journal.stored(kind) > 0 && (stream.live.len() > most / 2 || stream.live.cost() > most_bytes / 2)
         };
-        // What waits behind an outage anyway makes way for what is new.
-        while is_full(stream) {
-            let Some(entry) = stream.backlog.release_newest(|seq| journal.holds(kind, seq)) else { break };
-            journal.release(kind, entry.seq(), entry.cost());
-        }
         while is_full(stream) || share(journal, stream) {
             let Some(entry) = stream.live.release_oldest(|seq| journal.holds(kind, seq)) else { break };
+            journal.release(kind, entry.seq(), entry.cost());
+        }
+        while is_full(stream) {
+            let Some(entry) = stream.backlog.release_newest(|seq| journal.holds(kind, seq)) else { break };
             journal.release(kind, entry.seq(), entry.cost());
         }
     }
@@ -129,10 +126,7 @@ impl Agent {
         }
         let stream = &self.streams[kind];
         let (live, backlog) = (stream.live.committed(), stream.backlog.committed());
-        // New records have the rest, up to where they would have to leave.
-        let half = |most: usize, taken: usize| {
-            (most.saturating_sub(taken) / 2).min((most - most / 8 * 3).saturating_sub(taken)).max(1)
-        };
+        let half = |most: usize, taken: usize| (most.saturating_sub(taken) / 2).max(1);
         Room {
             records: half(self.config.buffer_size, live.records + backlog.records),
             bytes: half(self.config.buffer_bytes, live.bytes + backlog.bytes),

@@ -137,14 +137,15 @@ impl Agent {
         self.config.max_record_age.is_some_and(|most| age > most)
     }
 
-    /// What one more live batch could not hold waits apart, so that new events do not wait behind it: in the
+    /// What no longer fits the next live batch waits apart, so that new events do not wait behind it: in the
     /// journal if there are older ones already, else in memory.
     fn spill(&mut self) {
         match self.config.drain {
             DrainOrder::LiveFirst => {
                 for kind in Kind::ALL {
+                    let room = self.batch_room(kind);
                     let Stream { live, backlog, .. } = &mut self.streams[kind];
-                    if !live.is_congested() {
+                    if !live.is_congested(room) {
                         continue;
                     }
                     match &mut self.journal {
