@@ -109,6 +109,10 @@ impl HttpOptions {
         shows_identity: bool,
     ) -> Result<HttpSetup, ConfigError> {
         let mut problems = Vec::new();
+        let endpoint = scheme_of(&config.endpoint);
+        if endpoint.is_none() {
+            problems.push(problem("endpoint", "[secret]", "an http or https URL"));
+        }
         let proxy_scheme = match &self.proxy {
             Proxy::Environment | Proxy::Never => None,
             Proxy::Always(url) => {
@@ -136,7 +140,7 @@ impl HttpOptions {
             return Err(ConfigError { problems });
         }
         // A container without certificate authorities can still speak plain HTTP to its neighbour.
-        let is_plain = scheme_of(&config.endpoint) == Some(Scheme::Http);
+        let is_plain = endpoint == Some(Scheme::Http);
         let needs_none = is_plain && proxy_scheme != Some(Scheme::Https);
         Ok(HttpSetup {
             connect_timeout: config.connect_timeout,
@@ -257,7 +261,12 @@ fn scheme_of(url: &str) -> Option<Scheme> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = authority.rsplit('@').next()?;
-    if host.is_empty() || host.starts_with(':') || url.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    let brackets = host.starts_with('[') == host.contains(']');
+    if host.is_empty()
+        || host.starts_with(':')
+        || !brackets
+        || url.chars().any(|c| c.is_whitespace() || c.is_control())
+    {
         return None;
     }
     match () {

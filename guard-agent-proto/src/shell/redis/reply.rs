@@ -69,7 +69,7 @@ pub(super) fn notes(hash: Option<Value>) -> Result<Vec<Note>, StoreError> {
 /// The entries of a log, of which only blocks are taken.
 pub(super) fn page(entries: Option<Value>) -> Result<Page, StoreError> {
     let mut page = Page::default();
-    // What follows the last block is met again by whoever reads on from there.
+    // What has a place behind the last block is met again by whoever reads on from there.
     let mut since = 0;
     for entry in list(entries.ok_or_else(unexpected)?)? {
         let mut entry = list(entry)?.into_iter();
@@ -83,6 +83,7 @@ pub(super) fn page(entries: Option<Value>) -> Result<Page, StoreError> {
                 page.blocks.push(Block { id: Seq(id.0), bytes: content.into() });
                 page.skipped += core::mem::take(&mut since);
             }
+            None if page.blocks.last().is_some_and(|last| last.id.0 == id.0) => page.skipped += 1,
             None => since += 1,
         }
         page.next = Some(id.next());
