@@ -20,8 +20,8 @@ pub(crate) struct Rules {
     current: Option<Arc<RulesDocument>>,
     /// The next regular poll.
     due: Instant,
-    /// Quick polls after an attack, soonest first.
-    quick: Deque<Instant, { QUICK_POLLS.len() }>,
+    /// Polls out of turn, soonest first: after an attack, and one that was asked for.
+    quick: Deque<Instant, { QUICK_POLLS.len() + 1 }>,
     in_flight: Option<RequestId>,
     /// After a failure nothing is asked before that.
     gate: Option<(Instant, Reason)>,
@@ -132,7 +132,7 @@ impl Rules {
     pub(crate) fn on_attack_delivered(&mut self, now: Instant) {
         self.quick.clear();
         for offset in QUICK_POLLS {
-            // As many places as offsets.
+            // There is a place for each.
             let _ = self.quick.push_back(now + offset);
         }
     }
@@ -140,7 +140,11 @@ impl Rules {
     /// The application wants them now, or the credentials changed.
     pub(crate) fn refresh(&mut self, now: Instant) {
         self.gate = None;
-        self.due = now;
+        // Not `due`, which the answer to a poll that is already out would put off.
+        if self.quick.front().is_none_or(|at| *at > now) {
+            // At most `QUICK_POLLS` lie ahead.
+            let _ = self.quick.push_front(now);
+        }
     }
 
     /// Ends the rules in force if their hard end passed; answers whether it did.
@@ -239,6 +243,18 @@ mod tests {
         assert_eq!(rules.due_at(), None);
         rules.on_no_answer(Instant::ZERO, &mut Rng::new([9; 32]));
         assert!(rules.due_at().is_some_and(|(at, reason)| at > Instant::ZERO && reason == Reason::Backoff));
+    }
+
+    #[test]
+    fn who_asks_while_a_poll_is_out_gets_another() {
+        let mut rules = rules();
+        rules.depart(ID, at(0).instant);
+        rules.refresh(at(0).instant);
+        rules.refresh(at(0).instant);
+        rules.on_answer(document(|_| {}), None, at(1), &mut Rng::new([9; 32]));
+        assert_eq!(rules.due_at(), Some((at(0).instant, Reason::RulesPoll)));
+        poll(&mut rules, at(1), document(|_| {}));
+        assert!(rules.due_at().is_some_and(|(due, _)| due > at(1).instant));
     }
 
     #[test]
