@@ -131,6 +131,7 @@ impl Agent {
     /// stands still or went back is read as standing still.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.now = Now { instant: self.now.instant.max(now.instant), wall: now.wall };
+        self.journal.iter_mut().for_each(|journal| journal.on_time(self.now.instant));
         match input {
             Input::Timeout => {}
             Input::Records(records) => self.on_records(records),

@@ -217,13 +217,18 @@ impl Log {
         self.changed.split_off(&last.next());
     }
 
-    /// Nothing more can be read: what was stored is lost, and what was noted of blocks that were not met is void.
-    /// How many records are lost.
+    /// Nothing more can be read: what was stored is lost, and of the blocks only what is here is left. How many
+    /// records are lost.
     pub(super) fn end(&mut self) -> u64 {
-        let unmet = |block: &Block| matches!(block, Block::Part(part) if part.total == UNMET);
-        let unmet: Vec<_> = self.blocks.iter().filter(|(_, block)| unmet(block)).map(|(id, _)| *id).collect();
-        for id in unmet {
+        let gone = |id: &Seq, block: &Block| block.here(*id) == 0;
+        let gone: Vec<_> = self.blocks.iter().filter(|(id, block)| gone(id, block)).map(|(id, _)| *id).collect();
+        for id in gone {
             self.discard(id);
+        }
+        for block in self.blocks.values_mut() {
+            if let Block::Part(part) = block {
+                part.total = part.here.len() + part.settled.len();
+            }
         }
         self.stored_bytes = 0;
         core::mem::take(&mut self.stored).len()
@@ -309,6 +314,33 @@ impl Block {
         match self {
             Self::Whole(first) => id.as_u64() - first.as_u64() + 1,
             Self::Part(part) => part.here.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_of_which_the_rest_is_lost_is_removed() {
+        let [one, two, three] = [1, 2, 3].map(Seq::from_u64);
+        for settled_before in [false, true] {
+            let mut log = Log::adopted();
+            for seq in [one, two, three] {
+                assert!(log.take(three, 3, seq, 10));
+            }
+            log.settle(one);
+            log.release(three, 10);
+            if settled_before {
+                log.settle(two);
+            }
+            assert_eq!(log.end(), 1);
+            if !settled_before {
+                log.settle(two);
+            }
+            assert_eq!(log.take_removable(9).first().map(|(id, _)| *id), Some(three));
+            assert!(log.is_empty());
         }
     }
 }

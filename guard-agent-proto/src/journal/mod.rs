@@ -46,6 +46,10 @@ pub(crate) struct Journal {
 
     next_op: u64,
     outstanding: Option<(StoreOpId, Outstanding)>,
+    /// When it last heard of the time.
+    awake_at: Instant,
+    /// That a request before this one failed tells nothing: we slept meanwhile.
+    woken_at: u64,
     /// A change that is not known to be done.
     writing: Option<Writing>,
     /// No operation starts before that.
@@ -207,6 +211,8 @@ impl Journal {
             block_limit: (BLOCK_BYTES.min(config.buffer_bytes / 8).max(1), (config.buffer_size / 8).max(1)),
             next_op: 0,
             outstanding: None,
+            awake_at: now,
+            woken_at: 0,
             writing: None,
             gate: None,
             // Quick enough for a lease to be renewed within the grace.
@@ -228,6 +234,16 @@ impl Journal {
             released: ByKind::default(),
             closing: false,
         })
+    }
+
+    /// It is that late. Whoever slept does not know any more whether the store is down, and has to ask.
+    pub(crate) fn on_time(&mut self, now: Instant) {
+        // While a lease is ours, something is due sooner than that, or an answer is.
+        if now.since(self.awake_at) > self.timeout + self.lease.renewal {
+            self.woken_at = self.next_op;
+            self.trouble = None;
+        }
+        self.awake_at = now;
     }
 
     /// A record of our own was accepted.

@@ -34,6 +34,7 @@ impl Journal {
                 self.trouble = None;
                 self.on_fenced(&done, now, rng, &mut news);
             }
+            Err(_) if id.as_u64() < self.woken_at => {}
             Err(error) => {
                 self.gate = Some(now + self.backoff.next(rng));
                 self.trouble = Some(error.kind);

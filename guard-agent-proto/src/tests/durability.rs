@@ -583,6 +583,24 @@ fn an_agent_that_was_away_too_long_starts_anew() {
 }
 
 #[test]
+fn who_slept_past_its_lease_asks_before_it_sends_whatever_failed_meanwhile() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    bench.outage(SECOND);
+    while bench.stores.is_empty() {
+        bench.jump(SECOND);
+        bench.requests.clear();
+    }
+    bench.be_adopted();
+    bench.jump(1_000 * SECOND);
+    bench.refuse(StoreErrorKind::TimedOut);
+    assert!(bench.requests.iter().all(|request| !matches!(request.payload, Payload::Batch(_))));
+    bench.serve();
+    assert_eq!(bench.agent.stats().records.events.handed_over, 3);
+}
+
+#[test]
 fn who_waits_for_a_record_hears_that_it_was_handed_over() {
     let mut bench = Bench::journaled(|_| {});
     bench.serve();
