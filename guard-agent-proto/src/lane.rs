@@ -552,10 +552,15 @@ impl Lane {
         }
         self.parked.extend(entries);
         if self.parked.len() >= self.park_limit {
-            self.park_limit = (self.park_limit * 2).min(PARK_LIMIT_MAX);
-            self.unpark();
-            self.hold(Hold { status: self.refusal.0, everything: true }, now, rng);
+            self.suspect_endpoint(now, rng);
         }
+    }
+
+    /// The endpoint seems to refuse everything: what was parked goes back in line, to be tried now and then.
+    pub(crate) fn suspect_endpoint(&mut self, now: Now, rng: &mut Rng) {
+        self.park_limit = (self.park_limit * 2).min(PARK_LIMIT_MAX);
+        self.unpark();
+        self.hold(Hold { status: self.refusal.0, everything: true }, now, rng);
     }
 
     /// Puts parked and sealed records back in the queue.

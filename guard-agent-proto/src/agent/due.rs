@@ -101,6 +101,23 @@ impl Agent {
             let stream = &mut self.streams[kind];
             stream.backlog.merge(came);
             stream.restore(kind, |seq| journal.may_return(kind, seq));
+            self.release_refused(kind);
+        }
+    }
+
+    /// Memory may be full of records that were refused alone, and the success that they wait for can only come
+    /// from what the journal has.
+    fn release_refused(&mut self, kind: Kind) {
+        let stored = self.journal.as_ref().map_or(0, |journal| journal.stored(kind));
+        let sendable: usize = Path::ALL.iter().map(|path| self.streams[kind].lane(*path).sendable()).sum();
+        if stored == 0 || sendable > 0 || self.has_room_behind(kind, 0, 1) {
+            return;
+        }
+        for path in Path::ALL {
+            let lane = self.streams[kind].lane_mut(path);
+            if lane.len() > 0 {
+                lane.suspect_endpoint(self.now, &mut self.rng);
+            }
         }
     }
 

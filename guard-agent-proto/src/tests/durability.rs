@@ -56,6 +56,10 @@ impl Bench {
 
     /// The same, with a platform that works; the numbers of the records that it got, batch by batch.
     fn deliver(&mut self, time: Duration) -> Vec<Vec<usize>> {
+        self.deliver_to(time, 200)
+    }
+
+    fn deliver_to(&mut self, time: Duration, status: u16) -> Vec<Vec<usize>> {
         let end = self.now.instant + time;
         let mut batches = Vec::new();
         loop {
@@ -64,7 +68,7 @@ impl Bench {
                 if let Payload::Batch(batch) = &request.payload {
                     batches.push(numbers(batch));
                 }
-                self.answer(&request, 200);
+                self.answer(&request, status);
             }
             if !self.stores.is_empty() || !self.requests.is_empty() {
                 continue;
@@ -429,6 +433,15 @@ fn a_backlog_is_delivered_in_strict_order_if_that_is_wanted() {
     batches.extend(bench.deliver(600 * SECOND));
     assert_eq!(flat(&batches), (0..2_050).collect::<Vec<_>>());
     assert_eq!(bench.store.blocks(), 0);
+}
+
+#[test]
+fn a_memory_full_of_what_was_refused_holds_up_no_backlog() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 300);
+    bench.deliver_to(7_200 * SECOND, 422);
+    assert_eq!(bench.agent.stats().records.events.pending, 300);
+    let batches = bench.deliver(1_200 * SECOND);
+    assert_eq!(sorted(&batches), (0..300).collect::<Vec<_>>());
 }
 
 #[test]
