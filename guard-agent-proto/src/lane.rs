@@ -61,7 +61,7 @@ struct Work {
 #[derive(Debug)]
 pub(crate) struct Departure {
     pub(crate) batch: Arc<Batch>,
-    /// The other lane got at least half of it.
+    /// The other lane got what was left of it.
     pub(crate) shared: bool,
 }
 
@@ -291,7 +291,7 @@ impl Lane {
         Some(Departure { batch, shared })
     }
 
-    /// A new batch, and whether the others got at least half of it. What is borrowed goes first, because it is
+    /// A new batch, and whether the others got what was left of it. What is borrowed goes first, because it is
     /// older.
     fn fill(&mut self, room: Room, others: Option<&mut Self>, now: Now, rng: &mut Rng) -> (Work, bool) {
         let Room { records, bytes } = self.batcher.within(room);
@@ -304,9 +304,8 @@ impl Lane {
             self.cost += entry.cost();
         }
         let borrowed = !entries.is_empty();
-        let shared = borrowed && own.len() * 2 <= records && taken * 2 <= bytes;
         entries.extend(own);
-        (Work { borrowed, ..Work::new(self.batcher.batch(entries, now.wall, rng)) }, shared)
+        (Work { borrowed, ..Work::new(self.batcher.batch(entries, now.wall, rng)) }, borrowed)
     }
 
     /// The oldest unsealed records, as many as there is room for.
@@ -442,6 +441,11 @@ impl Lane {
         self.works().any(|work| work.borrowed)
     }
 
+    /// Records that are not sealed, and their memory in bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.queue.len(), self.queue.json_bytes() + self.queue.len() * Entry::OVERHEAD)
+    }
+
     /// Records that cannot leave memory, and bytes of their JSON.
     pub(crate) fn committed(&self) -> Room {
         let records = self.len - self.queue.len();
@@ -552,15 +556,22 @@ impl Lane {
         }
         self.parked.extend(entries);
         if self.parked.len() >= self.park_limit {
-            self.suspect_endpoint(now, rng);
+            self.park_limit = (self.park_limit * 2).min(PARK_LIMIT_MAX);
+            self.unpark();
+            self.hold(Hold { status: self.refusal.0, everything: true }, now, rng);
         }
     }
 
-    /// The endpoint seems to refuse everything: what was parked goes back in line, to be tried now and then.
-    pub(crate) fn suspect_endpoint(&mut self, now: Now, rng: &mut Rng) {
-        self.park_limit = (self.park_limit * 2).min(PARK_LIMIT_MAX);
-        self.unpark();
-        self.hold(Hold { status: self.refusal.0, everything: true }, now, rng);
+    /// Takes out the parked records that `may_go`, as many as there are: the endpoint seems to refuse everything.
+    pub(crate) fn set_aside(&mut self, may_go: impl Fn(Seq) -> bool, now: Now, rng: &mut Rng) -> Vec<Entry> {
+        let entries: Vec<_> = self.parked.extract_if(.., |entry| may_go(entry.seq())).collect();
+        for entry in &entries {
+            self.forget(entry);
+        }
+        if !entries.is_empty() {
+            self.hold(Hold { status: self.refusal.0, everything: true }, now, rng);
+        }
+        entries
     }
 
     /// Puts parked and sealed records back in the queue.
@@ -804,7 +815,11 @@ mod tests {
         bench.push(3);
         let room = Room { records: 4, bytes: usize::MAX };
         let Departure { batch, shared } = depart(&mut bench, &mut backlog, 2, room).unwrap();
-        assert_eq!((seqs(&batch), shared), (vec![7, 23, 24, 25], false));
+        assert_eq!((seqs(&batch), shared), (vec![7, 23, 24, 25], true));
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        bench.push(4);
+        let Departure { batch, shared } = depart(&mut bench, &mut backlog, 3, room).unwrap();
+        assert_eq!((seqs(&batch), shared), (vec![26, 27, 28, 29], false));
     }
 
     #[test]

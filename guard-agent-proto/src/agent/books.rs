@@ -91,14 +91,15 @@ impl Agent {
         let is_full =
             |stream: &Stream| stream.len() > most - most / 4 || stream.cost() > most_bytes - most_bytes / 4;
         let share = |journal: &Journal, stream: &Stream| {
-            journal.stored(kind) > 0 && (stream.live.len() > most / 2 || stream.live.cost() > most_bytes / 2)
+            let (records, bytes) = stream.live.waiting();
+            journal.stored(kind) > 0 && (records > most / 2 || bytes > most_bytes / 2)
         };
-        while is_full(stream) || share(journal, stream) {
-            let Some(entry) = stream.live.release_oldest(|seq| journal.holds(kind, seq)) else { break };
-            journal.release(kind, entry.seq(), entry.cost());
-        }
         while is_full(stream) {
             let Some(entry) = stream.backlog.release_newest(|seq| journal.holds(kind, seq)) else { break };
+            journal.release(kind, entry.seq(), entry.cost());
+        }
+        while is_full(stream) || share(journal, stream) {
+            let Some(entry) = stream.live.release_oldest(|seq| journal.holds(kind, seq)) else { break };
             journal.release(kind, entry.seq(), entry.cost());
         }
     }

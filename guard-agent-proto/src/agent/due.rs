@@ -101,22 +101,22 @@ impl Agent {
             let stream = &mut self.streams[kind];
             stream.backlog.merge(came);
             stream.restore(kind, |seq| journal.may_return(kind, seq));
-            self.release_refused(kind);
+            self.set_refused_aside(kind);
         }
     }
 
-    /// Memory may be full of records that were refused alone, and the success that they wait for can only come
-    /// from what the journal has.
-    fn release_refused(&mut self, kind: Kind) {
-        let stored = self.journal.as_ref().map_or(0, |journal| journal.stored(kind));
-        let sendable: usize = Path::ALL.iter().map(|path| self.streams[kind].lane(*path).sendable()).sum();
-        if stored == 0 || sendable > 0 || self.has_room_behind(kind, 0, 1) {
+    /// A memory full of records that were refused alone must not keep the others in the journal: they go there
+    /// too, behind those.
+    fn set_refused_aside(&mut self, kind: Kind) {
+        let may_send = |path| self.streams[kind].lane(path).sendable() > 0 && self.may_go_first(kind, path);
+        if Path::ALL.into_iter().any(may_send) || self.has_room_behind(kind, 0, 1) {
             return;
         }
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.stored(kind) > 0) else { return };
         for path in Path::ALL {
             let lane = self.streams[kind].lane_mut(path);
-            if lane.len() > 0 {
-                lane.suspect_endpoint(self.now, &mut self.rng);
+            for entry in lane.set_aside(|seq| journal.holds(kind, seq), self.now, &mut self.rng) {
+                journal.set_aside(kind, entry.seq(), entry.cost());
             }
         }
     }

@@ -18,9 +18,11 @@ pub(super) struct Log {
     /// What is stored, as far as it is known.
     stored: Spans,
     stored_bytes: u64,
+    /// What of it is to be read after the rest.
+    aside: Spans,
     /// Records before this place are known to us; those from it on are met when they are read.
     known: Seq,
-    /// Blocks before this place hold nothing that is stored.
+    /// Blocks before this place hold nothing that is stored and was not set aside.
     next: Seq,
     /// Blocks of which everything is settled, and whether the store was told so of a part before.
     removable: BTreeMap<Seq, bool>,
@@ -65,6 +67,7 @@ impl Log {
             here: 0,
             stored: Spans::EMPTY,
             stored_bytes: 0,
+            aside: Spans::EMPTY,
             known,
             next: Seq::from_u64(0),
             removable: BTreeMap::new(),
@@ -119,8 +122,25 @@ impl Log {
         }
     }
 
-    /// A record that was here is left to the store alone. False if the store does not have it.
+    /// A record that was here is left to the store alone, and is the next to be read. False if the store does not
+    /// have it.
     pub(super) fn release(&mut self, seq: Seq, bytes: usize) -> bool {
+        let next = if self.has_ahead() { self.next.min(seq) } else { seq };
+        let left = self.leave(seq, bytes);
+        if left {
+            self.next = next;
+        }
+        left
+    }
+
+    /// The same, but it is read after the rest.
+    pub(super) fn set_aside(&mut self, seq: Seq, bytes: usize) {
+        if self.leave(seq, bytes) {
+            self.aside.insert(seq);
+        }
+    }
+
+    fn leave(&mut self, seq: Seq, bytes: usize) -> bool {
         let Some((id, part)) = self.part_with(seq) else { return false };
         part.here.remove(seq);
         let forgotten = part.here.is_empty() && part.settled.is_empty();
@@ -128,7 +148,6 @@ impl Log {
             self.blocks.remove(&id);
         }
         self.here -= 1;
-        self.next = if self.has_unread() { self.next.min(seq) } else { seq };
         self.stored.insert(seq);
         self.stored_bytes += bytes as u64;
         true
@@ -136,10 +155,7 @@ impl Log {
 
     /// Whether a record that is here is in the store too.
     pub(super) fn has(&self, seq: Seq) -> bool {
-        self.blocks.range(seq..).next().is_some_and(|(_, block)| match block {
-            Block::Whole(first) => *first <= seq,
-            Block::Part(part) => part.here.contains(seq),
-        })
+        self.blocks.range(seq..).any(|(_, block)| block.has(seq))
     }
 
     /// Whether a record that was read is stored. What was settled long ago may be there again: a store that went
@@ -178,6 +194,7 @@ impl Log {
             return true;
         }
         self.stored.remove(seq);
+        self.aside.remove(seq);
         self.stored_bytes =
             if self.stored.is_empty() { 0 } else { self.stored_bytes.saturating_sub(bytes as u64) };
         false
@@ -217,11 +234,18 @@ impl Log {
         self.changed.split_off(&last.next());
     }
 
-    /// Nothing more can be read: what was stored is lost, and of the blocks only what is here is left. How many
-    /// records are lost.
+    /// There is nothing behind what was read: what was stored there is lost, and of the blocks only what is here is
+    /// left. How many records are lost.
     pub(super) fn end(&mut self) -> u64 {
+        let lost = self.stored.len() - self.aside.len();
+        self.stored.clone_from(&self.aside);
+        if !self.stored.is_empty() {
+            return lost;
+        }
+        self.stored_bytes = 0;
         let gone = |id: &Seq, block: &Block| block.here(*id) == 0;
-        let gone: Vec<_> = self.blocks.iter().filter(|(id, block)| gone(id, block)).map(|(id, _)| *id).collect();
+        let gone: Vec<_> =
+            self.blocks.iter().filter(|(id, block)| gone(id, block)).map(|(id, _)| *id).collect();
         for id in gone {
             self.discard(id);
         }
@@ -230,8 +254,13 @@ impl Log {
                 part.total = part.here.len() + part.settled.len();
             }
         }
-        self.stored_bytes = 0;
-        core::mem::take(&mut self.stored).len()
+        lost
+    }
+
+    /// What was set aside is next.
+    pub(super) fn rewind(&mut self) {
+        self.next = self.stored.first().unwrap_or(self.next);
+        self.aside = Spans::EMPTY;
     }
 
     /// Where to read on.
@@ -254,6 +283,11 @@ impl Log {
     /// How many stored records came before `mark`.
     pub(super) fn stored_before(&self, mark: Seq) -> u64 {
         self.stored.count_before(mark)
+    }
+
+    /// Whether known records are stored that were not set aside.
+    pub(super) const fn has_ahead(&self) -> bool {
+        self.stored.len() > self.aside.len()
     }
 
     /// Whether known records are stored.
@@ -290,16 +324,13 @@ impl Log {
         self.stored.is_empty() && self.blocks.is_empty() && self.removable.is_empty()
     }
 
-    /// The block that has that record here, in parts.
+    /// The block that has that record here, in parts. It is the first one of a higher id, but for notes of blocks
+    /// that the store lost.
     fn part_with(&mut self, seq: Seq) -> Option<(Seq, &mut Part)> {
-        let (id, block) = self.blocks.range_mut(seq..).next()?;
-        match block {
-            Block::Whole(first) if *first <= seq => {
-                let here = Spans::from_ends(*first, *id);
-                *block = Block::Part(Box::new(Part { total: here.len(), here, ..Part::default() }));
-            }
-            Block::Part(part) if part.here.contains(seq) => {}
-            Block::Whole(_) | Block::Part(_) => return None,
+        let (id, block) = self.blocks.range_mut(seq..).find(|(_, block)| block.has(seq))?;
+        if let Block::Whole(first) = block {
+            let here = Spans::from_ends(*first, *id);
+            *block = Block::Part(Box::new(Part { total: here.len(), here, ..Part::default() }));
         }
         match block {
             Block::Part(part) => Some((*id, part)),
@@ -309,6 +340,14 @@ impl Log {
 }
 
 impl Block {
+    /// Whether that record, which may not come after it, is here.
+    fn has(&self, seq: Seq) -> bool {
+        match self {
+            Self::Whole(first) => *first <= seq,
+            Self::Part(part) => part.here.contains(seq),
+        }
+    }
+
     /// How many records of the block, which has that id, are here.
     fn here(&self, id: Seq) -> u64 {
         match self {
@@ -321,6 +360,37 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_set_aside_is_read_after_the_rest() {
+        let [one, two, three] = [1, 2, 3].map(Seq::from_u64);
+        let mut log = Log::own();
+        log.on_appended(three, Spans::from_ends(one, three));
+        log.set_aside(one, 10);
+        log.release(two, 10);
+        assert_eq!((log.next(), log.stored()), (two, 2));
+        log.read_on_after(three);
+        assert!(!log.take(three, 3, two, 10));
+        assert!(log.has_unread() && !log.has_ahead());
+        assert_eq!(log.end(), 0);
+        log.rewind();
+        assert_eq!(log.next(), one);
+        assert!(!log.take(three, 3, one, 10));
+        assert_eq!((log.end(), log.here(), log.stored()), (0, 3, 0));
+    }
+
+    #[test]
+    fn a_note_of_a_block_that_was_lost_hides_no_other() {
+        let [one, two, three] = [1, 2, 3].map(Seq::from_u64);
+        let mut log = Log::adopted();
+        log.on_noted(two, Spans::from_ends(one, one));
+        assert!(log.take(three, 1, two, 10));
+        assert!(log.has(two));
+        log.settle(two);
+        assert_eq!((log.here(), log.end()), (0, 0));
+        assert_eq!(log.take_removable(9).len(), 2);
+        assert!(log.is_empty());
+    }
 
     #[test]
     fn a_block_of_which_the_rest_is_lost_is_removed() {

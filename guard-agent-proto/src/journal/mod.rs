@@ -296,6 +296,13 @@ impl Journal {
         }
     }
 
+    /// Leaves a record that the store has to the store alone, to be read again after all others.
+    pub(crate) fn set_aside(&mut self, kind: Kind, seq: Seq, bytes: usize) {
+        if let Some(stream) = self.streams.get_mut(&seq.origin()) {
+            stream.logs[kind].set_aside(seq.place(), bytes);
+        }
+    }
+
     /// A batch is about to be sent, or waits to be sent once its seal is durable. False for batches of several
     /// streams, which have none.
     pub(crate) fn on_sealed(&mut self, batch: &Batch, awaited: bool) -> bool {

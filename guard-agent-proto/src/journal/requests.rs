@@ -66,15 +66,15 @@ impl Journal {
         self.closable().is_some().then_some(Instant::ZERO)
     }
 
-    /// The stream to be read next: our own records come first.
+    /// The stream to be read next: our own records come first, and what was set aside comes last.
     fn unread(&self, kind: Kind, room: JournalRoom) -> Option<u16> {
         if !room.read[kind] || !self.pages[kind].is_empty() {
             return None;
         }
-        let unread = |(origin, stream): &(&u16, &Stream)| {
-            (stream.logs[kind].has_unread() || !stream.ended[kind]) && (**origin == 0 || room.others)
-        };
-        self.streams.iter().find(unread).map(|(origin, _)| *origin)
+        let ours = || self.streams.iter().filter(|(origin, _)| **origin == 0 || room.others);
+        let ahead = |(_, stream): &(&u16, &Stream)| stream.logs[kind].has_ahead() || !stream.ended[kind];
+        let unread = |(_, stream): &(&u16, &Stream)| stream.logs[kind].has_unread();
+        ours().find(ahead).or_else(|| ours().find(unread)).map(|(origin, _)| *origin)
     }
 
     /// A stream that is to be given up, and whether its content stays.
@@ -254,11 +254,16 @@ impl Journal {
         self.read_next = false;
         let (kind, origin) =
             Kind::ALL.into_iter().find_map(|kind| self.unread(kind, room).map(|origin| (kind, origin)))?;
-        let stream = self.streams.get(&origin)?;
         let limit = self.read_limit;
-        let (from, lease) = (stream.logs[kind].next(), self.lease.ttl);
+        let lease = self.lease.ttl;
+        let stream = self.streams.get_mut(&origin)?;
+        let (id, log) = (stream.id, &mut stream.logs[kind]);
+        if stream.ended[kind] && !log.has_ahead() {
+            log.rewind();
+        }
+        let from = log.next();
         Some(self.start(
-            StoreOp::Read { stream: stream.id, kind, from, limit, lease },
+            StoreOp::Read { stream: id, kind, from, limit, lease },
             Outstanding::Read { origin, kind, from, limit },
         ))
     }

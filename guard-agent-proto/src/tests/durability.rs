@@ -459,6 +459,39 @@ fn new_events_are_quick_while_a_backlog_drains() {
     assert_eq!(bench.agent.stats().records.events.delivered, 2_020);
 }
 
+/// Answers take a while, so that batches are in flight when new events come.
+#[test]
+fn every_new_event_is_quick_while_a_backlog_drains() {
+    const TICK: Duration = Duration::from_millis(10);
+    let mut bench = backlog(DrainOrder::LiveFirst, 4_000);
+    // Until the breaker has noticed that the platform is back.
+    bench.deliver(10 * SECOND);
+    let (mut flights, mut sent, mut arrived) = (Vec::new(), Vec::new(), 0);
+    for tick in 0..3_000 {
+        if tick % 4 == 0 {
+            bench.send(vec![event(4_000 + sent.len())]);
+            sent.push(bench.now.instant);
+        }
+        bench.serve();
+        flights.extend(core::mem::take(&mut bench.requests).into_iter().map(|request| (tick + 5, request)));
+        for (_, request) in flights.extract_if(.., |(due, _)| *due <= tick) {
+            if let Payload::Batch(batch) = &request.payload {
+                for new in numbers(batch).into_iter().filter_map(|number| number.checked_sub(4_000)) {
+                    let waited = bench.now.instant.since(sent[new]);
+                    assert!(waited < SECOND, "number {new} waited for {waited:?}");
+                    arrived += 1;
+                }
+            }
+            bench.answer(&request, 200);
+        }
+        bench.jump(TICK);
+    }
+    assert!(sent.len() - arrived < 25, "only {arrived} of {} arrived", sent.len());
+    let ledger = bench.agent.stats().records.events;
+    assert!(ledger.delivered > 2_000 && ledger.pending > 500, "{ledger:?}");
+    assert_eq!(ledger.dropped.total(), 0);
+}
+
 #[test]
 fn beyond_the_quota_the_policy_gives_up_and_counts() {
     for (policy, kept) in [(OverflowPolicy::Drop, 500..700), (OverflowPolicy::Raise, 0..200)] {
@@ -664,9 +697,9 @@ fn what_is_left_to_the_store_during_a_read_is_read_again() {
         while let Some(request) = bench.stores.pop() {
             let result = bench.store.execute_at(request.clone(), bench.now.instant);
             if sent < 600 && matches!(request.op, StoreOp::Read { .. }) {
-                // Memory fills meanwhile.
-                bench.send((sent..sent + 70).map(event).collect());
-                sent += 70;
+                // Memory fills meanwhile: half of it is not in flight.
+                bench.send((sent..sent + 50).map(event).collect());
+                sent += 50;
             }
             bench.input(Input::StoreReply { id: request.id, result });
         }
