@@ -2,7 +2,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::stream::{Path, Sender, Stream};
+use super::stream::{LIVE_TURNS, Path, Sender, Stream};
 use super::{Agent, Flight};
 use crate::batch::{Batch, Entry};
 use crate::buffer::Buffer;
@@ -101,23 +101,32 @@ impl Agent {
             let stream = &mut self.streams[kind];
             stream.backlog.merge(came);
             stream.restore(kind, |seq| journal.may_return(kind, seq));
-            self.set_refused_aside(kind);
+            self.make_way(kind);
         }
     }
 
-    /// A memory full of records that were refused alone must not keep the others in the journal: they go there
-    /// too, behind those.
-    fn set_refused_aside(&mut self, kind: Kind) {
+    /// A memory full of records that cannot be sent must not keep the others in the journal. Those that were refused
+    /// alone go there too, behind the others; new ones go there if older ones come first. Batches that cannot be
+    /// completed even so are sent in others.
+    fn make_way(&mut self, kind: Kind) {
         let may_send = |path| self.streams[kind].lane(path).sendable() > 0 && self.may_go_first(kind, path);
         if Path::ALL.into_iter().any(may_send) || self.has_room_behind(kind, 0, 1) {
             return;
         }
         let Some(journal) = self.journal.as_mut().filter(|journal| journal.stored(kind) > 0) else { return };
+        let stream = &mut self.streams[kind];
+        let before = stream.len();
         for path in Path::ALL {
-            let lane = self.streams[kind].lane_mut(path);
+            let lane = stream.lane_mut(path);
             for entry in lane.set_aside(|seq| journal.holds(kind, seq), self.now, &mut self.rng) {
                 journal.set_aside(kind, entry.seq(), entry.cost());
             }
+        }
+        while let Some(entry) = stream.live.release_newest(|seq| journal.holds(kind, seq)) {
+            journal.release(kind, entry.seq(), entry.cost());
+        }
+        if stream.len() == before {
+            stream.dissolve_partial();
         }
     }
 
@@ -236,7 +245,8 @@ impl Agent {
     /// not use up all of them.
     fn senders(&self) -> [Sender; 6] {
         let [events, metrics] = Kind::ALL.map(|kind| {
-            let paths = if self.streams[kind].backlog_next { [Path::Backlog, Path::Live] } else { Path::ALL };
+            let backlog_first = self.streams[kind].live_turns >= LIVE_TURNS;
+            let paths = if backlog_first { [Path::Backlog, Path::Live] } else { Path::ALL };
             paths.map(|path| Sender::Lane(kind, path))
         });
         let mut senders = [events[0], events[1], Sender::Rules, Sender::Status, metrics[0], metrics[1]];
@@ -364,7 +374,11 @@ impl Agent {
             Path::Backlog => backlog.depart(id, room, None, now, rng),
         };
         let Departure { batch, shared } = departure?;
-        stream.backlog_next = path == Path::Live && !shared;
+        stream.live_turns = match path {
+            Path::Live if !shared && stream.live.waiting().0 == 0 => LIVE_TURNS,
+            Path::Live if !shared => (stream.live_turns + 1).min(LIVE_TURNS),
+            Path::Live | Path::Backlog => 0,
+        };
         if let Some(journal) = &mut self.journal {
             journal.on_sealed(&batch, false);
         }

@@ -87,7 +87,7 @@ impl Agent {
             live: Lane::new(kind, config),
             backlog: Lane::new(kind, config),
             retry_after: None,
-            backlog_next: false,
+            live_turns: 0,
             ledger: Ledger::default(),
             next_seq: Seq::from_u64(1),
             receipts: BTreeMap::new(),

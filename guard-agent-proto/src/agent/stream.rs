@@ -13,8 +13,8 @@ pub(super) struct Stream {
     pub(super) backlog: Lane,
     /// The platform asked this endpoint's clients to wait until then.
     pub(super) retry_after: Option<Instant>,
-    /// Whose turn it is when both lanes want the same slot.
-    pub(super) backlog_next: bool,
+    /// Live batches in a row that had no room for others. From [`LIVE_TURNS`] on the backlog goes first.
+    pub(super) live_turns: u8,
     pub(super) ledger: Ledger,
     pub(super) next_seq: Seq,
     /// Records whose outcome somebody waits for.
@@ -24,6 +24,9 @@ pub(super) struct Stream {
     /// Batches of other runs of the agent that come back from the journal, record by record.
     pub(super) partial: Vec<(SealedBatch, Vec<Entry>)>,
 }
+
+/// How often new records that fill their batches may go first in a row: a lane that fell behind catches up.
+pub(super) const LIVE_TURNS: u8 = 3;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,13 @@ impl Stream {
         match self.partial.iter_mut().find(|(batch, _)| *batch == sealed) {
             Some((_, entries)) => entries.push(entry),
             None => self.partial.push((sealed, alloc::vec![entry])),
+        }
+    }
+
+    /// Gives up batches that are not complete.
+    pub(super) fn dissolve_partial(&mut self) {
+        for (_, entries) in self.partial.drain(..) {
+            self.backlog.merge(entries.into_iter().collect());
         }
     }
 

@@ -45,10 +45,11 @@ pub(crate) struct Journal {
     block_limit: (usize, usize),
 
     next_op: u64,
-    outstanding: Option<(StoreOpId, Outstanding)>,
+    /// What the store was asked for, and when.
+    outstanding: Option<(StoreOpId, Instant, Outstanding)>,
     /// When it last heard of the time.
     awake_at: Instant,
-    /// That a request before this one failed tells nothing: we slept meanwhile.
+    /// That a request before this one failed, or was slow, tells nothing: we slept meanwhile.
     woken_at: u64,
     /// A change that is not known to be done.
     writing: Option<Writing>,

@@ -21,13 +21,15 @@ impl Journal {
         now: Instant,
         rng: &mut Rng,
     ) -> Option<JournalNews> {
-        let (_, done) = self.outstanding.take_if(|(outstanding, _)| *outstanding == id)?;
+        let (_, asked_at, done) = self.outstanding.take_if(|(outstanding, ..)| *outstanding == id)?;
         let mut news = JournalNews::default();
         match result {
             Ok(answer) => {
                 self.backoff.reset();
-                self.trouble = None;
-                self.on_done(done, answer, now, rng, &mut news);
+                // No lease can be kept in a store that takes longer than it lasts.
+                let slow = id.as_u64() >= self.woken_at && now.since(asked_at) >= self.lease.ttl;
+                self.trouble = slow.then_some(StoreErrorKind::TimedOut);
+                self.on_done(done, answer, asked_at, now, rng, &mut news);
             }
             Err(error) if error.kind == StoreErrorKind::Fenced => {
                 self.backoff.reset();
@@ -54,13 +56,17 @@ impl Journal {
         &mut self,
         done: Outstanding,
         answer: StoreAnswer,
+        // Leases run from then on, at the least.
+        asked_at: Instant,
         now: Instant,
         rng: &mut Rng,
         news: &mut JournalNews,
     ) {
         match (done, answer) {
-            (Outstanding::Write, StoreAnswer::Diverged { last }) => self.on_diverged(last, now, rng, news),
-            (Outstanding::Write, _) => self.on_written(now, news),
+            (Outstanding::Write, StoreAnswer::Diverged { last }) => {
+                self.on_diverged(last, asked_at, rng, news);
+            }
+            (Outstanding::Write, _) => self.on_written(asked_at, news),
             (Outstanding::List, StoreAnswer::Orphans { orphans, streams, foreign }) => {
                 let strange: Vec<_> =
                     orphans.into_iter().filter(|orphan| !self.owns(orphan.stream)).collect();
@@ -70,18 +76,18 @@ impl Journal {
                 self.orphans.on_listed(&[], 0, 0, now, rng);
             }
             (Outstanding::Adopt(id), StoreAnswer::Adopted { notes }) => {
-                self.on_adopted(id, &notes, now, news)
+                self.on_adopted(id, &notes, asked_at, news);
             }
             (Outstanding::Adopt(id), _) => self.orphans.on_taken(id),
             // Records before that place were left to the store meanwhile: it is read again from there.
             (Outstanding::Read { origin, kind, from, .. }, _) if !self.reads_on_from(origin, kind, from) => {}
             (Outstanding::Read { origin, kind, limit, .. }, StoreAnswer::Blocks { blocks, skipped }) => {
                 news.corrupt += skipped;
-                self.on_read(origin, kind, limit, blocks, now, news);
+                self.on_read(origin, kind, limit, blocks, asked_at, news);
             }
             (Outstanding::Read { origin, kind, .. }, _) => {
                 // An answer of another kind has no blocks either.
-                self.on_read(origin, kind, 0, Vec::new(), now, news);
+                self.on_read(origin, kind, 0, Vec::new(), asked_at, news);
             }
             (Outstanding::Close { origin, keep }, _) => {
                 let Some(stream) = self.streams.remove(&origin).filter(|_| keep) else { return };
@@ -102,11 +108,11 @@ impl Journal {
         self.streams.values().any(|stream| stream.id == id)
     }
 
-    fn on_written(&mut self, now: Instant, news: &mut JournalNews) {
+    fn on_written(&mut self, asked_at: Instant, news: &mut JournalNews) {
         let Some(Writing { origin, appended, settled, seals, .. }) = self.writing.take() else { return };
         let Some(stream) = self.streams.get_mut(&origin) else { return };
         stream.register = false;
-        stream.renew(now, self.lease);
+        stream.renew(asked_at, self.lease);
         for kind in Kind::ALL {
             let Some((last, _)) = appended[kind].last() else { continue };
             let last = *last;
@@ -124,16 +130,16 @@ impl Journal {
     }
 
     /// The store is not where we left it.
-    fn on_diverged(&mut self, last: ByKind<Seq>, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
+    fn on_diverged(&mut self, last: ByKind<Seq>, asked_at: Instant, rng: &mut Rng, news: &mut JournalNews) {
         let Some(writing) = self.writing.take() else { return };
         let Some(stream) = self.streams.get_mut(&writing.origin) else { return };
         let ahead = Kind::ALL.iter().any(|kind| last[*kind] > stream.last[*kind]);
         if ahead || writing.origin > 0 {
             // Somebody else writes as if they were us: leave it to them.
-            return self.lose_stream(writing.origin, now, rng, news);
+            return self.lose_stream(writing.origin, asked_at, rng, news);
         }
         stream.register = true;
-        stream.renew(now, self.lease);
+        stream.renew(asked_at, self.lease);
         stream.notes = writing.write.notes;
         for kind in Kind::ALL {
             stream.logs[kind].remove_again(&writing.write.logs[kind].remove);
@@ -156,7 +162,7 @@ impl Journal {
             "the store lost what it had acknowledged; what is still in memory is appended again",
         ));
         // All of it, however much that is.
-        self.waiting = Some((GROUP_BYTES, now));
+        self.waiting = Some((GROUP_BYTES, asked_at));
     }
 
     fn on_fenced(&mut self, done: &Outstanding, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
@@ -192,12 +198,12 @@ impl Journal {
         }
     }
 
-    fn on_adopted(&mut self, id: StreamId, notes: &[Note], now: Instant, news: &mut JournalNews) {
+    fn on_adopted(&mut self, id: StreamId, notes: &[Note], asked_at: Instant, news: &mut JournalNews) {
         self.orphans.on_taken(id);
         let origin = self.next_origin;
         self.next_origin = if origin < LAST_ORIGIN { origin + 1 } else { 1 };
         let mut stream = Stream::adopted(id);
-        stream.renew(now, self.lease);
+        stream.renew(asked_at, self.lease);
         for note in notes {
             match note::read(note) {
                 Some(Content::Seal(seal)) => {
@@ -217,11 +223,11 @@ impl Journal {
         kind: Kind,
         limit: usize,
         blocks: Vec<Block>,
-        now: Instant,
+        asked_at: Instant,
         news: &mut JournalNews,
     ) {
         let Some(stream) = self.streams.get_mut(&origin) else { return };
-        stream.renew(now, self.lease);
+        stream.renew(asked_at, self.lease);
         let log = &mut stream.logs[kind];
         let Some(last) = blocks.last().map(|block| block.id).filter(|last| *last >= log.next()) else {
             // Beyond the last block: what was not met does not exist.

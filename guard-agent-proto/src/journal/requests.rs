@@ -271,7 +271,7 @@ impl Journal {
     fn start(&mut self, op: StoreOp, outstanding: Outstanding) -> StoreRequest {
         let id = StoreOpId::from_u64(self.next_op);
         self.next_op += 1;
-        self.outstanding = Some((id, outstanding));
+        self.outstanding = Some((id, self.awake_at, outstanding));
         StoreRequest { id, owner: self.owner, op, timeout: self.timeout }
     }
 }

@@ -67,9 +67,9 @@ impl Stream {
         }
     }
 
-    pub(super) fn renew(&mut self, now: Instant, lease: Lease) {
-        self.renew_at = now + lease.renewal;
-        self.lapses_at = now + lease.ttl;
+    pub(super) fn renew(&mut self, asked_at: Instant, lease: Lease) {
+        self.renew_at = asked_at + lease.renewal;
+        self.lapses_at = asked_at + lease.ttl;
     }
 
     /// Whether nothing of it is left.

@@ -647,6 +647,41 @@ fn who_slept_past_its_lease_asks_before_it_sends_whatever_failed_meanwhile() {
 }
 
 #[test]
+fn an_answer_from_before_the_sleep_renews_no_lease() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    bench.outage(SECOND);
+    while bench.stores.is_empty() {
+        bench.jump(SECOND);
+        bench.requests.clear();
+    }
+    let request = bench.stores.pop().unwrap();
+    let result = bench.store.execute_at(request.clone(), bench.now.instant);
+    bench.be_adopted();
+    bench.jump(1_000 * SECOND);
+    bench.input(Input::StoreReply { id: request.id, result });
+    assert!(bench.requests.iter().all(|request| !matches!(request.payload, Payload::Batch(_))));
+    bench.serve();
+    assert_eq!(bench.agent.stats().records.events.handed_over, 3);
+}
+
+#[test]
+fn a_store_that_is_slower_than_the_lease_holds_up_no_delivery() {
+    let mut bench = Bench::journaled(|config| config.journal_lease = 5 * SECOND);
+    bench.serve();
+    bench.events(3);
+    for _ in 0..4 {
+        let request = bench.stores.pop().unwrap();
+        let result = bench.store.execute_at(request.clone(), bench.now.instant);
+        bench.pass(3 * SECOND);
+        bench.input(Input::StoreReply { id: request.id, result });
+    }
+    assert!(bench.requests.iter().any(|request| matches!(request.payload, Payload::Batch(_))));
+    assert_eq!(bench.agent.health().reasons, [HealthReason::JournalDown { why: StoreErrorKind::TimedOut }]);
+}
+
+#[test]
 fn who_waits_for_a_record_hears_that_it_was_handed_over() {
     let mut bench = Bench::journaled(|_| {});
     bench.serve();
@@ -697,9 +732,9 @@ fn what_is_left_to_the_store_during_a_read_is_read_again() {
         while let Some(request) = bench.stores.pop() {
             let result = bench.store.execute_at(request.clone(), bench.now.instant);
             if sent < 600 && matches!(request.op, StoreOp::Read { .. }) {
-                // Memory fills meanwhile: half of it is not in flight.
-                bench.send((sent..sent + 50).map(event).collect());
-                sent += 50;
+                // Memory fills meanwhile.
+                bench.send((sent..sent + 35).map(event).collect());
+                sent += 35;
             }
             bench.input(Input::StoreReply { id: request.id, result });
         }

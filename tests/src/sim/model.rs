@@ -205,6 +205,8 @@ pub(crate) struct Model {
     /// The journal was down, as far as it knew: then nothing waits for it.
     journal_was_down: bool,
     journal_is_down: bool,
+    /// When the store was asked last.
+    store_asked: Instant,
     /// More came than memory holds, before it was durable: then records leave out of order rather than being lost.
     squeezed: bool,
     /// Another agent adopted a journal of its.
@@ -261,6 +263,7 @@ impl Model {
             refused: false,
             journal_was_down: false,
             journal_is_down: false,
+            store_asked: Instant::ZERO,
             squeezed: false,
             dispossessed: false,
             tails: ByKind::default(),
@@ -297,8 +300,16 @@ impl Model {
         self.not_before.remove(&Endpoint::Status);
     }
 
-    /// The agent hears what became of a store operation.
-    pub(crate) fn store_answered(&mut self, worked: bool) {
+    /// The agent asks the store for something.
+    pub(crate) fn asks_store(&mut self, now: Instant) {
+        self.store_asked = now;
+    }
+
+    /// It hears what became of that. What took longer than a lease lasts is as good as a failure, unless it slept.
+    pub(crate) fn store_answered(&mut self, worked: bool, now: Instant, paused: Instant) {
+        let slow =
+            now.since(self.store_asked) >= self.config.journal_lease / 5 * 2 && paused <= self.store_asked;
+        let worked = worked && !slow;
         self.journal_is_down = !worked;
         self.journal_was_down |= !worked;
     }

@@ -130,7 +130,8 @@ impl World {
             }
         }
         let fenced = matches!(&result, Err(error) if error.kind == StoreErrorKind::Fenced);
-        self.workers[w].model.store_answered(result.is_ok() || fenced);
+        let worker = &mut self.workers[w];
+        worker.model.store_answered(result.is_ok() || fenced, self.now, worker.paused);
         self.feed(w, Input::StoreReply { id, result })?;
         self.check_persisted(w)
     }

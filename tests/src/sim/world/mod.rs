@@ -327,7 +327,9 @@ impl World {
     fn patience(&mut self) -> Duration {
         let held: u64 = Kind::ALL.into_iter().map(|kind| self.store.held(kind, None)).sum();
         let waiting: u64 = self.workers.iter().map(Worker::pending).sum();
-        let requests = u32::try_from(waiting + held).unwrap_or(u32::MAX).saturating_mul(3);
+        // Who is refused is found by halving, set aside, and tried again.
+        let each = 3 + 6 * self.scenario.mix.poison / 1_000;
+        let requests = u32::try_from((waiting + held) * each).unwrap_or(u32::MAX);
         let config = &self.scenario.config;
         Duration::from_secs(3_600)
             + config.flush_interval * 8

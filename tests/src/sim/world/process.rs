@@ -104,7 +104,10 @@ impl World {
                     sends += 1;
                     self.send(w, &request)?;
                 }
-                Output::Store(request) => self.store_operation(w, request),
+                Output::Store(request) => {
+                    self.workers[w].model.asks_store(self.now);
+                    self.store_operation(w, request);
+                }
                 Output::Event(AgentEvent::Receipt { id, outcome }) => {
                     // One per record: not counted among the outputs, which are few.
                     self.receipt(w, id, outcome)?;
