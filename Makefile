@@ -11,7 +11,7 @@ FUZZ_TARGETS := core journal redact responses
 CLIPPY := $(CARGO) clippy --locked --all-targets
 DENY_WARNINGS := -- -D warnings
 
-.PHONY: check test tools redis fmt clippy doc unit alone no-std cost demo bench oracle fuzz fuzz-build coverage mutants deny
+.PHONY: check test tools redis fmt clippy doc unit alone no-std api package minimal cost demo bench oracle fuzz fuzz-build coverage mutants deny
 
 ## The inner loop: format, lints, unit and property tests of the core.
 check: tools fmt
@@ -62,6 +62,20 @@ alone:
 	for crate in tokio smol blocking; do \
 		$(CARGO) test --locked -p guard-agent-$$crate --lib --examples --test http --test pipe --test server || exit 1; \
 	done
+
+## The public API of each crate against what its public-api.txt lists.
+api:
+	tests/api/run
+
+## The crates as they would be published, each built from its package.
+package:
+	$(CARGO) package --locked --workspace --exclude guard-agent-tests
+
+## Each crate with the lowest versions of its own dependencies that it asks for. Needs the nightly toolchain.
+minimal:
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
+		echo "make minimal: the nightly toolchain is missing; install it with: rustup toolchain install nightly" >&2; exit 1; }
+	tests/minimal/run
 
 ## What each runtime crate costs, as a table.
 cost:
