@@ -12,14 +12,19 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Adds the newest record.
+    /// Adds a record, which is the last one but for those of other streams.
     pub(crate) fn push(&mut self, entry: Entry) {
         self.json_bytes += entry.json.len();
         if self.entries.len() == self.entries.capacity() {
             // Growing by an eighth keeps a full buffer close to the size of what it holds.
             self.entries.reserve_exact(64.max(self.entries.len() / 8));
         }
-        self.entries.push_back(entry);
+        match self.entries.back() {
+            Some(last) if last.seq() > entry.seq() => {
+                self.entries.insert(self.count_before(entry.seq()), entry);
+            }
+            Some(_) | None => self.entries.push_back(entry),
+        }
     }
 
     /// Puts records back in front: they are older than all that wait.
@@ -202,9 +207,10 @@ mod tests {
             let left: usize = all.entries.iter().map(|e| e.json.len()).sum();
             prop_assert_eq!(left, all.json_bytes());
             all.push_front(taken);
+            all.push(entry(45, 7));
             prop_assert!(all.entries.iter().is_sorted_by_key(Entry::seq));
-            prop_assert_eq!(all.json_bytes(), lens.iter().chain(&other).sum::<usize>());
-            prop_assert_eq!(all.len(), lens.len() + other.len());
+            prop_assert_eq!(all.json_bytes(), lens.iter().chain(&other).sum::<usize>() + 7);
+            prop_assert_eq!(all.len(), lens.len() + other.len() + 1);
         }
     }
 }

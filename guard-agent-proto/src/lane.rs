@@ -291,8 +291,7 @@ impl Lane {
         Some(Departure { batch, shared })
     }
 
-    /// A new batch, and whether the others got what was left of it. What is borrowed goes first, because it is
-    /// older.
+    /// A new batch, and whether the others got what was left of it.
     fn fill(&mut self, room: Room, others: Option<&mut Self>, now: Now, rng: &mut Rng) -> (Work, bool) {
         let Room { records, bytes } = self.batcher.within(room);
         let own = self.queue.take(records, bytes);
@@ -305,6 +304,8 @@ impl Lane {
         }
         let borrowed = !entries.is_empty();
         entries.extend(own);
+        // A batch is put together again in this order; what was parked may be older than what waits in the backlog.
+        entries.sort_by_key(Entry::seq);
         (Work { borrowed, ..Work::new(self.batcher.batch(entries, now.wall, rng)) }, borrowed)
     }
 

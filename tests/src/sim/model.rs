@@ -405,7 +405,7 @@ impl Model {
         require(ids.len() <= self.config.batch_max_records, "batch-size", || {
             format!("{} records", ids.len())
         })?;
-        self.batches.insert(String::from(name));
+        let retried = !self.batches.insert(String::from(name));
         let number = history.place(name, hash, ids);
         let seen = &history.batches[number as usize];
         require(seen.hash == hash, "retry-bytes", || format!("batch {name} has other bytes than before"))?;
@@ -436,7 +436,7 @@ impl Model {
                     })?;
                 }
                 // Sent by an earlier run, perhaps.
-                Some(_) | None if record.run == self.run && !self.squeezed => {
+                Some(_) | None if record.run == self.run && !self.squeezed && !retried => {
                     let strict = self.config.drain == DrainOrder::Fifo && !self.journal_was_down;
                     in_order(&mut self.tails[record.made.kind], strict, *id)?;
                 }
