@@ -91,13 +91,15 @@ impl Batcher {
         self.batch(queue.take(records, bytes), wall, rng)
     }
 
-    /// A batch of these records, under an id of its own.
+    /// A batch of these records, under an id of its own. They stand in the order in which a journal has them, so
+    /// that it can be put together again.
     pub(crate) fn batch(
         &self,
-        entries: alloc::vec::Vec<Entry>,
+        mut entries: alloc::vec::Vec<Entry>,
         wall: Timestamp,
         rng: &mut Rng,
     ) -> Arc<Batch> {
+        entries.sort_by_key(Entry::seq);
         let millis = u64::try_from(wall.as_unix_micros() / 1_000).unwrap_or(0);
         Arc::new(Batch {
             id: BatchId::new(millis, rng.next_u32()),

@@ -304,8 +304,6 @@ impl Lane {
         }
         let borrowed = !entries.is_empty();
         entries.extend(own);
-        // A batch is put together again in this order; what was parked may be older than what waits in the backlog.
-        entries.sort_by_key(Entry::seq);
         (Work { borrowed, ..Work::new(self.batcher.batch(entries, now.wall, rng)) }, borrowed)
     }
 

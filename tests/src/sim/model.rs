@@ -408,7 +408,9 @@ impl Model {
         let retried = !self.batches.insert(String::from(name));
         let number = history.place(name, hash, ids);
         let seen = &history.batches[number as usize];
-        require(seen.hash == hash, "retry-bytes", || format!("batch {name} has other bytes than before"))?;
+        require(seen.hash == hash, "retry-bytes", || {
+            format!("batch {name} of {ids:?} had other bytes before, of {:?}", seen.records)
+        })?;
         for id in ids {
             let sealed = history.sealed(*id, self.run).filter(|sealed| *sealed != number);
             let again = !self.sent_records.insert(*id);
