@@ -207,7 +207,7 @@ fn is_long_work(payload: &Payload) -> bool {
 }
 
 /// In one line of bounded length.
-pub(super) fn one_line(cause: &str) -> String {
+fn one_line(cause: &str) -> String {
     const LONGEST: usize = 200;
     cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
 }

@@ -184,9 +184,9 @@ impl PemIdentity {
             .map_err(|_| "a certificate chain in PEM")?;
         let key = PrivateKeyDer::from_pem_slice(self.key.expose().as_bytes())
             .map_err(|_| "a certificate chain with its private key in PEM")?;
-        CertifiedKey::from_der(chain.clone(), key.clone_key(), provider)
+        CertifiedKey::from_der(chain.clone(), key, provider)
             .map_err(|error| format!("a certificate chain with its private key ({error})"))?;
-        Ok(Identity { chain, key, chain_pem: self.chain.clone(), key_pem: self.key.clone() })
+        Ok(Identity { chain, chain_pem: self.chain.clone(), key_pem: self.key.clone() })
     }
 }
 
@@ -236,11 +236,9 @@ impl HttpSetup {
 pub struct Identity {
     /// The certificate and those that lead to its authority, in that order.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Its private key.
-    pub key: PrivateKeyDer<'static>,
     /// The chain as it was given.
     pub chain_pem: Vec<u8>,
-    /// The key as it was given.
+    /// Its private key as it was given.
     pub key_pem: Secret,
 }
 
