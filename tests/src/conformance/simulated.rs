@@ -141,7 +141,8 @@ impl AgentRuntime for World {
 
 /// On a thread of its own, as elsewhere, because it may block. What does not takes no time.
 fn offload(work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-    const AT_ONCE: Duration = Duration::from_millis(50);
+    // Real time: long enough for a machine that is busy.
+    const AT_ONCE: Duration = Duration::from_secs(3);
     let (done, wait) = oneshot::channel();
     let (ended, end) = mpsc::channel();
     thread::spawn(move || {
