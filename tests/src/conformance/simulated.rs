@@ -148,9 +148,9 @@ fn offload(work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
     thread::spawn(move || {
         let ended = ended;
         let _ = catch_unwind(AssertUnwindSafe(work));
-        // Nobody may wait for these any more.
-        let _ = ended.send(());
+        // Nobody may wait for these any more. Virtual time goes on with the second one.
         let _ = done.send(());
+        let _ = ended.send(());
     });
     let _ = end.recv_timeout(AT_ONCE);
     Box::pin(async move {
