@@ -33,7 +33,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     service::announce(listener.local_addr()?);
     let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, router).with_graceful_shutdown(terminated()).await?;
+    let serve = axum::serve(listener, router).with_graceful_shutdown(terminated());
+    // A client that does not finish its request holds up nobody for long.
+    let patience = async {
+        terminated().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    };
+    tokio::select! {
+        served = serve => served?,
+        () = patience => {}
+    }
 
     agent.shutdown(Duration::from_secs(10)).await;
     Ok(())
