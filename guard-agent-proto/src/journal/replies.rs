@@ -26,8 +26,9 @@ impl Journal {
         match result {
             Ok(answer) => {
                 self.backoff.reset();
-                // No lease can be kept in a store that takes longer than it lasts.
-                let slow = id.as_u64() >= self.woken_at && now.since(asked_at) >= self.lease.ttl;
+                // No lease can be kept in a store that takes longer than it lasts; giving one up takes its time.
+                let awake = id.as_u64() >= self.woken_at && !self.closing;
+                let slow = awake && now.since(asked_at) >= self.lease.ttl;
                 self.trouble = slow.then_some(StoreErrorKind::TimedOut);
                 self.on_done(done, answer, asked_at, now, rng, &mut news);
             }
