@@ -112,7 +112,7 @@ pub fn killed_while_the_platform_is_mad(journal: &Journal) {
 }
 
 fn start(name: &str, collector: &Collector, journal: &Journal) -> Worker {
-    let fields = ["journal_lease=1", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
+    let fields = ["journal_lease=2", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
     Worker::start(name, collector, journal, &fields)
 }
 

@@ -176,7 +176,7 @@ pub fn requests_are_few_and_harmless(pipe: Pipe) {
 
 fn start(name: &str, collector: &Collector, journal: &Journal) -> Worker {
     let fields =
-        ["journal_lease=1", "journal_timeout=0.5", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
+        ["journal_lease=2", "journal_timeout=0.5", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
     let mut worker = Worker::start(name, collector, journal, &fields);
     worker.process.stats_until(|_| true);
     worker
