@@ -122,15 +122,12 @@ impl Log {
         }
     }
 
-    /// A record that was here is left to the store alone, and is the next to be read. False if the store does not
-    /// have it.
-    pub(super) fn release(&mut self, seq: Seq, bytes: usize) -> bool {
+    /// A record that was here is left to the store alone, and is the next to be read.
+    pub(super) fn release(&mut self, seq: Seq, bytes: usize) {
         let next = if self.has_ahead() { self.next.min(seq) } else { seq };
-        let left = self.leave(seq, bytes);
-        if left {
+        if self.leave(seq, bytes) {
             self.next = next;
         }
-        left
     }
 
     /// The same, but it is read after the rest.
@@ -140,6 +137,7 @@ impl Log {
         }
     }
 
+    /// Whether the store has it.
     fn leave(&mut self, seq: Seq, bytes: usize) -> bool {
         let Some((id, part)) = self.part_with(seq) else { return false };
         part.here.remove(seq);

@@ -49,8 +49,8 @@ pub(crate) struct Journal {
     outstanding: Option<(StoreOpId, Instant, Outstanding)>,
     /// When it last heard of the time.
     awake_at: Instant,
-    /// That a request before this one failed, or was slow, tells nothing: we slept meanwhile.
-    woken_at: u64,
+    /// How an operation before this one ended says nothing about the store now: we slept meanwhile.
+    fresh_from: u64,
     /// A change that is not known to be done.
     writing: Option<Writing>,
     /// No operation starts before that.
@@ -213,7 +213,7 @@ impl Journal {
             next_op: 0,
             outstanding: None,
             awake_at: now,
-            woken_at: 0,
+            fresh_from: 0,
             writing: None,
             gate: None,
             // Quick enough for a lease to be renewed within the grace.
@@ -241,7 +241,7 @@ impl Journal {
     pub(crate) fn on_time(&mut self, now: Instant) {
         // While a lease is ours, something is due sooner than that, or an answer is.
         if now.since(self.awake_at) > self.timeout + self.lease.renewal {
-            self.woken_at = self.next_op;
+            self.fresh_from = self.next_op;
             self.trouble = None;
         }
         self.awake_at = now;

@@ -27,7 +27,7 @@ impl Journal {
             Ok(answer) => {
                 self.backoff.reset();
                 // No lease can be kept in a store that takes longer than it lasts; giving one up takes its time.
-                let awake = id.as_u64() >= self.woken_at && !self.closing;
+                let awake = id.as_u64() >= self.fresh_from && !self.closing;
                 let slow = awake && now.since(asked_at) >= self.lease.ttl;
                 self.trouble = slow.then_some(StoreErrorKind::TimedOut);
                 self.on_done(done, answer, asked_at, now, rng, &mut news);
@@ -37,7 +37,7 @@ impl Journal {
                 self.trouble = None;
                 self.on_fenced(&done, now, rng, &mut news);
             }
-            Err(_) if id.as_u64() < self.woken_at => {}
+            Err(_) if id.as_u64() < self.fresh_from => {}
             Err(error) => {
                 self.gate = Some(now + self.backoff.next(rng));
                 self.trouble = Some(error.kind);
