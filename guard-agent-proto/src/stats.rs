@@ -244,7 +244,8 @@ pub enum HealthReason {
     },
     /// Rules could not be fetched.
     RulesFailing,
-    /// The journal's store fails; new records are held in memory alone.
+    /// The journal's store fails, or takes longer than two fifths of `journal_lease`, so that no lease can be kept.
+    /// While it fails, new records are held in memory alone.
     JournalDown {
         /// In what way.
         why: StoreErrorKind,
