@@ -61,8 +61,19 @@ struct Work {
 #[derive(Debug)]
 pub(crate) struct Departure {
     pub(crate) batch: Arc<Batch>,
-    /// The other lane got what was left of it.
-    pub(crate) shared: bool,
+    /// What the other lane got of it.
+    pub(crate) share: Share,
+}
+
+/// What the other lane got of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// What was left of it.
+    Rest,
+    /// Nothing: it is full, or was sealed before.
+    NoRoom,
+    /// Nothing, although there was room.
+    NoRecords,
 }
 
 /// Why a lane only tries now and then.
@@ -280,44 +291,51 @@ impl Lane {
             }
             self.split(work, now, rng);
         }
-        let (mut work, shared) = match self.sealed.pop_front() {
-            Some(work) => (work, false),
+        let (mut work, share) = match self.sealed.pop_front() {
+            Some(work) => (work, Share::NoRoom),
             None if self.queue.is_empty() => return None,
             None => self.fill(room, others, now, rng),
         };
         work.sent = true;
         let batch = Arc::clone(&work.batch);
         self.in_flight = Some((id, work));
-        Some(Departure { batch, shared })
+        Some(Departure { batch, share })
     }
 
-    /// A new batch, and whether the others got what was left of it.
-    fn fill(&mut self, room: Room, others: Option<&mut Self>, now: Now, rng: &mut Rng) -> (Work, bool) {
+    /// A new batch, and what the others got of it.
+    fn fill(&mut self, room: Room, others: Option<&mut Self>, now: Now, rng: &mut Rng) -> (Work, Share) {
         let Room { records, bytes } = self.batcher.within(room);
         let own = self.queue.take(records, bytes);
         let taken: usize = own.iter().map(|entry| entry.json.len() + 1).sum();
         let left = Room { records: records.saturating_sub(own.len()), bytes: bytes.saturating_sub(taken) };
-        let mut entries = others.map_or_else(Vec::new, |others| others.lend(left));
+        let is_full = left.records == 0 || !self.queue.is_empty();
+        let (mut entries, share) = match others.map(|others| others.lend(left)) {
+            None | Some((_, Share::NoRecords)) if is_full => (Vec::new(), Share::NoRoom),
+            None => (Vec::new(), Share::NoRecords),
+            Some(lent) => lent,
+        };
         for entry in &entries {
             self.len += 1;
             self.cost += entry.cost();
         }
         let borrowed = !entries.is_empty();
         entries.extend(own);
-        (Work { borrowed, ..Work::new(self.batcher.batch(entries, now.wall, rng)) }, borrowed)
+        (Work { borrowed, ..Work::new(self.batcher.batch(entries, now.wall, rng)) }, share)
     }
 
     /// The oldest unsealed records, as many as there is room for.
-    fn lend(&mut self, room: Room) -> Vec<Entry> {
-        let fits = |entry: &Entry| room.records > 0 && entry.json.len() < room.bytes;
-        if self.has_sealed() || !self.queue.first().is_some_and(fits) {
-            return Vec::new();
+    fn lend(&mut self, room: Room) -> (Vec<Entry>, Share) {
+        let Some(first) = self.queue.first().filter(|_| !self.has_sealed()) else {
+            return (Vec::new(), Share::NoRecords);
+        };
+        if room.records == 0 || first.json.len() >= room.bytes {
+            return (Vec::new(), Share::NoRoom);
         }
         let entries = self.queue.take(room.records, room.bytes);
         for entry in &entries {
             self.forget(entry);
         }
-        entries
+        (entries, Share::Rest)
     }
 
     /// Reads the answer to the request in flight. What it says about the batch and about the lane's
@@ -805,20 +823,28 @@ mod tests {
         let depart = |bench: &mut Bench, backlog: &mut Lane, id, room| {
             bench.lane.depart(RequestId::from_u64(id), room, Some(backlog), bench.now, &mut bench.rng)
         };
-        let Departure { batch, shared } = depart(&mut bench, &mut backlog, 1, Room::UNLIMITED).unwrap();
-        assert_eq!((seqs(&batch), shared), (vec![1, 2, 3, 4, 5, 6, 21, 22], true));
+        let Departure { batch, share } = depart(&mut bench, &mut backlog, 1, Room::UNLIMITED).unwrap();
+        assert_eq!((seqs(&batch), share), (vec![1, 2, 3, 4, 5, 6, 21, 22], Share::Rest));
         assert!(bench.lane.has_borrowed());
         assert_eq!((bench.lane.len(), backlog.len()), (8, 14));
         bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
         assert!(!bench.lane.has_borrowed());
         bench.push(3);
         let room = Room { records: 4, bytes: usize::MAX };
-        let Departure { batch, shared } = depart(&mut bench, &mut backlog, 2, room).unwrap();
-        assert_eq!((seqs(&batch), shared), (vec![7, 23, 24, 25], true));
+        let Departure { batch, share } = depart(&mut bench, &mut backlog, 2, room).unwrap();
+        assert_eq!((seqs(&batch), share), (vec![7, 23, 24, 25], Share::Rest));
         bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
         bench.push(4);
-        let Departure { batch, shared } = depart(&mut bench, &mut backlog, 3, room).unwrap();
-        assert_eq!((seqs(&batch), shared), (vec![26, 27, 28, 29], false));
+        let Departure { batch, share } = depart(&mut bench, &mut backlog, 3, room).unwrap();
+        assert_eq!((seqs(&batch), share), (vec![26, 27, 28, 29], Share::NoRoom));
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        backlog.queue.take(usize::MAX, usize::MAX);
+        for (id, count, expected) in [(4, 3, Share::NoRecords), (5, 4, Share::NoRoom), (6, 5, Share::NoRoom)]
+        {
+            bench.push(count);
+            assert_eq!(depart(&mut bench, &mut backlog, id, room).unwrap().share, expected, "of {count}");
+            bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        }
     }
 
     #[test]

@@ -4,15 +4,14 @@ use core::time::Duration;
 
 use super::stream::{LIVE_TURNS, Path, Sender, Stream};
 use super::{Agent, Flight};
-use crate::batch::{Batch, Entry};
-use crate::buffer::Buffer;
+use crate::batch::Batch;
 use crate::flush::Which;
-use crate::journal::{Journal, JournalRoom, Returned, Unwritten};
-use crate::lane::Departure;
+use crate::journal::{Journal, JournalRoom, Unwritten};
+use crate::lane::{Departure, Share};
 use crate::pacer::Class;
 use crate::soonest::Soonest;
 use crate::{
-    AgentEvent, BreakerState, ByKind, DrainOrder, DropReason, Instant, Kind, Output, Payload, Reason, Record,
+    AgentEvent, BreakerState, ByKind, DrainOrder, DropReason, Instant, Kind, Output, Payload, Reason,
     Request, RequestId, Seq, Timestamp, TransportError, TransportErrorKind,
 };
 
@@ -70,121 +69,6 @@ impl Agent {
                 }
                 next.consider(oldest.map(|oldest| (oldest + age + Duration::from_micros(1), Reason::Expiry)));
             }
-        }
-    }
-
-    /// Takes records back from the journal, as many as there is room for.
-    fn read_back(&mut self) {
-        for kind in Kind::ALL {
-            let mut came = Buffer::default();
-            while let Some((returned, surplus)) = self.next_returned(kind, &came) {
-                let Returned { seq, record, recovered, sealed } = returned;
-                self.streams[kind].ledger.recovered += u64::from(recovered);
-                if surplus {
-                    self.give_up(kind, seq, DropReason::Overflow);
-                    continue;
-                }
-                if self.is_expired(record.accepted_at) {
-                    self.give_up(kind, seq, DropReason::Expired);
-                    continue;
-                }
-                let micros = record.accepted_at.as_unix_micros().saturating_sub(self.epoch);
-                let accepted_at =
-                    Instant::from_micros(u64::try_from(micros).unwrap_or(0)).min(self.now.instant);
-                let entry = Entry::new(seq, accepted_at, Record::new(kind, record.attack, record.json));
-                match sealed {
-                    Some(sealed) => self.streams[kind].reassemble(sealed, entry),
-                    None => came.push(entry),
-                }
-            }
-            let Some(journal) = &self.journal else { return };
-            let stream = &mut self.streams[kind];
-            stream.backlog.merge(came);
-            stream.restore(kind, |seq| journal.may_return(kind, seq));
-            self.make_way(kind);
-        }
-    }
-
-    /// A memory full of records that cannot be sent must not keep the others in the journal. Those that were refused
-    /// alone go there too, behind the others; new ones go there if older ones come first. Batches that cannot be
-    /// completed even so are sent in others.
-    fn make_way(&mut self, kind: Kind) {
-        let may_send = |path| self.streams[kind].lane(path).sendable() > 0 && self.may_go_first(kind, path);
-        if Path::ALL.into_iter().any(may_send) || self.has_room_behind(kind, 0, 1) {
-            return;
-        }
-        let Some(journal) = self.journal.as_mut().filter(|journal| journal.stored(kind) > 0) else { return };
-        let stream = &mut self.streams[kind];
-        let before = stream.len();
-        for path in Path::ALL {
-            let lane = stream.lane_mut(path);
-            for entry in lane.set_aside(|seq| journal.holds(kind, seq), self.now, &mut self.rng) {
-                journal.set_aside(kind, entry.seq(), entry.cost());
-            }
-        }
-        while let Some(entry) = stream.live.release_newest(|seq| journal.holds(kind, seq)) {
-            journal.release(kind, entry.seq(), entry.cost());
-        }
-        if stream.len() == before {
-            stream.dissolve_partial();
-        }
-    }
-
-    /// The next record of the journal, if there is room for it, even behind those that `came`, or if it is to
-    /// be given up, and whether it is.
-    fn next_returned(&mut self, kind: Kind, came: &Buffer) -> Option<(Returned, bool)> {
-        let json = self.journal.as_ref()?.peek(kind)?.json.len();
-        let (records, bytes) = (came.len(), came.json_bytes() + came.len() * Entry::OVERHEAD);
-        let surplus = self.has_surplus(kind);
-        if surplus || self.has_room_behind(kind, records, bytes + json + Entry::OVERHEAD) {
-            Some((self.journal.as_mut()?.take(kind)?, surplus))
-        } else {
-            None
-        }
-    }
-
-    /// Whether memory can take another record back beside as many that are about to come; alone it always may,
-    /// else it would never be delivered.
-    fn has_room_behind(&self, kind: Kind, records: usize, bytes: usize) -> bool {
-        let stream = &self.streams[kind];
-        let (most, most_bytes) = (self.config.buffer_size, self.config.buffer_bytes);
-        let behind = stream.len() - stream.live.len() + records;
-        let behind_bytes = stream.cost() - stream.live.cost() + bytes;
-        stream.len() + records == 0
-            || behind < most.div_ceil(2)
-                && behind_bytes <= most_bytes / 2
-                && stream.len() + records < most - most / 4
-                && stream.cost() + bytes <= most_bytes - most_bytes / 4
-    }
-
-    fn is_expired(&self, accepted_at: Timestamp) -> bool {
-        let age = self.now.wall.as_unix_micros().saturating_sub(accepted_at.as_unix_micros());
-        let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
-        self.config.max_record_age.is_some_and(|most| age > most)
-    }
-
-    /// What no longer fits the next live batch waits apart, so that new events do not wait behind it: in the
-    /// journal if there are older ones already, else in memory.
-    fn spill(&mut self) {
-        match self.config.drain {
-            DrainOrder::LiveFirst => {
-                for kind in Kind::ALL {
-                    let room = self.batch_room(kind);
-                    let Stream { live, backlog, .. } = &mut self.streams[kind];
-                    if !live.is_congested(room) {
-                        continue;
-                    }
-                    match &mut self.journal {
-                        Some(journal) if journal.stored(kind) > 0 => {
-                            while let Some(entry) = live.release_oldest(|seq| journal.holds(kind, seq)) {
-                                journal.release(kind, entry.seq(), entry.cost());
-                            }
-                        }
-                        Some(_) | None => live.spill_into(backlog),
-                    }
-                }
-            }
-            DrainOrder::Fifo => {}
         }
     }
 
@@ -290,7 +174,7 @@ impl Agent {
     }
 
     /// Whether the other lane has nothing that must go before.
-    fn may_go_first(&self, kind: Kind, path: Path) -> bool {
+    pub(super) fn may_go_first(&self, kind: Kind, path: Path) -> bool {
         let Stream { live, backlog, .. } = &self.streams[kind];
         match (self.config.drain, path) {
             (DrainOrder::LiveFirst, Path::Live) => true,
@@ -373,11 +257,11 @@ impl Agent {
             }
             Path::Backlog => backlog.depart(id, room, None, now, rng),
         };
-        let Departure { batch, shared } = departure?;
-        stream.live_turns = match path {
-            Path::Live if !shared && stream.live.waiting().0 == 0 => LIVE_TURNS,
-            Path::Live if !shared => (stream.live_turns + 1).min(LIVE_TURNS),
-            Path::Live | Path::Backlog => 0,
+        let Departure { batch, share } = departure?;
+        stream.live_turns = match (path, share) {
+            (Path::Live, Share::NoRecords) => LIVE_TURNS,
+            (Path::Live, Share::NoRoom) => (stream.live_turns + 1).min(LIVE_TURNS),
+            (Path::Live, Share::Rest) | (Path::Backlog, _) => 0,
         };
         if let Some(journal) = &mut self.journal {
             journal.on_sealed(&batch, false);

@@ -1,6 +1,7 @@
 mod answers;
 mod books;
 mod due;
+mod memory;
 mod stream;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
