@@ -184,7 +184,7 @@ pub struct Report {
     pub pending: ByKind<u64>,
     /// The part of `pending` that a journal holds.
     pub persisted: ByKind<u64>,
-    /// Given up since the call.
+    /// Given up since the call; by an agent that had ended before, since it lost what it held then.
     pub dropped: ByKind<DropCounts>,
 }
 

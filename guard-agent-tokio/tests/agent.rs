@@ -264,10 +264,10 @@ fn an_agent_outlives_its_runtime_without_harm() {
         assert_balanced(&agent);
         let ledger = agent.stats().records.events;
         assert_eq!((ledger.accepted, ledger.delivered, ledger.refused), (1, 0, 1));
-        // Answered at once, wherever it is awaited.
-        futures_now(agent.flush(HANG));
+        // Answered at once, wherever it is awaited, and with what went with the runtime.
+        assert!(!futures_now(agent.flush(HANG)).is_complete());
         let next = Builder::new_current_thread().enable_all().build().unwrap();
-        next.block_on(agent.shutdown(HANG));
+        assert!(!next.block_on(agent.shutdown(HANG)).is_complete());
         assert!(next.block_on(agent.send_event_within(event(3), HANG)).is_err());
     }
 }
@@ -625,6 +625,26 @@ async fn a_log_that_becomes_events_comes_to_rest() {
     sleep(120 * SECOND).await;
     assert_eq!((transport.attempts(Endpoint::Events), logged.load(Ordering::SeqCst)), settled);
     slot.lock().unwrap().take();
+}
+
+#[test]
+fn who_hears_of_the_end_has_heard_of_the_errors() {
+    for runtime in runtimes() {
+        let (tell, told) = mpsc::channel();
+        let transport = Script(|_| -> BoxFuture<'static, Attempt> {
+            Box::pin(ready(Ok(Response { status: 401, ..Response::default() })))
+        });
+        runtime.block_on(async {
+            let agent = Agent::builder(config())
+                .transport(Arc::new(transport))
+                .on_error(move |error| tell.send(error.stage).unwrap())
+                .start()
+                .unwrap();
+            agent.send_event(event(0));
+            agent.shutdown(SECOND).await;
+            assert!(told.try_recv().is_ok());
+        });
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -247,7 +247,7 @@ impl<R: Runtime> Driver<R> {
                 self.step(Input::Timeout);
             }
         }
-        self.finish();
+        self.finish().await;
     }
 
     /// Lets other tasks run before looking around.
@@ -568,19 +568,19 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    fn finish(mut self) {
+    async fn finish(mut self) {
         self.publish();
         self.presence.0.inbox.close(true);
         // Who waits for a receipt knows by the time the shutdown is reported.
         self.promises.clear();
         self.intake = Intake::default();
+        self.notices.finish(&self.runtime, &self.presence.0.subscribers).await;
         let report = self.report.unwrap_or_default();
         let flushes = mem::take(&mut self.flushes).into_values().map(|(reply, _)| reply);
         for reply in flushes.chain(self.closing.take().into_iter().flatten()) {
             // Nobody may wait any more.
             let _ = reply.send(report);
         }
-        self.notices.finish(&self.runtime, &self.presence.0.subscribers);
     }
 }
 

@@ -258,8 +258,13 @@ impl Handle {
         guard: G,
     ) -> impl Future<Output = Report> + Send + use<G> {
         let shared = Arc::clone(self.shared());
-        let before = shared.inbox.stats();
-        shared.inbox.control(control);
+        let mut before = shared.inbox.stats();
+        if !shared.inbox.control(control) {
+            // There is nobody to ask any more: what was lost at the end is part of the answer.
+            for kind in Kind::ALL {
+                before.records[kind].dropped[DropReason::Closed] = 0;
+            }
+        }
         async move {
             let answer = match select(answer, pin!(guard)).await {
                 Either::Left((answer, _)) => answer.ok(),

@@ -1,18 +1,26 @@
 use std::boxed::Box;
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::string::String;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use std::vec::Vec;
+
+use futures_util::future::select;
 
 use super::{BoxFuture, Runtime};
 use crate::{ErrorStage, RulesDocument, SecurityEvent, SecurityMetric};
 
 /// Errors that wait for a hook that is still busy with earlier ones; the rest is not told.
 const WAITING_NOTICES: usize = 64;
+/// How long the end of an agent waits for hooks: so that a program that exits with the shutdown's report has heard of
+/// everything, and shorter than a shutdown waits for its report.
+const LAST_NOTICES: Duration = Duration::from_millis(50);
 
 type ErrorHook = Arc<dyn Fn(&AgentError) + Send + Sync>;
 type Processor<T> = Box<dyn Fn(T) -> Option<T> + Send + Sync>;
@@ -171,7 +179,7 @@ impl Notices {
         self.waiting.push_back(Notice::Rules(rules));
     }
 
-    /// Goes on telling; never ready.
+    /// Goes on telling.
     pub(super) fn poll(&mut self, runtime: &impl Runtime, subscribers: &Subscribers, cx: &mut Context<'_>) {
         loop {
             if let Some(running) = &mut self.running {
@@ -187,11 +195,14 @@ impl Notices {
         }
     }
 
-    /// Starts to tell what is left, and leaves it alone.
-    pub(super) fn finish(mut self, runtime: &impl Runtime, subscribers: &Subscribers) {
-        if self.running.is_none() && !self.waiting.is_empty() {
-            drop(self.tell(runtime, subscribers));
-        }
+    /// Tells what is left, and waits for that a moment. A hook that takes longer is left alone.
+    pub(super) async fn finish(mut self, runtime: &impl Runtime, subscribers: &Subscribers) {
+        let limit = runtime.sleep_until(runtime.now().instant + LAST_NOTICES);
+        let told = poll_fn(|cx| {
+            self.poll(runtime, subscribers, cx);
+            if self.running.is_some() { Poll::Pending } else { Poll::Ready(()) }
+        });
+        select(pin!(told), limit).await;
     }
 
     fn tell(&mut self, runtime: &impl Runtime, subscribers: &Subscribers) -> BoxFuture<'static, ()> {

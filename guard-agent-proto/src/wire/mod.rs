@@ -254,7 +254,7 @@ pub(crate) fn api_key_problem(key: &Secret) -> Option<ConfigProblem> {
     let usable = key.expose().len() >= MIN_API_KEY_LEN && is_header_value(key.expose());
     (!usable).then(|| ConfigProblem {
         field: "api_key",
-        value: String::from(SECRET),
+        value: String::from(if key.expose().is_empty() { "missing" } else { SECRET }),
         bound: format!("at least {MIN_API_KEY_LEN} printable ASCII characters without space around them"),
     })
 }
