@@ -1,18 +1,17 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use guard_agent_proto::shell::{self, Handle, Receipt, TrySendError};
+use guard_agent_proto::shell::{self, Handle, TrySendError};
 use guard_agent_proto::wire::Credentials;
 use guard_agent_proto::{AgentConfig, ConfigError, Report, SecurityEvent, SecurityMetric};
 
 use crate::block_on::block_on;
-use crate::{AgentBuilder, Threads};
+use crate::{AgentBuilder, Receipt, Threads};
 
 /// A running agent: cheap to clone, usable from any thread, also from one that runs futures.
 ///
-/// What never waits is in [`Handle`], to which the agent dereferences: `try_send_event`,
-/// `try_send_event_with_receipt`, `stats`, `status`, `health`, `pressure`, `rules`, `subscribe_rules`,
-/// `refresh_rules`, `take_dead_letters`.
+/// What never waits is in [`Handle`], to which the agent dereferences: `try_send_event`, `try_send_metric`, `stats`,
+/// `status`, `health`, `pressure`, `rules`, `subscribe_rules`, `refresh_rules`, `take_dead_letters`.
 ///
 /// Call [`shutdown`](Self::shutdown) before the process ends. An agent whose last clone is dropped
 /// without it still delivers what it can within two seconds, in the background.
@@ -70,6 +69,31 @@ impl Agent {
         block_on(self.agent.shutdown(timeout))
     }
 
+    /// Like [`try_send_event`](Handle::try_send_event); the receipt tells what becomes of the event.
+    ///
+    /// # Errors
+    ///
+    /// The event was not taken and comes back, with the reason.
+    #[expect(clippy::result_large_err, reason = "the record comes back as it went in")]
+    pub fn try_send_event_with_receipt(
+        &self,
+        event: SecurityEvent,
+    ) -> Result<Receipt, TrySendError<SecurityEvent>> {
+        self.handle().try_send_event_with_receipt(event).map(Receipt::from)
+    }
+
+    /// Like [`try_send_metric`](Handle::try_send_metric); the receipt tells what becomes of the metric.
+    ///
+    /// # Errors
+    ///
+    /// The metric was not taken and comes back, with the reason.
+    pub fn try_send_metric_with_receipt(
+        &self,
+        metric: SecurityMetric,
+    ) -> Result<Receipt, TrySendError<SecurityMetric>> {
+        self.handle().try_send_metric_with_receipt(metric).map(Receipt::from)
+    }
+
     /// Hands over an event as soon as there is room, which it waits for at most for `timeout`. For callers
     /// that would rather wait than lose an event.
     ///
@@ -109,7 +133,7 @@ impl Agent {
         event: SecurityEvent,
         timeout: Duration,
     ) -> Result<Receipt, TrySendError<SecurityEvent>> {
-        block_on(self.agent.send_event_with_receipt_within(event, timeout))
+        block_on(self.agent.send_event_with_receipt_within(event, timeout)).map(Receipt::from)
     }
 
     /// Like [`send_metric_within`](Self::send_metric_within); the receipt tells what becomes of the metric.
@@ -122,7 +146,7 @@ impl Agent {
         metric: SecurityMetric,
         timeout: Duration,
     ) -> Result<Receipt, TrySendError<SecurityMetric>> {
-        block_on(self.agent.send_metric_with_receipt_within(metric, timeout))
+        block_on(self.agent.send_metric_with_receipt_within(metric, timeout)).map(Receipt::from)
     }
 
     /// Uses these credentials from the next request on, and tries again at once what the platform refused

@@ -14,7 +14,9 @@ mod unix {
     use std::time::{Duration, Instant};
 
     use fork::Fork;
-    use guard_agent_blocking::{Agent, AgentConfig, HealthReason, SecurityEvent, TrySendErrorKind};
+    use guard_agent_blocking::{
+        Agent, AgentConfig, HealthReason, Outcome, Receipt, SecurityEvent, TrySendErrorKind,
+    };
     use guard_agent_tests::collector::Collector;
     use rustix::process::{Pid, WaitOptions, waitpid};
 
@@ -34,10 +36,12 @@ mod unix {
         for _ in 0..50 {
             agent.send_event(SecurityEvent::now("before"));
         }
+        let mut receipt = agent.try_send_event_with_receipt(SecurityEvent::now("awaited")).expect("room");
         std::thread::sleep(Duration::from_millis(round));
         match fork::fork().expect("a fork") {
             Fork::Child => {
-                let good = std::panic::catch_unwind(AssertUnwindSafe(|| child(&agent, &collector)));
+                let good =
+                    std::panic::catch_unwind(AssertUnwindSafe(|| child(&agent, &mut receipt, &collector)));
                 // Neither the harness nor destructors are this process's business.
                 std::process::exit(i32::from(good.is_err()));
             }
@@ -45,21 +49,23 @@ mod unix {
                 agent.send_event(SecurityEvent::now("meanwhile"));
                 assert!(ended_well(pid), "the child failed in round {round}");
                 agent.send_event(SecurityEvent::now("after"));
+                assert_eq!(receipt.settled_within(HANG), Some(Outcome::Delivered));
                 let report = agent.shutdown(HANG);
                 assert!(report.is_complete(), "{report:?}");
                 let ledger = agent.stats().records.events;
-                assert_eq!((ledger.accepted, ledger.delivered), (52, 52), "{ledger:?}");
-                collector.wait_for(|received| received.event_count >= 55, HANG);
+                assert_eq!((ledger.accepted, ledger.delivered), (53, 53), "{ledger:?}");
+                collector.wait_for(|received| received.event_count >= 56, HANG);
                 collector.read(|received| {
-                    assert_eq!((received.event_count, received.duplicates), (55, 0));
+                    assert_eq!((received.event_count, received.duplicates), (56, 0));
                 });
             }
         }
     }
 
     /// What is the parent's is closed; what is started here works.
-    fn child(inherited: &Agent, collector: &Collector) {
+    fn child(inherited: &Agent, receipt: &mut Receipt, collector: &Collector) {
         let began = Instant::now();
+        assert_eq!((receipt.secured(), receipt.settled()), (None, None));
         inherited.send_event(SecurityEvent::now("ignored"));
         let refused = inherited.try_send_event(SecurityEvent::now("refused"));
         assert_eq!(refused.err().map(|error| error.kind), Some(TrySendErrorKind::Closed));

@@ -239,7 +239,7 @@ impl Inbox {
 
     /// The same, with news of what becomes of the record.
     pub(crate) fn try_send_with_receipt<T: Item>(&self, record: T) -> Result<Receipt, TrySendError<T>> {
-        let (promise, receipt) = Promise::new();
+        let (promise, receipt) = Promise::new(self.process);
         self.admit(record, Some(promise)).map(|()| receipt)
     }
 

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -17,7 +18,11 @@ use crate::{DropReason, Outcome};
 /// # }
 /// ```
 #[must_use = "it is only there to be waited for"]
-pub struct Receipt(Arc<Mutex<News>>);
+pub struct Receipt {
+    news: Arc<Mutex<News>>,
+    /// Where the agent is.
+    process: u32,
+}
 
 /// The agent's end of a receipt. Dropped without a final outcome, it tells that there will be none.
 pub(crate) struct Promise(Arc<Mutex<News>>);
@@ -34,7 +39,8 @@ impl Receipt {
     /// Waits until the journal or the platform holds the record, or it was dropped.
     ///
     /// Without a journal this is the same as [`settled`](Self::settled). `None` when the agent ended before
-    /// and it is not known what became of the record. The future can be dropped and made again.
+    /// and it is not known what became of the record, and in a child that was forked, which has no agent. The
+    /// future can be dropped and made again.
     pub async fn secured(&mut self) -> Option<Outcome> {
         poll_fn(|cx| self.poll(cx, |_| true)).await
     }
@@ -42,13 +48,17 @@ impl Receipt {
     /// Waits until the record was delivered or dropped.
     ///
     /// `None` when the agent ended before: the record may be in the journal, or lost, or the platform's
-    /// answer was. The future can be dropped and made again.
+    /// answer was; and in a child that was forked. The future can be dropped and made again.
     pub async fn settled(&mut self) -> Option<Outcome> {
         poll_fn(|cx| self.poll(cx, is_final)).await
     }
 
     fn poll(&self, cx: &Context<'_>, enough: impl Fn(Outcome) -> bool) -> Poll<Option<Outcome>> {
-        let mut news = lock(&self.0);
+        // In a child that was forked nobody tells, and the lock may be held by a thread that it does not have.
+        if process::id() != self.process {
+            return Poll::Ready(None);
+        }
+        let mut news = lock(&self.news);
         let told = news.latest.filter(|outcome| enough(*outcome));
         if told.is_some() || news.ended {
             return Poll::Ready(told);
@@ -62,14 +72,15 @@ impl Receipt {
 
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Receipt").field(&lock(&self.0).latest).finish()
+        f.debug_struct("Receipt").finish_non_exhaustive()
     }
 }
 
 impl Promise {
-    pub(crate) fn new() -> (Self, Receipt) {
+    /// With its receipt, which is good in that process.
+    pub(crate) fn new(process: u32) -> (Self, Receipt) {
         let news = Arc::default();
-        (Self(Arc::clone(&news)), Receipt(news))
+        (Self(Arc::clone(&news)), Receipt { news, process })
     }
 
     /// Whether nobody waits any more.
@@ -206,7 +217,7 @@ mod tests {
 
     #[test]
     fn durable_is_enough_for_one_question_and_not_for_the_other() {
-        let (promise, mut receipt) = Promise::new();
+        let (promise, mut receipt) = Promise::new(process::id());
         assert_eq!(receipt.secured().now_or_never(), None);
         promise.tell(Outcome::Durable);
         assert_eq!(receipt.secured().now_or_never(), Some(Some(Outcome::Durable)));
@@ -219,11 +230,11 @@ mod tests {
 
     #[test]
     fn a_promise_that_is_not_kept_ends_the_wait() {
-        let (promise, mut receipt) = Promise::new();
+        let (promise, mut receipt) = Promise::new(process::id());
         drop(promise);
         assert_eq!(receipt.secured().now_or_never(), Some(None));
 
-        let (promise, mut receipt) = Promise::new();
+        let (promise, mut receipt) = Promise::new(process::id());
         promise.tell(Outcome::Durable);
         drop(promise);
         assert_eq!(receipt.secured().now_or_never(), Some(Some(Outcome::Durable)));
@@ -235,7 +246,7 @@ mod tests {
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let cx = Context::from_waker(&waker);
-        let (promise, receipt) = Promise::new();
+        let (promise, receipt) = Promise::new(process::id());
         assert!(receipt.poll(&cx, is_final).is_pending());
         promise.tell(Outcome::Durable);
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
@@ -280,7 +291,7 @@ mod tests {
                     Step::Push { awaited } => {
                         backlog.push(sent);
                         if awaited {
-                            let (promise, receipt) = Promise::new();
+                            let (promise, receipt) = Promise::new(process::id());
                             backlog.promise(promise);
                             receipts.push((sent, receipt));
                         }

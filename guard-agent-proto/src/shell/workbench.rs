@@ -146,13 +146,13 @@ mod tests {
         let [removed, broken, spoilt] = ["removed", "broken", "spoilt"].map(event);
         for event in [event("first"), event("muted"), removed, broken, spoilt, large, event("last")] {
             intake.events.push(event);
-            let (promise, receipt) = Promise::new();
+            let (promise, receipt) = Promise::new(std::process::id());
             intake.events.promise(promise);
             receipts.push(receipt);
             intake.events.push(SecurityEvent::new("unasked", Timestamp::default()));
         }
         intake.metrics.push(metric);
-        let (promise, receipt) = Promise::new();
+        let (promise, receipt) = Promise::new(std::process::id());
         intake.metrics.promise(promise);
         receipts.push(receipt);
 
