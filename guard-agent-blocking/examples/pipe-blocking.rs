@@ -13,9 +13,9 @@ use guard_agent_blocking::Agent;
 use guard_agent_tests::pipe::{self, Options};
 
 fn main() -> ExitCode {
-    let options = match Options::from_env() {
+    let options = match Options::from_env(&[]) {
         Ok(options) => options,
-        Err(error) => return pipe::refuse(error),
+        Err(code) => return code,
     };
     let agent = match Agent::builder(options.config.clone()).on_error(|error| pipe::tell(error)).start() {
         Ok(agent) => agent,

@@ -6,6 +6,7 @@
 //! ```
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -18,7 +19,11 @@ use tiny_http::{Request, Response, Server};
 
 const THREADS: usize = 4;
 
-fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+fn main() -> ExitCode {
+    service::end(serve())
+}
+
+fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
     let agent = Agent::builder(service::config()?).start()?;
     let server = Arc::new(Server::http("127.0.0.1:0")?);
     let address = server.server_addr().to_ip().ok_or("no address")?;

@@ -13,9 +13,9 @@ use guard_agent_smol::{BoxFuture, Smol};
 use guard_agent_tests::pipe::{self, Options};
 
 fn main() -> ExitCode {
-    let options = match Options::from_env() {
+    let options = match Options::from_env(&["smol", "async-std"]) {
         Ok(options) => options,
-        Err(error) => return pipe::refuse(error),
+        Err(code) => return code,
     };
     match options.executor.as_deref() {
         None | Some("smol") => smol::block_on(run::<Smol>(options, |task| smol::spawn(task).detach())),
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 
             async_std::task::block_on(run::<AsyncStd>(options, |task| drop(async_std::task::spawn(task))))
         }
-        Some(other) => pipe::refuse(format_args!("--executor {other}: this program was built without it")),
+        Some(other) => pipe::refuse(format_args!("--executor {other}: not without the feature of that name")),
     }
 }
 

@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use smol::future::FutureExt as _;
 use smol::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::{TcpListener, TcpStream};
 
-fn main() -> Result<(), Box<dyn Error>> {
-    match std::env::args().nth(1).as_deref() {
+fn main() -> ExitCode {
+    let served = match std::env::args().nth(1).as_deref() {
         None => smol::block_on(serve::<Smol>(|task| smol::spawn(task).detach())),
         #[cfg(feature = "async-std")]
         Some("async-std") => {
@@ -28,11 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
             async_std::task::block_on(serve::<AsyncStd>(|task| drop(async_std::task::spawn(task))))
         }
-        Some(other) => Err(format!("{other}: this program was built without it").into()),
-    }
+        Some(other) => Err(format!("{other}: not one of its arguments, or not without a feature").into()),
+    };
+    service::end(served)
 }
 
-async fn serve<B>(spawn: fn(BoxFuture<'static, ()>)) -> Result<(), Box<dyn Error>>
+async fn serve<B>(spawn: fn(BoxFuture<'static, ()>)) -> Result<(), Box<dyn Error + Send + Sync>>
 where
     B: Backend<Agent = Agent<B>>,
 {
@@ -63,7 +65,9 @@ where
 async fn answer(stream: TcpStream, from: SocketAddr, service: &Service, agent: &Handle) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut first = String::new();
-    reader.read_line(&mut first).await?;
+    if reader.read_line(&mut first).await? == 0 {
+        return Ok(());
+    }
     let mut authorization = None;
     loop {
         let mut header = String::new();

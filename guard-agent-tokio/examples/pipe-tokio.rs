@@ -11,9 +11,9 @@ use guard_agent_tests::pipe::{self, Options};
 use guard_agent_tokio::Agent;
 
 fn main() -> ExitCode {
-    let options = match Options::from_env() {
+    let options = match Options::from_env(&[]) {
         Ok(options) => options,
-        Err(error) => return pipe::refuse(error),
+        Err(code) => return code,
     };
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(options)),

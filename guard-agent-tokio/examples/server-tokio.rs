@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,11 @@ struct App {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    service::end(serve().await)
+}
+
+async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
     let agent = Agent::builder(service::config()?).start()?;
     let app = App { agent: agent.clone(), service: Arc::default() };
     let router = Router::new().fallback(answer).with_state(app);

@@ -3,8 +3,10 @@
 //! it ends.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -94,6 +96,14 @@ pub fn config() -> Result<AgentConfig, ConfigError> {
         builder = builder.endpoint(endpoint);
     }
     builder.build()
+}
+
+/// What a server that ended ends with; an error is told on standard error.
+#[must_use]
+pub fn end(served: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
+    let Err(error) = served else { return ExitCode::SUCCESS };
+    let _ = writeln!(io::stderr(), "server: {error}");
+    ExitCode::FAILURE
 }
 
 /// Says where the server listens.

@@ -2,16 +2,8 @@
 //! shares; a runtime adds the start of its agent.
 //!
 //! ```text
-//! pipe-tokio --endpoint URL --api-key KEY [--project-id ID] [--redis URL | --journal DIR] [--config FILE]
-//!            [--set KEY=VALUE]… [--shutdown-timeout SECONDS] [--stats-every SECONDS] [--ack]
+#![doc = include_str!("usage.txt")]
 //! ```
-//!
-//! A line is `{"kind":"event", …}` or `{"kind":"metric", …}` with the fields of the model, or
-//! `{"kind":"flush"}`. With `--ack` each record is answered, in any order, by `{"ack":KEY,"line":N}` once it
-//! is in the journal or delivered, or by `{"nack":KEY,"line":N,"reason":…}` once it is lost; metrics have no
-//! key. A record that has neither answer at the end may have arrived or not. The last line on standard output is the statistics object. Exit code 0: nothing
-//! lost and nothing invalid; 2: bad flags or configuration; 3: something was lost; 4: nothing was lost,
-//! but there were invalid lines.
 
 mod ack;
 mod line;
@@ -37,8 +29,10 @@ use tokio::sync::mpsc;
 
 use self::ack::{Acks, Printer};
 use self::line::Line;
-pub use self::options::{Options, UsageError};
+pub use self::options::Options;
 
+/// What `--help` prints.
+const USAGE: &str = include_str!("usage.txt");
 /// Lines that are read ahead of the agent.
 const READ_AHEAD: usize = 64;
 
@@ -198,6 +192,10 @@ impl Report {
         self.rejected.print(stats);
         let Counts { invalid, not_taken } = &*self.rejected.0;
         let [invalid, not_taken] = [invalid, not_taken].map(|n| n.load(Ordering::Relaxed));
+        let lost = report::lost(stats) + not_taken;
+        if lost > 0 {
+            tell(format_args!("{lost} records were lost or are left behind: see `dropped` and `pending`"));
+        }
         ExitCode::from(report::exit_code(stats, invalid, not_taken))
     }
 }

@@ -1,6 +1,9 @@
+use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use guard_agent_proto::{AgentConfig, AgentConfigBuilder};
@@ -18,13 +21,13 @@ pub struct Options {
     pub stats_every: Option<Duration>,
     /// `--ack`: whether to print what becomes of each record.
     pub ack: bool,
-    /// `--executor`: of those that a pipe knows.
+    /// `--executor`: one of those that the pipe knows.
     pub executor: Option<String>,
 }
 
 /// Flags or a configuration that cannot be used, in one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageError(String);
+#[derive(Debug)]
+struct UsageError(String);
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,22 +44,28 @@ impl From<lexopt::Error> for UsageError {
 }
 
 impl Options {
-    /// Reads the flags of this process.
+    /// Reads the flags of this process, for a pipe that runs on one of these executors.
     ///
     /// # Errors
     ///
-    /// See [`Options::parse`].
-    pub fn from_env() -> Result<Self, UsageError> {
-        Self::parse(std::env::args_os().skip(1))
+    /// There is nothing to run, for a reason that was told: what the process ends with.
+    pub fn from_env(executors: &[&str]) -> Result<Self, ExitCode> {
+        if env::args_os().any(|arg| arg == "--help") {
+            let _ = io::stdout().write_all(super::USAGE.as_bytes());
+            return Err(ExitCode::SUCCESS);
+        }
+        Self::parse(env::args_os().skip(1), executors).map_err(super::refuse)
     }
 
     /// Reads flags, without the name of the program.
     ///
     /// # Errors
     ///
-    /// A flag that is unknown, not supported yet or lacks its value; a file that cannot be read; a
-    /// configuration that is not valid.
-    pub fn parse(args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, UsageError> {
+    /// A flag that is unknown or lacks its value; a file that cannot be read; a configuration that is not valid.
+    fn parse(
+        args: impl IntoIterator<Item = impl Into<OsString>>,
+        executors: &[&str],
+    ) -> Result<Self, UsageError> {
         let mut args = lexopt::Parser::from_args(args);
         let mut file = None;
         let mut fields = Vec::new();
@@ -85,7 +94,14 @@ impl Options {
                 Arg::Long("redis") => fields.push((String::from("redis_url"), args.value()?.string()?)),
                 Arg::Long("journal") => fields.push((String::from("journal_dir"), args.value()?.string()?)),
                 Arg::Long("ack") => ack = true,
-                Arg::Long("executor") => executor = Some(args.value()?.string()?),
+                Arg::Long("executor") if !executors.is_empty() => {
+                    let name = args.value()?.string()?;
+                    if !executors.contains(&name.as_str()) {
+                        let known = executors.join(" or ");
+                        return Err(UsageError(format!("--executor {name}: not {known}")));
+                    }
+                    executor = Some(name);
+                }
                 Arg::Long(_) | Arg::Short(_) | Arg::Value(_) => return Err(arg.unexpected().into()),
             }
         }
@@ -122,7 +138,7 @@ mod tests {
     const NEEDED: [&str; 2] = ["--api-key", "0123456789"];
 
     fn parse(args: &[&str]) -> Result<Options, UsageError> {
-        Options::parse(NEEDED.iter().chain(args))
+        Options::parse(NEEDED.iter().chain(args), &["smol"])
     }
 
     #[test]
@@ -151,12 +167,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let cases: [(&[&str], &str); 12] = [
+        let cases: [(&[&str], &str); 13] = [
             (&["--colour"], "--colour"),
             (&["-v"], "-v"),
             (&["words"], "words"),
             (&["--endpoint"], "--endpoint"),
             (&["--redis"], "--redis"),
+            (&["--executor", "tokio"], "--executor tokio: not smol"),
             (&["--redis", "redis://localhost", "--journal=/tmp"], "journal_dir"),
             (&["--set", "buffer_size"], "not KEY=VALUE"),
             (&["--set", "bufer_size=1"], "bufer_size"),
@@ -169,7 +186,9 @@ mod tests {
             let error = parse(args).unwrap_err().to_string();
             assert!(error.contains(named), "{args:?}: {error}");
         }
-        let error = Options::parse(["--api-key", "short"]).unwrap_err().to_string();
+        let error = Options::parse(["--api-key", "short"], &[]).unwrap_err().to_string();
         assert!(error.contains("api_key") && !error.contains("short"), "{error}");
+        let error = Options::parse(["--executor=smol"], &[]).unwrap_err().to_string();
+        assert!(error.contains("--executor"), "{error}");
     }
 }

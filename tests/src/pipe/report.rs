@@ -64,17 +64,21 @@ pub(super) fn stats_line(stats: &Stats, invalid: u64) -> String {
 
 /// What the process ends with.
 pub(super) fn exit_code(stats: &Stats, invalid: u64, not_taken: u64) -> u8 {
-    let lost = sum(&stats.records, |ledger| {
-        let dropped = ledger.dropped.total() - ledger.dropped[DropReason::Filtered];
-        dropped + ledger.pending.saturating_sub(ledger.persisted)
-    });
-    if lost + not_taken > 0 {
+    if lost(stats) + not_taken > 0 {
         3
     } else if invalid + sum(&stats.records, |ledger| ledger.invalid) > 0 {
         4
     } else {
         0
     }
+}
+
+/// Records that were given up, or that nobody holds once this process is gone.
+pub(super) fn lost(stats: &Stats) -> u64 {
+    sum(&stats.records, |ledger| {
+        let dropped = ledger.dropped.total() - ledger.dropped[DropReason::Filtered];
+        dropped + ledger.pending.saturating_sub(ledger.persisted)
+    })
 }
 
 fn each<T>(records: &ByKind<Ledger>, value: fn(&Ledger) -> T) -> PerKind<T> {
