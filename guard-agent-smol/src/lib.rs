@@ -19,6 +19,48 @@
 //! # }
 //! ```
 //!
+//! # Sending
+//!
+//! | call | when memory is full |
+//! |---|---|
+//! | `send_event` | gives up what `buffer_overflow_policy` says, counted; it never waits |
+//! | `try_send_event` | the event comes back, with the reason |
+//! | `send_event_within(event, timeout)` | waits for room |
+//! | `try_send_event_with_receipt`, `send_event_with_receipt_within` | the same two, with a [`Receipt`] that tells what becomes of the event |
+//!
+//! There is the same for metrics. `pressure` tells early that memory fills, `stats` where every record is,
+//! [`flush`](Agent#method.flush) delivers now what waits.
+//!
+//! # Rules, and code of yours
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use guard_agent_smol::{Agent, AgentConfig, HttpOptions, RulesDocument};
+//!
+//! # fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! // GUARD_AGENT_API_KEY, GUARD_AGENT_ENDPOINT and so on.
+//! let agent = Agent::builder(AgentConfig::from_env()?)
+//!     .http(HttpOptions::new().proxy("http://proxy.example:3128"))
+//!     .event_processor(|event| (event.endpoint.as_deref() != Some("/health")).then_some(event))
+//!     .on_error(|error| eprintln!("{error}"))
+//!     .start()?;
+//!
+//! // The rules in force; or hear of every change.
+//! let emergency = agent.rules().is_some_and(|rules| rules.rules.emergency_mode);
+//! println!("emergency: {emergency}");
+//! let subscription = agent.subscribe_rules(|rules: Option<&Arc<RulesDocument>>| {
+//!     println!("{} addresses are banned", rules.map_or(0, |rules| rules.rules.ip_blacklist.len()));
+//! });
+//! # drop(subscription);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Such code runs beside the delivery, never on a thread that sends; it may block and may panic: see
+//! [`AgentBuilder`]. [`AgentBuilder::transport`](shell::AgentBuilder::transport) takes a [`Transport`] in place of HTTP, such as the
+//! [`CaptureTransport`] for tests.
+//!
 //! # Where things run
 //!
 //! [`Agent::send_event`](Agent#method.send_event) only moves the event into a queue. Everything else happens in one task.
