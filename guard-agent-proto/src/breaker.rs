@@ -94,10 +94,11 @@ impl Breaker {
         }
     }
 
-    /// Waits for the next probe no longer than early in an outage: who shuts down has no time to lose.
-    pub(crate) fn shorten(&mut self) {
+    /// Waits for the next probe until then at most, and no longer than early in an outage.
+    pub(crate) fn shorten(&mut self, until: Instant) {
         if let State::Open { probe_at } = self.state {
-            self.state = State::Open { probe_at: probe_at.min(self.last_failure + self.recovery) };
+            let early = self.last_failure + self.recovery;
+            self.state = State::Open { probe_at: probe_at.min(early).min(until) };
         }
     }
 

@@ -410,6 +410,13 @@ impl Lane {
         }
     }
 
+    /// Our own waiting after a failure ends by then.
+    pub(crate) fn shorten_backoff(&mut self, until: Instant) {
+        if let Some((at, Reason::Backoff)) = &mut self.gate {
+            *at = (*at).min(until);
+        }
+    }
+
     /// The application wants it now, or the credentials changed: our own waiting ends.
     pub(crate) fn hurry(&mut self) {
         self.gate = None;

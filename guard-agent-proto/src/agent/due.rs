@@ -17,6 +17,8 @@ use crate::{
 
 /// How much longer than its time limit a request may take to be answered by the runtime.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// Our own wait between two attempts at the end of a shutdown.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 /// Time limit of the last status push.
 const LAST_STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -24,9 +26,7 @@ impl Agent {
     /// Does what is due; answers what comes next if that produced no output.
     pub(super) fn advance(&mut self) -> Soonest {
         let mut next = Soonest::NEVER;
-        if self.shutdown.is_some() {
-            self.breaker.shorten();
-        }
+        self.hurry_shutdown();
         self.lose_overdue(&mut next);
         self.expire_records(&mut next);
         self.read_back();
@@ -39,6 +39,18 @@ impl Agent {
         self.tell_losses(&mut next);
         self.tell_health();
         next
+    }
+
+    /// Who shuts down has no time to lose: our own waiting takes a part of what is left of it.
+    fn hurry_shutdown(&mut self) {
+        let (now, Some(shutdown)) = (self.now.instant, &self.shutdown) else { return };
+        let until = now + (shutdown.deadline.since(now) / 4).max(SHUTDOWN_WAIT);
+        self.breaker.shorten(until);
+        for kind in Kind::ALL {
+            for path in Path::ALL {
+                self.streams[kind].lane_mut(path).shorten_backoff(until);
+            }
+        }
     }
 
     /// A runtime that forgot to answer must not stop a lane for ever.

@@ -167,6 +167,29 @@ fn a_shutdown_does_not_wait_for_what_cannot_be_sent() {
 }
 
 #[test]
+fn a_shutdown_tries_until_its_deadline_while_connections_are_refused() {
+    for seed in 0..50 {
+        let mut bench = Bench::build(false, [seed; 32], |_| {});
+        bench.events(1);
+        let start = bench.now.instant;
+        bench.shutdown(10);
+        let mut last = start;
+        while bench.closed.is_none() {
+            for request in core::mem::take(&mut bench.requests) {
+                last = bench.now.instant;
+                bench.fail(&request);
+            }
+            bench.pass(Duration::from_millis(10));
+        }
+        let (tried, ended) = (last.since(start), bench.now.instant.since(start));
+        assert!(
+            tried >= 8 * SECOND,
+            "seed {seed}: the last attempt was after {tried:?}, the end after {ended:?}"
+        );
+    }
+}
+
+#[test]
 fn a_half_that_arrived_is_not_sent_again() {
     let mut bench = Bench::new(|config| config.rate_limit = 10_000);
     bench.events(4);
