@@ -2,7 +2,7 @@
 //! order at SIGTERM.
 //!
 //! ```text
-//! GUARD_API_KEY=your-api-key server-blocking
+//! GUARD_AGENT_API_KEY=your-api-key server-blocking
 //! ```
 
 use std::error::Error;
@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_executor::block_on;
-use guard_agent_blocking::Agent;
+use guard_agent_blocking::{Agent, Report};
 use guard_agent_tests::pipe::terminated;
 use guard_agent_tests::service::{self, Service};
 use tiny_http::{Request, Response, Server};
@@ -23,8 +23,8 @@ fn main() -> ExitCode {
     service::end(serve())
 }
 
-fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let agent = Agent::builder(service::config()?).start()?;
+fn serve() -> Result<Report, Box<dyn Error + Send + Sync>> {
+    let agent = Agent::builder(service::config()?).on_error(|error| service::tell(error)).start()?;
     let server = Arc::new(Server::http("127.0.0.1:0")?);
     let address = server.server_addr().to_ip().ok_or("no address")?;
     service::announce(address);
@@ -44,8 +44,7 @@ fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
         thread.join().map_err(|_| "a thread of the server panicked")?;
     }
 
-    agent.shutdown(Duration::from_secs(10));
-    Ok(())
+    Ok(agent.shutdown(Duration::from_secs(10)))
 }
 
 fn answer(request: Request, service: &Service, agent: &Agent) {

@@ -1,11 +1,13 @@
+use std::future::pending;
 use std::ops::Deref;
 use std::time::Duration;
 
-use guard_agent_proto::shell::{self, Handle, TrySendError};
+use guard_agent_proto::shell::{self, Handle, TrySendError, TrySendErrorKind};
 use guard_agent_proto::wire::Credentials;
 use guard_agent_proto::{AgentConfig, ConfigError, Report, SecurityEvent, SecurityMetric};
 
 use crate::block_on::block_on;
+use crate::workers::is_ours;
 use crate::{AgentBuilder, Receipt, Threads};
 
 /// A running agent: cheap to clone, usable from any thread, also from one that runs futures.
@@ -28,25 +30,32 @@ impl Agent {
     }
 
     /// Hands over an event. When memory is full the overflow policy says which record is given up, or, with
-    /// `block`, that the call waits for room; an event that is not valid is counted and dropped; a disabled agent
-    /// ignores it.
+    /// `block`, that the call waits for room, for as long as it takes; an event that is not valid is counted and
+    /// dropped; a disabled agent ignores it. In a processor or a hook it does not wait, since room may depend on their
+    /// end: an event for which there is none is given up and counted there.
     #[inline]
     pub fn send_event(&self, event: SecurityEvent) {
-        if self.blocks {
-            // It was not taken for a reason that is counted.
-            let _ = block_on(self.handle().send_event_within(event, std::future::pending()));
-        } else {
-            self.agent.send_event(event);
+        if !self.blocks || is_ours() {
+            return self.agent.send_event(event);
+        }
+        if let Err(error) = block_on(self.handle().send_event_within(event, pending()))
+            && error.kind == TrySendErrorKind::Closed
+        {
+            // There it is counted.
+            self.agent.send_event(error.record);
         }
     }
 
     /// Hands over a metric; see [`send_event`](Self::send_event).
     #[inline]
     pub fn send_metric(&self, metric: SecurityMetric) {
-        if self.blocks {
-            let _ = block_on(self.handle().send_metric_within(metric, std::future::pending()));
-        } else {
-            self.agent.send_metric(metric);
+        if !self.blocks || is_ours() {
+            return self.agent.send_metric(metric);
+        }
+        if let Err(error) = block_on(self.handle().send_metric_within(metric, pending()))
+            && error.kind == TrySendErrorKind::Closed
+        {
+            self.agent.send_metric(error.record);
         }
     }
 

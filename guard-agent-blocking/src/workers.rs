@@ -1,5 +1,6 @@
 //! Threads for calls that block: as many as there are such calls, and none for long after.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,12 +48,22 @@ impl Workers {
     }
 }
 
+thread_local! {
+    static OURS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs such jobs.
+pub(crate) fn is_ours() -> bool {
+    OURS.get()
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn work(&self, first: Job) {
+        OURS.set(true);
         let mut next = Some(first);
         while let Some(job) = next {
             // Whoever waits for it learns of a panic by being waited for no more.

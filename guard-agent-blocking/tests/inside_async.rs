@@ -1,6 +1,7 @@
 //! A synchronous agent inside an async main: made, used and dropped there.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +20,48 @@ async fn it_is_made_used_and_dropped_inside_a_runtime() {
     agent.send_event(SecurityEvent::now("second"));
     drop(agent);
     collector.until(|received| received.event_count == 2, HANG).await;
+}
+
+#[test]
+fn with_the_policy_block_a_stopped_agent_counts_what_it_refuses() {
+    let collector = Collector::start();
+    collector.down();
+    let agent = start(&collector, OverflowPolicy::Block, 4);
+    let sender = thread::spawn({
+        let agent = agent.clone();
+        move || (0..10).for_each(|_| agent.send_event(SecurityEvent::now("one of ten")))
+    });
+    while agent.stats().records.events.accepted < 4 {
+        thread::yield_now();
+    }
+    agent.shutdown(Duration::from_millis(1));
+    sender.join().unwrap();
+    let ledger = agent.stats().records.events;
+    assert_eq!((ledger.accepted, ledger.refused), (4, 6), "{ledger:?}");
+}
+
+#[test]
+fn with_the_policy_block_a_processor_does_not_wait_for_itself() {
+    let collector = Collector::start();
+    let config = AgentConfig::builder("0123456789").endpoint(collector.url()).install_id("inside-async");
+    let config = config.buffer_size(4).buffer_overflow_policy(OverflowPolicy::Block).build().unwrap();
+    let slot = Arc::new(OnceLock::<Agent>::new());
+    let inner = Arc::clone(&slot);
+    let builder = Agent::builder(config).event_processor(move |event| {
+        if event.event_type == "first" {
+            inner.wait().send_event(SecurityEvent::now("second"));
+        }
+        Some(event)
+    });
+    let agent = builder.start().unwrap();
+    assert!(slot.set(agent.clone()).is_ok());
+    for _ in 0..40 {
+        agent.send_event(SecurityEvent::now("first"));
+    }
+    agent.shutdown(HANG);
+    let ledger = agent.stats().records.events;
+    assert_eq!(ledger.accepted, ledger.delivered + ledger.dropped.total());
+    assert!(ledger.delivered >= 40, "{ledger:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A small HTTP service that reports failed logins, exceeded limits and request metrics, and ends in order at SIGTERM.
-//! On smol, or on async-std with the feature and the argument of that name.
+//! On smol, or, with the feature of that name, on async-std.
 //!
 //! ```text
-//! GUARD_API_KEY=your-api-key server-smol [async-std]
+//! GUARD_AGENT_API_KEY=your-api-key server-smol [--executor smol|async-std]
 //! ```
 
 use std::error::Error;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use guard_agent_smol::shell::{Agent, Backend, Handle};
-use guard_agent_smol::{BoxFuture, Smol};
+use guard_agent_smol::{BoxFuture, Report, Smol};
 use guard_agent_tests::pipe::terminated;
 use guard_agent_tests::service::{self, Service};
 use smol::future::FutureExt as _;
@@ -21,24 +21,29 @@ use smol::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::{TcpListener, TcpStream};
 
 fn main() -> ExitCode {
-    let served = match std::env::args().nth(1).as_deref() {
-        None => smol::block_on(serve::<Smol>(|task| smol::spawn(task).detach())),
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let served = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["--executor", "smol"] => smol::block_on(serve::<Smol>(|task| smol::spawn(task).detach())),
         #[cfg(feature = "async-std")]
-        Some("async-std") => {
+        ["--executor", "async-std"] => {
             use guard_agent_smol::async_std::AsyncStd;
 
             async_std::task::block_on(serve::<AsyncStd>(|task| drop(async_std::task::spawn(task))))
         }
-        Some(other) => Err(format!("{other}: not one of its arguments, or not without a feature").into()),
+        #[cfg(not(feature = "async-std"))]
+        ["--executor", "async-std"] => {
+            Err("--executor async-std: not without the feature of that name".into())
+        }
+        _ => Err("the only argument is --executor smol|async-std".into()),
     };
     service::end(served)
 }
 
-async fn serve<B>(spawn: fn(BoxFuture<'static, ()>)) -> Result<(), Box<dyn Error + Send + Sync>>
+async fn serve<B>(spawn: fn(BoxFuture<'static, ()>)) -> Result<Report, Box<dyn Error + Send + Sync>>
 where
     B: Backend<Agent = Agent<B>>,
 {
-    let agent = Agent::<B>::builder(service::config()?).start()?;
+    let agent = Agent::<B>::builder(service::config()?).on_error(|error| service::tell(error)).start()?;
     let service = Arc::new(Service::default());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     service::announce(listener.local_addr()?);
@@ -57,8 +62,7 @@ where
         io::Result::Ok(())
     };
     accept.or(end).await?;
-    agent.shutdown(Duration::from_secs(10)).await;
-    Ok(())
+    Ok(agent.shutdown(Duration::from_secs(10)).await)
 }
 
 /// One request of a connection, without a body.

@@ -11,5 +11,5 @@ fn it_reports_and_ends_in_order() {
 #[cfg(feature = "async-std")]
 #[test]
 fn it_does_so_on_async_std() {
-    server::it_reports_and_ends_in_order("server-smol", &["async-std"]);
+    server::it_reports_and_ends_in_order("server-smol", &["--executor", "async-std"]);
 }

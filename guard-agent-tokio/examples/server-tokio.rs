@@ -1,7 +1,7 @@
 //! A service on axum that reports failed logins, exceeded limits and request metrics, and ends in order at SIGTERM.
 //!
 //! ```text
-//! GUARD_API_KEY=your-api-key server-tokio
+//! GUARD_AGENT_API_KEY=your-api-key server-tokio
 //! ```
 
 use std::error::Error;
@@ -16,7 +16,7 @@ use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use guard_agent_tests::pipe::terminated;
 use guard_agent_tests::service::{self, Service};
-use guard_agent_tokio::Agent;
+use guard_agent_tokio::{Agent, Report};
 use tokio::net::TcpListener;
 
 #[derive(Clone)]
@@ -30,8 +30,8 @@ async fn main() -> ExitCode {
     service::end(serve().await)
 }
 
-async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let agent = Agent::builder(service::config()?).start()?;
+async fn serve() -> Result<Report, Box<dyn Error + Send + Sync>> {
+    let agent = Agent::builder(service::config()?).on_error(|error| service::tell(error)).start()?;
     let app = App { agent: agent.clone(), service: Arc::default() };
     let router = Router::new().fallback(answer).with_state(app);
 
@@ -49,8 +49,7 @@ async fn serve() -> Result<(), Box<dyn Error + Send + Sync>> {
         () = patience => {}
     }
 
-    agent.shutdown(Duration::from_secs(10)).await;
-    Ok(())
+    Ok(agent.shutdown(Duration::from_secs(10)).await)
 }
 
 async fn answer(

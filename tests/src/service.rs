@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use guard_agent_proto::shell::Handle;
-use guard_agent_proto::{AgentConfig, ConfigError, MetricType, SecurityEvent, SecurityMetric};
+use guard_agent_proto::{AgentConfig, MetricType, Report, SecurityEvent, SecurityMetric};
 
 /// What `/private` asks for in the header `Authorization`.
 const PASSWORD: &str = "Bearer open-sesame";
@@ -85,25 +86,35 @@ impl Service {
     }
 }
 
-/// The agent's configuration: `GUARD_API_KEY`, and `GUARD_ENDPOINT` if it is not the default one.
+/// The agent's configuration, from the environment: `GUARD_AGENT_API_KEY` and so on.
 ///
 /// # Errors
 ///
-/// They cannot be used.
-pub fn config() -> Result<AgentConfig, ConfigError> {
-    let mut builder = AgentConfig::builder(std::env::var("GUARD_API_KEY").unwrap_or_default());
-    if let Ok(endpoint) = std::env::var("GUARD_ENDPOINT") {
-        builder = builder.endpoint(endpoint);
-    }
-    builder.build()
+/// It cannot be used.
+pub fn config() -> Result<AgentConfig, String> {
+    AgentConfig::from_env().map_err(|error| format!("{error} (GUARD_AGENT_API_KEY and so on)"))
 }
 
-/// What a server that ended ends with; an error is told on standard error.
+/// What a server that ended ends with; what was not delivered, or went wrong, is told on standard error.
 #[must_use]
-pub fn end(served: Result<(), Box<dyn Error + Send + Sync>>) -> ExitCode {
-    let Err(error) = served else { return ExitCode::SUCCESS };
-    let _ = writeln!(io::stderr(), "server: {error}");
-    ExitCode::FAILURE
+pub fn end(served: Result<Report, Box<dyn Error + Send + Sync>>) -> ExitCode {
+    match served {
+        Ok(report) if report.is_secured() => ExitCode::SUCCESS,
+        Ok(report) => {
+            tell(format_args!("not everything was delivered: {report:?}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tell(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells something on standard error, in one line.
+pub fn tell(what: impl Display) {
+    // There is nobody to tell that it is closed.
+    let _ = writeln!(io::stderr(), "server: {what}");
 }
 
 /// Says where the server listens.

@@ -430,6 +430,12 @@ impl Inbox {
             ledger.dropped[DropReason::Closed] += gauge.closed;
             ledger.invalid += gauge.losses.invalid - gauge.told.invalid;
             ledger.refused += gauge.refused;
+            if gone {
+                // Nobody delivers what the driver had in memory alone.
+                let lost = ledger.pending - ledger.persisted;
+                ledger.dropped[DropReason::Closed] += lost;
+                (ledger.pending, ledger.in_memory, ledger.memory_bytes) = (ledger.persisted, 0, 0);
+            }
         }
         if gone {
             stats.health.level = StatusLevel::Failed;

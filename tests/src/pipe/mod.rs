@@ -194,7 +194,7 @@ impl Report {
         let [invalid, not_taken] = [invalid, not_taken].map(|n| n.load(Ordering::Relaxed));
         let lost = report::lost(stats) + not_taken;
         if lost > 0 {
-            tell(format_args!("{lost} records were lost or are left behind: see `dropped` and `pending`"));
+            tell(format_args!("not delivered: {lost}; see `dropped`, `pending` and what was told before"));
         }
         ExitCode::from(report::exit_code(stats, invalid, not_taken))
     }

@@ -15,8 +15,8 @@ pub fn it_reports_and_ends_in_order(name: &str, args: &[&str]) {
     let collector = Collector::start();
     let mut server = Command::new(example(name))
         .args(args)
-        .env("GUARD_API_KEY", "0123456789")
-        .env("GUARD_ENDPOINT", collector.url())
+        .env("GUARD_AGENT_API_KEY", "0123456789")
+        .env("GUARD_AGENT_ENDPOINT", collector.url())
         .env("NO_PROXY", "127.0.0.1")
         .stdout(Stdio::piped())
         .spawn()
