@@ -60,7 +60,8 @@ unit:
 alone:
 	$(CARGO) test --locked -p guard-agent-proto
 	for crate in tokio smol blocking; do \
-		$(CARGO) test --locked -p guard-agent-$$crate --lib --examples --test http --test pipe --test server || exit 1; \
+		$(CARGO) build --locked -p guard-agent-$$crate --examples && \
+		$(CARGO) test --locked -p guard-agent-$$crate --lib --test http --test pipe --test server || exit 1; \
 	done
 
 ## The public API of each crate against what its public-api.txt lists.

@@ -73,7 +73,8 @@ impl Agent {
     }
 
     /// Accepts nothing from now on, delivers what it can, and stops the agent, for all its clones. Returns as
-    /// soon as that is done, and at the end of `timeout` in any case.
+    /// soon as that is done, and at the end of `timeout` in any case. Done is also that the journal, if it is not known
+    /// to be away, has noted what was delivered, so that the next run does not send it again.
     pub fn shutdown(&self, timeout: Duration) -> Report {
         block_on(self.agent.shutdown(timeout))
     }

@@ -111,7 +111,8 @@ impl<B: Backend> Agent<B> {
     }
 
     /// Accepts nothing from now on, delivers what it can, and stops the agent, for all its clones. Ends as
-    /// soon as that is done, and at the end of `timeout` in any case.
+    /// soon as that is done, and at the end of `timeout` in any case. Done is also that the journal, if it is not known
+    /// to be away, has noted what was delivered, so that the next run does not send it again.
     ///
     /// It begins with the call, and goes on if the future is dropped.
     pub fn shutdown(&self, timeout: Duration) -> impl Future<Output = Report> + Send + use<B> {

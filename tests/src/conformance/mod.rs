@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use guard_agent_proto::{DropReason, Endpoint, StatusLevel};
+use guard_agent_proto::{DropReason, Endpoint, SecurityEvent, StatusLevel};
 
 pub use self::runtimes::{Launch, OnRuntime, Runtime, Subject};
 pub use self::scenarios::SCENARIOS;
@@ -85,6 +85,8 @@ pub enum Step {
     Attacks(u64),
     /// It sends metrics.
     Metrics(u64),
+    /// It sends that event.
+    Event(fn() -> SecurityEvent),
     /// It sends an event that is not valid.
     Invalid,
     /// It flushes: must everything be delivered, and within how much time must the call return.
@@ -133,6 +135,8 @@ pub enum Step {
     CountedInvalid(u64),
     /// So many arrived twice.
     Duplicates(u64),
+    /// In some event that arrived there is that text, or in none.
+    Text(&'static str, bool),
     /// The events arrived in the order in which they were sent.
     InOrder,
     /// Every request of a batch of events had the bytes and the id of the first one.

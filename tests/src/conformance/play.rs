@@ -156,6 +156,7 @@ impl<'a> Stage<'a> {
                 }
                 self.metrics += count;
             }
+            Step::Event(event) => self.subject.handle().send_event(event()),
             Step::Invalid => {
                 self.subject.handle().send_event(SecurityEvent::now("invalid").response_time(f64::NAN));
             }
@@ -231,6 +232,12 @@ impl<'a> Stage<'a> {
             }
             Step::Duplicates(count) => {
                 return collector.read(|received| same("duplicates", received.duplicates, count));
+            }
+            Step::Text(text, expected) => {
+                let is_there = |received: &Received| {
+                    received.events.iter().any(|e| e.value().to_string().contains(text))
+                };
+                return same("there", collector.read(is_there), expected);
             }
             Step::InOrder => return collector.read(in_order),
             Step::SameBatch => {

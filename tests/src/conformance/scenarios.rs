@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use guard_agent_proto::Endpoint::{Events, Metrics, Rules, Status};
-use guard_agent_proto::{DropReason, StatusLevel};
+use guard_agent_proto::{DropReason, SecurityEvent, StatusLevel};
 use serde_json::json;
 
 use super::Complete::{No, Yes};
@@ -395,7 +395,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     plain(
         "what is not valid is counted, and the rest goes on",
-        "W11",
+        "W11, W45",
         &[Invalid, Step::Events(2), Shutdown(Yes, LONG), Delivered(2), CountedInvalid(1)],
     ),
     // Lifecycle.
@@ -415,6 +415,31 @@ pub const SCENARIOS: &[Scenario] = &[
             Normally(Events),
             Flush(Yes, LONG),
             Shutdown(Yes, LONG),
+        ],
+    ),
+    plain(
+        "a shutdown waits for what is in flight, and sends the rest",
+        "W5",
+        &[
+            Answers(Events, 1, || Answer::normal().after(Duration::from_millis(300))),
+            Step::Events(3),
+            Requested(Events, 1),
+            Step::Events(3),
+            Shutdown(Yes, LONG),
+            Arrived(6),
+            Duplicates(0),
+        ],
+    ),
+    plain(
+        "a shutdown uses its time while the platform is away",
+        "W23",
+        &[
+            Down,
+            Step::Events(3),
+            Reason("breaker is open"),
+            Shutdown(No, SECOND),
+            Pending(3),
+            Dropped(DropReason::Closed, 0),
         ],
     ),
     plain(
@@ -489,10 +514,51 @@ pub const SCENARIOS: &[Scenario] = &[
             Delivered(100),
         ],
     },
+    Scenario {
+        name: "no secret leaves, whatever field it is in",
+        shows: "W41, W42",
+        fields: &[],
+        with: With::Nothing,
+        steps: &[
+            Step::Event(|| {
+                SecurityEvent::now("authentication_failed")
+                    .endpoint("/login?token=hunter2&page=1")
+                    .reason("api_key=hunter2")
+                    .metadata(
+                        "headers",
+                        json!([["Authorization", "Bearer hunter2"], ["accept", "text/html"]]),
+                    )
+                    .metadata("body", r#"{"password":"hunter2","name":"ann"}"#)
+                    .extra("headers", json!({"set-cookie": "sid=hunter2", "x_api_key": "hunter2"}))
+            }),
+            Shutdown(Yes, LONG),
+            Step::Text("hunter2", false),
+            Step::Text("page=1", true),
+            Step::Text("text/html", true),
+            Step::Text("ann", true),
+        ],
+    },
+    Scenario {
+        name: "long text is cut, and what is no secret stays as it is",
+        shows: "W40, W43",
+        fields: &[("max_payload_size", "64")],
+        with: With::Nothing,
+        steps: &[
+            Step::Event(|| {
+                SecurityEvent::now("suspicious_request")
+                    .metadata("long", "x".repeat(5_000))
+                    .metadata("text", r#"{"größe": 1.50, "größe":  2}"#)
+            }),
+            Shutdown(Yes, LONG),
+            Step::Text("xxxxxxxxxxxxxxxxxxxxxxxx", true),
+            Step::Text("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", false),
+            Step::Text(r#"{\"größe\": 1.50, \"größe\":  2}"#, true),
+        ],
+    },
     // The journal.
     Scenario {
         name: "a journal in Redis outlives the agent",
-        shows: "W8, W10",
+        shows: "W8, W10, W39",
         fields: &[],
         with: With::Redis,
         steps: HANDED_ON,
