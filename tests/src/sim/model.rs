@@ -417,8 +417,6 @@ impl Model {
             require(again || sealed.is_none(), "sealed-batch", || {
                 format!("record {id} goes out in batch {name}, but was sealed in {sealed:?}")
             })?;
-        }
-        for id in ids {
             let record = history.record(*id);
             require(record.is_some(), "made-by-us", || format!("nobody made record {id}"))?;
             let Some(record) = record else { continue };
@@ -437,8 +435,8 @@ impl Model {
                         format!("record {id} was in another batch than {name} before, which was not refused")
                     })?;
                 }
-                // Sent by an earlier run, perhaps.
-                Some(_) | None if record.run == self.run && !self.squeezed && !retried => {
+                // Sent by another run, perhaps.
+                Some(_) | None if record.run == self.run && !self.squeezed && !retried && !again => {
                     let strict = self.config.drain == DrainOrder::Fifo && !self.journal_was_down;
                     in_order(&mut self.tails[record.made.kind], strict, *id)?;
                 }
