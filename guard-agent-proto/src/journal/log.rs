@@ -105,9 +105,9 @@ impl Log {
         }
     }
 
-    /// A record was delivered or given up. Whether it was here.
-    pub(super) fn settle(&mut self, seq: Seq) -> bool {
-        let Some((id, part)) = self.part_with(seq) else { return false };
+    /// A record that was here was delivered or given up.
+    pub(super) fn settle(&mut self, seq: Seq) {
+        let Some((id, part)) = self.part_with(seq) else { return };
         part.here.remove(seq);
         part.settled.insert(seq);
         let complete = part.settled.len() == part.total;
@@ -120,7 +120,6 @@ impl Log {
         } else {
             self.changed.insert(id);
         }
-        true
     }
 
     /// A record that was here is left to the store alone, and is the next to be read.

@@ -258,11 +258,9 @@ impl Journal {
         let place = seq.place();
         let Some(stream) = self.streams.get_mut(&seq.origin()) else { return };
         stream.break_seals(kind, &Spans::from_ends(place, place));
-        // A store that says that it lost records may still bring them.
-        if stream.logs[kind].settle(place) || seq.origin() > 0 || place < self.acknowledged[kind] {
-            return;
-        }
-        if let Some(writing) = &mut self.writing
+        if seq.origin() > 0 || place < self.acknowledged[kind] {
+            stream.logs[kind].settle(place);
+        } else if let Some(writing) = &mut self.writing
             && writing.appended[kind].last().is_some_and(|(last, _)| place <= *last)
         {
             writing.settled[kind].push(place);
