@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use guard_agent_blocking::{Agent, AgentConfig, OverflowPolicy, SecurityEvent};
@@ -27,13 +27,7 @@ fn with_the_policy_block_a_stopped_agent_counts_what_it_refuses() {
     let collector = Collector::start();
     collector.down();
     let agent = start(&collector, OverflowPolicy::Block, 4);
-    let sender = thread::spawn({
-        let agent = agent.clone();
-        move || (0..10).for_each(|_| agent.send_event(SecurityEvent::now("one of ten")))
-    });
-    while agent.stats().records.events.accepted < 4 {
-        thread::yield_now();
-    }
+    let sender = send_until_full(&agent, 10, 4);
     agent.shutdown(Duration::from_millis(1));
     sender.join().unwrap();
     let ledger = agent.stats().records.events;
@@ -69,19 +63,25 @@ fn with_the_policy_block_a_caller_waits_for_room() {
     let collector = Collector::start();
     collector.down();
     let agent = start(&collector, OverflowPolicy::Block, 10);
-    let sender = thread::spawn({
-        let agent = agent.clone();
-        move || (0..30).for_each(|_| agent.send_event(SecurityEvent::now("one of thirty")))
-    });
-    while agent.stats().records.events.accepted < 10 {
-        thread::yield_now();
-    }
+    let sender = send_until_full(&agent, 30, 10);
     assert!(!sender.is_finished());
     collector.up();
     sender.join().unwrap();
     assert!(agent.shutdown(HANG).is_complete());
     let ledger = agent.stats().records.events;
     assert_eq!((ledger.accepted, ledger.delivered), (30, 30), "{ledger:?}");
+}
+
+/// A thread that sends `count` events, and waits for room once the agent has `capacity` of them.
+fn send_until_full(agent: &Agent, count: usize, capacity: u64) -> JoinHandle<()> {
+    let sender = thread::spawn({
+        let agent = agent.clone();
+        move || (0..count).for_each(|_| agent.send_event(SecurityEvent::now("one of many")))
+    });
+    while agent.stats().records.events.accepted < capacity {
+        thread::yield_now();
+    }
+    sender
 }
 
 fn start(collector: &Collector, policy: OverflowPolicy, capacity: usize) -> Agent {

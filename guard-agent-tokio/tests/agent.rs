@@ -264,6 +264,7 @@ fn an_agent_outlives_its_runtime_without_harm() {
         assert_balanced(&agent);
         let ledger = agent.stats().records.events;
         assert_eq!((ledger.accepted, ledger.delivered, ledger.refused), (1, 0, 1));
+        assert_eq!((ledger.pending, ledger.dropped[DropReason::Closed]), (0, 1));
         // Answered at once, wherever it is awaited, and with what went with the runtime.
         assert!(!futures_now(agent.flush(HANG)).is_complete());
         let next = Builder::new_current_thread().enable_all().build().unwrap();
