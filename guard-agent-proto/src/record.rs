@@ -44,7 +44,7 @@ pub enum DropReason {
     Expired,
     /// The journal's store lost it while it was no longer in memory.
     StoreLost,
-    /// The agent had stopped (or its runtime was gone) before it was taken over.
+    /// The agent had stopped before it was taken over, or its runtime went away before it was delivered or durable.
     Closed,
 }
 
