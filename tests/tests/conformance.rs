@@ -13,11 +13,11 @@ use guard_agent_tests::conformance::{self, Launch, OnRuntime, Runtime, Simulated
 use guard_agent_tokio::Tokio;
 
 fn main() -> ExitCode {
-    let current = OnTokio { name: "tokio, current_thread", handle: current_thread() };
     let multi = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     #[expect(clippy::expect_used, reason = "without a runtime there is nothing to show")]
     let multi = multi.expect("a runtime");
-    let multi = OnTokio { name: "tokio, multi_thread", handle: multi.handle().clone() };
+    let multi = OnTokio { name: "tokio, multi_thread", handle: || multi.handle().clone() };
+    let current = OnTokio { name: "tokio, current_thread", handle: current_thread };
     let smol = Anywhere::<Smol> { name: "smol", backend: std::marker::PhantomData };
     let async_std = Anywhere::<AsyncStd> { name: "async-std", backend: std::marker::PhantomData };
     conformance::run(&[&current, &multi, &smol, &async_std, &OnThreads, &Simulated])
@@ -32,18 +32,20 @@ fn current_thread() -> tokio::runtime::Handle {
     handle
 }
 
-struct OnTokio {
+struct OnTokio<F> {
     name: &'static str,
-    handle: tokio::runtime::Handle,
+    /// The runtime of the next agent.
+    handle: F,
 }
 
-impl Runtime for OnTokio {
+impl<F: Fn() -> tokio::runtime::Handle> Runtime for OnTokio<F> {
     fn name(&self) -> &'static str {
         self.name
     }
 
     fn start(&self, launch: Launch) -> Result<Box<dyn Subject>, StartError> {
-        let _entered = self.handle.enter();
+        let handle = (self.handle)();
+        let _entered = handle.enter();
         launch.builder::<Tokio>().start().map(OnRuntime::boxed)
     }
 }

@@ -123,16 +123,17 @@ pub enum Step {
     /// Before long, so many events are durable.
     Persisted(u64),
 
-    /// So many events wait.
+    /// Before long, so many events wait, no more and no less.
     Pending(u64),
-    /// So many events were delivered.
+    /// Before long, just so many events were delivered.
     Delivered(u64),
-    /// So many events were recovered from a journal.
+    /// Before long, just so many events were recovered from a journal.
     Recovered(u64),
-    /// So many events were given up for that reason.
+    /// Before long, just so many events were given up for that reason.
     Dropped(DropReason, u64),
-    /// So many were not valid.
+    /// Before long, just so many were not valid.
     CountedInvalid(u64),
+
     /// So many arrived twice.
     Duplicates(u64),
     /// In some event that arrived there is that text, or in none.

@@ -133,7 +133,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "an answer that is too slow is none",
         "4.1",
         1,
-        Answer::normal().after(Duration::from_secs(3))
+        Answer::normal().after(Duration::from_secs(8))
     ),
     delivered_after!(
         "an answer that trickles is none",
@@ -366,12 +366,9 @@ pub const SCENARIOS: &[Scenario] = &[
         with: With::Nothing,
         steps: &[
             Down,
-            Step::Events(10),
-            Pause(Duration::from_millis(200)),
-            Step::Events(5),
-            Pause(Duration::from_millis(200)),
-            Pending(10),
+            Step::Events(15),
             Dropped(DropReason::Overflow, 5),
+            Pending(10),
             Up,
             Shutdown(Yes, LONG),
             Delivered(10),
