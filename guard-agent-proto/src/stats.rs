@@ -244,10 +244,15 @@ pub enum HealthReason {
     },
     /// Rules could not be fetched.
     RulesFailing,
-    /// The journal's store fails, or takes longer than two fifths of `journal_lease`, so that no lease can be kept.
-    /// While it fails, new records are held in memory alone.
+    /// The journal takes no new records, or its store takes longer than two fifths of `journal_lease`, so that no lease
+    /// can be kept. Meanwhile new records are held in memory alone.
     JournalDown {
-        /// In what way.
+        /// In what way its store fails.
+        why: StoreErrorKind,
+    },
+    /// The journal takes new records, but cannot do all the rest: read or remove what it holds, or give it up.
+    JournalImpaired {
+        /// In what way its store fails.
         why: StoreErrorKind,
     },
     /// The runtime that drove the agent is gone without a shutdown: nothing is delivered any more.
@@ -274,7 +279,10 @@ impl fmt::Display for HealthReason {
             }
             Self::RulesFailing => f.write_str("Rules cannot be fetched"),
             Self::JournalDown { why } => {
-                write!(f, "The journal is not available ({why}); records are held in memory alone")
+                write!(f, "The journal is not available ({why}); new records are held in memory alone")
+            }
+            Self::JournalImpaired { why } => {
+                write!(f, "The journal is impaired ({why}): what it holds cannot all be read or removed")
             }
             Self::DriverGone => f.write_str("The runtime went away; nothing is delivered any more"),
         }

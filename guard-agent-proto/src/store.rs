@@ -105,6 +105,14 @@ pub struct Write {
     pub notes: Vec<Note>,
 }
 
+impl Write {
+    /// Whether it appends anything. A store without room must carry out what does not.
+    #[must_use]
+    pub fn appends(&self) -> bool {
+        Kind::ALL.iter().any(|kind| !self.logs[*kind].append.is_empty())
+    }
+}
+
 /// Changes to a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogWrite {
@@ -192,7 +200,7 @@ pub struct Orphan {
     pub released: bool,
 }
 
-/// A store operation that failed; unless it was fenced, whether it took effect is unknown.
+/// A store operation that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreError {
     /// What went wrong, as far as the core cares.
@@ -217,6 +225,9 @@ impl fmt::Display for StoreError {
 impl core::error::Error for StoreError {}
 
 /// Kinds of store failure. All but [`Fenced`](Self::Fenced) mean: try again later.
+///
+/// After [`Unreachable`](Self::Unreachable), [`TimedOut`](Self::TimedOut) and [`Other`](Self::Other) nobody knows whether
+/// the operation took effect. Any other kind says that it did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -228,7 +239,7 @@ pub enum StoreErrorKind {
     TimedOut,
     /// It is still loading its data.
     Loading,
-    /// It has no memory or no space left.
+    /// It has no memory or no space left for what a write appends. All else it must do: that makes room.
     Full,
     /// It takes no writes: a replica, or a cluster without a quorum.
     ReadOnly,
@@ -243,6 +254,30 @@ pub enum StoreErrorKind {
 }
 
 impl StoreErrorKind {
+    /// Whether the store did nothing of what it was asked for.
+    pub(crate) const fn is_refusal(self) -> bool {
+        match self {
+            Self::Fenced
+            | Self::Loading
+            | Self::Full
+            | Self::ReadOnly
+            | Self::Denied
+            | Self::WrongType
+            | Self::Moved => true,
+            Self::Unreachable | Self::TimedOut | Self::Other => false,
+        }
+    }
+
+    /// Whether any other operation would have met the same.
+    pub(crate) const fn is_of_everything(self) -> bool {
+        match self {
+            Self::Unreachable | Self::TimedOut | Self::Loading | Self::Moved => true,
+            Self::Fenced | Self::Full | Self::ReadOnly | Self::Denied | Self::WrongType | Self::Other => {
+                false
+            }
+        }
+    }
+
     /// In a few words, for status and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

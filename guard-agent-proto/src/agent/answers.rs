@@ -237,9 +237,8 @@ impl Agent {
         };
         self.counters.corrupt_entries += news.corrupt;
         self.counters.adopted_journals += u64::from(news.adopted);
-        match news.error {
-            Some(error) => self.tell(ErrorStage::Journal, Endpoint::Events, error.to_string()),
-            None => self.episodes.retain(|(stage, _)| *stage != ErrorStage::Journal),
+        if let Some(error) = news.error {
+            self.tell_of_journal(error.to_string());
         }
         if news.corrupt > 0 {
             self.tell_of_journal(format!("{} damaged or foreign entries were skipped", news.corrupt));
@@ -273,13 +272,13 @@ impl Agent {
             self.make_room(kind);
         }
         if let Some((origin, stored)) = news.fenced {
-            self.on_fenced(origin, stored);
+            self.on_fenced(origin, stored, news.intruded);
         }
     }
 
     /// Another agent has adopted our journal, or one that we had adopted: its records are theirs now. What is
     /// in flight cannot be called back, and is theirs if it does not arrive.
-    fn on_fenced(&mut self, origin: u16, stored: ByKind<u64>) {
+    fn on_fenced(&mut self, origin: u16, stored: ByKind<u64>, intruded: bool) {
         let mut handed_over = stored;
         for kind in Kind::ALL {
             let Some(journal) = &self.journal else { return };
@@ -296,13 +295,15 @@ impl Agent {
                 self.settle_absent(kind, Outcome::HandedOver);
             }
         }
-        self.tell_of_journal(format!(
-            "another agent adopted the journal while this one was away: {} events and {} metrics are its own now",
-            handed_over.events, handed_over.metrics
-        ));
+        let ByKind { events, metrics } = handed_over;
+        self.tell_of_journal(if intruded {
+            format!("somebody else wrote into the journal: it is left, with {events} events and {metrics} metrics, to whoever adopts it")
+        } else {
+            format!("another agent adopted the journal while this one was away: {events} events and {metrics} metrics are its own now")
+        });
     }
 
-    fn tell_of_journal(&mut self, message: String) {
+    pub(super) fn tell_of_journal(&mut self, message: String) {
         self.outputs.push_back(Output::Event(AgentEvent::Error { stage: ErrorStage::Journal, message }));
     }
 

@@ -63,7 +63,10 @@ impl Agent {
         let Stream { live, backlog, receipts, .. } = &mut self.streams[kind];
         let all = Seq::from_u64(0);
         let here: BTreeSet<_> = live.from(all).chain(backlog.from(all)).map(Entry::seq).collect();
-        let (kept, gone) = core::mem::take(receipts).into_iter().partition(|(seq, _)| here.contains(seq));
+        let journal = self.journal.as_ref();
+        let is_kept =
+            |seq: &Seq| here.contains(seq) || journal.is_some_and(|journal| journal.stores(kind, *seq));
+        let (kept, gone) = core::mem::take(receipts).into_iter().partition(|(seq, _)| is_kept(seq));
         *receipts = kept;
         let gone: BTreeMap<_, _> = gone;
         let told = gone.into_values().map(|id| AgentEvent::Receipt { id, outcome });

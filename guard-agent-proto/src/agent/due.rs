@@ -1,3 +1,4 @@
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -196,7 +197,7 @@ impl Agent {
                 let stored = self
                     .journal
                     .as_ref()
-                    .is_some_and(|journal| !journal.is_down() && journal.stored(kind) > 0);
+                    .is_some_and(|journal| journal.is_readable() && journal.stored(kind) > 0);
                 live.has_sealed() || backlog.sendable() == 0 && !stored
             }
             (DrainOrder::Fifo, Path::Backlog) => !live.has_sealed(),
@@ -253,7 +254,7 @@ impl Agent {
         let (now, rng) = (self.now, &mut self.rng);
         let stream = &mut self.streams[kind];
         if let (Kind::Metric, Some(journal)) =
-            (kind, self.journal.as_mut().filter(|journal| !journal.is_down()))
+            (kind, self.journal.as_mut().filter(|journal| journal.takes_seals()))
             && let Some(batch) = stream.lane_mut(path).seal_ahead(room, now, rng)
         {
             if journal.on_sealed(&batch, true) {
@@ -317,14 +318,14 @@ impl Agent {
         let deadline = shutdown.deadline;
         if self.now.instant < deadline {
             next.consider(Some((deadline, Reason::ShutdownDeadline)));
-            if !self.is_handing_over() {
+            if !self.is_handing_over() && !self.journal.as_ref().is_some_and(Journal::is_closing) {
                 // A journal that is down by then may still come back.
                 let hand_over = Some((self.hand_over_at, Reason::ShutdownDeadline));
                 next.consider(hand_over.filter(|(at, _)| self.journal.is_some() && *at > self.now.instant));
                 // What is in the store alone has to be read, and whose it is may have to be asked.
                 let unread = self.journal.as_ref().is_some_and(|journal| {
                     let stored = Kind::ALL.iter().any(|kind| journal.stored(*kind) > 0);
-                    !journal.is_down() && stored || journal.has_lapsed(self.now.instant)
+                    journal.is_readable() && stored || journal.has_lapsed(self.now.instant)
                 });
                 if self.lanes_in_flight() > 0 || unread || self.may_still_send(deadline) {
                     return;
@@ -345,6 +346,10 @@ impl Agent {
             if self.journal.as_ref().is_some_and(|journal| !journal.is_closed()) {
                 return;
             }
+        } else if self.journal.as_ref().is_some_and(Journal::owes_news) {
+            self.tell_of_journal(String::from(
+                "it was not closed in time: another agent may send again what was delivered",
+            ));
         }
         let ledgers = self.ledgers();
         let Some(shutdown) = self.shutdown.take() else { return };

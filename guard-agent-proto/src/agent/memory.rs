@@ -98,13 +98,17 @@ impl Agent {
 
     /// A memory full of records that cannot be sent must not keep the others in the journal. Those that were refused
     /// alone go there too, behind the others; new ones go there if older ones come first. Batches that cannot be
-    /// completed even so are sent in others.
-    fn make_way(&mut self, kind: Kind) {
+    /// completed even so are sent in others. Whether there is more room now.
+    fn make_way(&mut self, kind: Kind) -> bool {
         let may_send = |path| self.streams[kind].lane(path).sendable() > 0 && self.may_go_first(kind, path);
-        if Path::ALL.into_iter().any(may_send) || self.has_room_behind(kind, 0, 1) {
-            return;
+        let next = self.journal.as_ref().and_then(|journal| journal.peek(kind));
+        let wanted = next.map_or(1, |record| record.json.len() + Entry::OVERHEAD);
+        if Path::ALL.into_iter().any(may_send) || self.has_room_behind(kind, 0, wanted) {
+            return false;
         }
-        let Some(journal) = self.journal.as_mut().filter(|journal| journal.stored(kind) > 0) else { return };
+        let Some(journal) = self.journal.as_mut().filter(|journal| journal.stored(kind) > 0) else {
+            return false;
+        };
         let stream = &mut self.streams[kind];
         let before = stream.len();
         for path in Path::ALL {
@@ -119,38 +123,44 @@ impl Agent {
         if stream.len() == before {
             stream.dissolve_partial();
         }
+        stream.len() < before
     }
 
     /// Takes records back from the journal, as many as there is room for.
     pub(super) fn read_back(&mut self) {
         for kind in Kind::ALL {
-            let mut came = Buffer::default();
-            while let Some((returned, surplus)) = self.next_returned(kind, &came) {
-                let Returned { seq, record, recovered, sealed } = returned;
-                self.streams[kind].ledger.recovered += u64::from(recovered);
-                if surplus {
-                    self.give_up(kind, seq, DropReason::Overflow);
-                    continue;
-                }
-                if self.is_expired(record.accepted_at) {
-                    self.give_up(kind, seq, DropReason::Expired);
-                    continue;
-                }
-                let micros = record.accepted_at.as_unix_micros().saturating_sub(self.epoch);
-                let accepted_at =
-                    Instant::from_micros(u64::try_from(micros).unwrap_or(0)).min(self.now.instant);
-                let entry = Entry::new(seq, accepted_at, Record::new(kind, record.attack, record.json));
-                match sealed {
-                    Some(sealed) => self.streams[kind].reassemble(sealed, entry),
-                    None => came.push(entry),
-                }
+            self.take_back(kind);
+            while self.make_way(kind) {
+                self.take_back(kind);
             }
-            let Some(journal) = &self.journal else { return };
-            let stream = &mut self.streams[kind];
-            stream.backlog.merge(came);
-            stream.restore(kind, |seq| journal.may_return(kind, seq));
-            self.make_way(kind);
         }
+    }
+
+    fn take_back(&mut self, kind: Kind) {
+        let mut came = Buffer::default();
+        while let Some((returned, surplus)) = self.next_returned(kind, &came) {
+            let Returned { seq, record, recovered, sealed } = returned;
+            self.streams[kind].ledger.recovered += u64::from(recovered);
+            if surplus {
+                self.give_up(kind, seq, DropReason::Overflow);
+                continue;
+            }
+            if self.is_expired(record.accepted_at) {
+                self.give_up(kind, seq, DropReason::Expired);
+                continue;
+            }
+            let micros = record.accepted_at.as_unix_micros().saturating_sub(self.epoch);
+            let accepted_at = Instant::from_micros(u64::try_from(micros).unwrap_or(0)).min(self.now.instant);
+            let entry = Entry::new(seq, accepted_at, Record::new(kind, record.attack, record.json));
+            match sealed {
+                Some(sealed) => self.streams[kind].reassemble(sealed, entry),
+                None => came.push(entry),
+            }
+        }
+        let Some(journal) = &self.journal else { return };
+        let stream = &mut self.streams[kind];
+        stream.backlog.merge(came);
+        stream.restore(kind, |seq| journal.may_return(kind, seq));
     }
 
     /// The next record of the journal, if there is room for it, even behind those that `came`, or if it is to

@@ -226,8 +226,10 @@ impl Agent {
         if self.rules.is_failing() {
             reasons.push(HealthReason::RulesFailing);
         }
-        if let Some(why) = self.journal.as_ref().and_then(Journal::trouble) {
-            reasons.push(HealthReason::JournalDown { why });
+        if let Some(journal) = &self.journal {
+            let down = journal.down().map(|why| HealthReason::JournalDown { why });
+            let impaired = || journal.impaired().map(|why| HealthReason::JournalImpaired { why });
+            reasons.extend(down.or_else(impaired));
         }
         if !reasons.is_empty() {
             level = level.max(StatusLevel::Degraded);

@@ -221,11 +221,11 @@ config! {
     /// Folder for a journal in files, for those without Redis; several agents may share it. `None`, the
     /// default, is no journal in files.
     journal_dir: [Option<String>] = None;
-    /// Records per kind that may wait in memory and journal together, 1 to 4,294,967,296, at least
+    /// Records per kind that may wait in memory and journal together, 1 to 4,294,967,296, and no fewer than
     /// `buffer_size`; beyond that the overflow policy applies. Without a journal it is without effect. Default
     /// 4,194,304.
     journal_records: [u64] = 1 << 22, within 1..=1 << 32;
-    /// The same in bytes of encoded records, 1 KiB to 1 TiB. Default 2 GiB.
+    /// The same in bytes of encoded records, 1 KiB to 1 TiB, and no fewer than `buffer_bytes`. Default 2 GiB.
     journal_bytes: [u64] = 1 << 31, within 1 << 10..=1 << 40;
     /// Longest time until another agent takes over the journal of one that died, 1 s to 1 day; one that was
     /// suspended for longer starts anew. Default 30 s.
@@ -344,6 +344,18 @@ impl AgentConfig {
                 self.journal_dir.show(),
                 "absent where `redis_url` is given",
             ));
+        }
+        if self.redis_url.is_some() || self.journal_dir.is_some() {
+            let quotas = [
+                ("journal_records", self.journal_records, "buffer_size", self.buffer_size),
+                ("journal_bytes", self.journal_bytes, "buffer_bytes", self.buffer_bytes),
+            ];
+            for (field, quota, of_memory, most) in quotas {
+                if quota < most as u64 {
+                    let bound = format!("at least `{of_memory}`, {most}: it counts what is in memory too");
+                    problems.push(problem(field, quota.show(), bound));
+                }
+            }
         }
         if self.breaker_recovery > self.breaker_recovery_max {
             let bound = format!("at most `breaker_recovery_max`, {}", self.breaker_recovery_max.show());

@@ -260,6 +260,17 @@ const BOUNDS: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
+fn a_journal_holds_no_less_than_memory() {
+    let small =
+        || AgentConfig::builder("0123456789").journal_records(99).journal_bytes(4_096).buffer_size(100);
+    assert!(small().build().is_ok(), "without a journal they are without effect");
+    let error = small().journal_dir("journal").build().unwrap_err();
+    assert_eq!(fields(&error), ["journal_records", "journal_bytes"]);
+    assert!(error.to_string().contains("at least `buffer_size`, 100"), "{error}");
+    assert!(small().buffer_size(99).buffer_bytes(4_096).journal_dir("journal").build().is_ok());
+}
+
+#[test]
 fn every_bound_is_kept_and_named() {
     for (field, inside, outside) in BOUNDS {
         let good = AgentConfig::builder(KEY).set(field, inside).build();

@@ -156,6 +156,11 @@ impl Log {
         self.blocks.range(seq..).any(|(_, block)| block.has(seq))
     }
 
+    /// Whether a record is stored.
+    pub(super) fn stores(&self, seq: Seq) -> bool {
+        self.stored.contains(seq)
+    }
+
     /// Whether a record that was read is stored. What was settled long ago may be there again: a store that went
     /// back in time has what was removed since.
     pub(super) fn is_stored(&self, id: Seq, seq: Seq) -> bool {
@@ -215,6 +220,11 @@ impl Log {
         }
         self.changed.remove(&id);
         self.removable.insert(id, true);
+    }
+
+    /// The store is to be told of these, unless it is told more.
+    pub(super) fn change_again(&mut self, ids: &[Seq]) {
+        self.changed.extend(ids.iter().filter(|id| self.blocks.contains_key(id)));
     }
 
     /// Blocks are to be removed that were about to be.
@@ -315,6 +325,11 @@ impl Log {
     /// Whether the store has to be told something.
     pub(super) fn has_changes(&self) -> bool {
         !self.removable.is_empty() || !self.changed.is_empty()
+    }
+
+    /// Whether nothing of it is here or stored, as far as it is known.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.here == 0 && self.stored.is_empty()
     }
 
     /// Whether nothing of it is here, stored or about to be removed, as far as it is known.

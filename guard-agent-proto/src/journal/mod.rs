@@ -7,6 +7,7 @@ mod replies;
 mod requests;
 mod spans;
 mod stream;
+mod trouble;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -20,8 +21,8 @@ use self::log::Log;
 use self::note::Seal;
 use self::orphans::Orphans;
 use self::spans::Spans;
-use self::stream::Stream;
-use crate::backoff::Backoff;
+use self::stream::{Stream, Told};
+use self::trouble::{Part, Troubles};
 use crate::rng::Rng;
 use crate::store::{OwnerId, Space, StoreError, StoreErrorKind, StreamId, Write};
 use crate::wire::Cipher;
@@ -31,9 +32,9 @@ use crate::{AgentConfig, Batch, BatchId, ByKind, ConfigError, Instant, Kind, Seq
 ///
 /// What was acknowledged may leave memory and be read again later, so that a backlog is as large as the store
 /// allows. The streams of agents that died are adopted and read the same way. One operation is outstanding at
-/// a time, and a change that failed is repeated as it was until it is known to be done. A store that fails
-/// never stops delivery: records stay in memory, and what is still undelivered is appended when the store
-/// is back.
+/// a time. What of a failed one is not known to be done is due again; an append of which nobody knows is repeated
+/// as it was. A store that fails never stops delivery: records stay in memory, and what is still undelivered is
+/// appended when the store is back.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
     format: BlockFormat,
@@ -51,12 +52,9 @@ pub(crate) struct Journal {
     awake_at: Instant,
     /// How an operation before this one ended says nothing about the store now: we slept meanwhile.
     fresh_from: u64,
-    /// A change that is not known to be done.
-    writing: Option<Writing>,
-    /// No operation starts before that.
-    gate: Option<Instant>,
-    backoff: Backoff,
-    trouble: Option<StoreErrorKind>,
+    /// An append that may have been made.
+    unsure: Option<Writing>,
+    troubles: Troubles,
 
     /// Bytes accepted and not yet appended, and since when.
     waiting: Option<(usize, Instant)>,
@@ -74,6 +72,8 @@ pub(crate) struct Journal {
     /// Those before these went with a stream that another agent adopted.
     lost: ByKind<Seq>,
     orphans: Orphans,
+    /// A stream that somebody else wrote into, to be left to whoever adopts it.
+    spoilt: Option<StreamId>,
     /// Records that were read and are still to be taken.
     pages: ByKind<VecDeque<Paged>>,
     /// Blocks to ask for at once.
@@ -89,7 +89,7 @@ pub(crate) struct Journal {
 
 #[derive(Clone, Debug)]
 enum Outstanding {
-    Write,
+    Write(Writing),
     List,
     Adopt(StreamId),
     Read { origin: u16, kind: Kind, from: Seq, limit: usize },
@@ -104,7 +104,9 @@ struct Writing {
     appended: ByKind<Vec<(Seq, Spans)>>,
     /// Records of them that were settled meanwhile.
     settled: ByKind<Vec<Seq>>,
-    seals: Vec<(Kind, BatchId)>,
+    told: Told,
+    /// It was tried before, and may have been made then.
+    repeated: bool,
 }
 
 /// A stored record on its way back into memory.
@@ -151,8 +153,10 @@ pub(crate) struct JournalNews {
     pub(crate) foreign: Option<usize>,
     /// A stream was adopted.
     pub(crate) adopted: bool,
-    /// Another agent has that stream now, 0 for our own; stored records went with it.
+    /// That stream is not ours any more, 0 for our own; stored records went with it.
     pub(crate) fenced: Option<(u16, ByKind<u64>)>,
+    /// That is so because somebody else wrote into it.
+    pub(crate) intruded: bool,
     /// Stored records that the store lost.
     pub(crate) lost: ByKind<u64>,
     /// Why the operation failed.
@@ -196,6 +200,32 @@ impl Lease {
     }
 }
 
+impl Writing {
+    fn part(&self) -> Part {
+        let appends = Kind::ALL.iter().any(|kind| !self.appended[*kind].is_empty());
+        if appends { Part::Append } else { Part::Change }
+    }
+
+    /// Whether everything that it appends is settled.
+    fn is_settled(&self) -> bool {
+        Kind::ALL.iter().all(|kind| {
+            let appended: u64 = self.appended[*kind].iter().map(|(_, records)| records.len()).sum();
+            appended == self.settled[*kind].len() as u64
+        })
+    }
+}
+
+impl Outstanding {
+    fn part(&self) -> Part {
+        match self {
+            Self::Write(writing) => writing.part(),
+            Self::List | Self::Adopt(_) => Part::Search,
+            Self::Read { .. } => Part::Read,
+            Self::Close { .. } => Part::Close,
+        }
+    }
+}
+
 impl Journal {
     pub(crate) fn new(config: &AgentConfig, now: Instant, rng: &mut Rng) -> Result<Self, ConfigError> {
         let format = BlockFormat::from_config(config)?;
@@ -214,11 +244,9 @@ impl Journal {
             outstanding: None,
             awake_at: now,
             fresh_from: 0,
-            writing: None,
-            gate: None,
+            unsure: None,
             // Quick enough for a lease to be renewed within the grace.
-            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(15).min(lease.grace / 2)),
-            trouble: None,
+            troubles: Troubles::new(Duration::from_secs(15).min(lease.grace / 2)),
             waiting: None,
             urgent: false,
             next_commit: Instant::ZERO,
@@ -227,6 +255,7 @@ impl Journal {
             acknowledged: ByKind { events: FIRST, metrics: FIRST },
             lost: ByKind { events: FIRST, metrics: FIRST },
             orphans: Orphans::new(lease, now),
+            spoilt: None,
             pages: ByKind::default(),
             read_limit: 4,
             doubt: ByKind::default(),
@@ -242,7 +271,7 @@ impl Journal {
         // While a lease is ours, something is due sooner than that, or an answer is.
         if now.since(self.awake_at) > self.timeout + self.lease.renewal {
             self.fresh_from = self.next_op;
-            self.trouble = None;
+            self.troubles.forget();
         }
         self.awake_at = now;
     }
@@ -258,18 +287,32 @@ impl Journal {
         let place = seq.place();
         let Some(stream) = self.streams.get_mut(&seq.origin()) else { return };
         stream.break_seals(kind, &Spans::from_ends(place, place));
-        if seq.origin() > 0 || place < self.acknowledged[kind] {
+        // A store that said that it lost a record may bring it all the same.
+        if stream.logs[kind].has(place) {
             stream.logs[kind].settle(place);
-        } else if let Some(writing) = &mut self.writing
+        } else if let Some(writing) = self.appending()
             && writing.appended[kind].last().is_some_and(|(last, _)| place <= *last)
         {
             writing.settled[kind].push(place);
         }
     }
 
+    /// The append that is under way, or may have been made.
+    fn appending(&mut self) -> Option<&mut Writing> {
+        match &mut self.outstanding {
+            Some((.., Outstanding::Write(writing))) if writing.part() == Part::Append => Some(writing),
+            _ => self.unsure.as_mut(),
+        }
+    }
+
     /// Whether the store has that record, which is in memory.
     pub(crate) fn holds(&self, kind: Kind, seq: Seq) -> bool {
         self.streams.get(&seq.origin()).is_some_and(|stream| stream.logs[kind].has(seq.place()))
+    }
+
+    /// Whether only the store has that record, as far as it is known.
+    pub(crate) fn stores(&self, kind: Kind, seq: Seq) -> bool {
+        self.streams.get(&seq.origin()).is_some_and(|stream| stream.logs[kind].stores(seq.place()))
     }
 
     /// Whether that record, which is in memory, is in a stream that another agent adopted.
@@ -332,9 +375,23 @@ impl Journal {
         self.closing = true;
     }
 
-    /// Whether that is done, or cannot be done now.
+    /// Whether it was told to.
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Whether that is done, or there is nothing to be won by it.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closing && (self.is_down() || self.outstanding.is_none() && self.streams.is_empty())
+        let done = self.outstanding.is_none() && self.streams.is_empty();
+        self.closing && (done || self.troubles.why(Part::Close).is_some() && !self.owes_news())
+    }
+
+    /// Whether the store may hold records that are settled, or that others could have at once.
+    pub(crate) fn owes_news(&self) -> bool {
+        let telling = matches!(&self.outstanding, Some((.., Outstanding::Write(_)))) || self.unsure.is_some();
+        let owes =
+            |stream: &Stream| stream.is_known() && (telling || !stream.is_finished() || stream.has_changes());
+        self.streams.values().any(owes)
     }
 
     /// The next stored record of that kind, if it was read.
@@ -394,13 +451,35 @@ impl Journal {
         self.acknowledged[kind]
     }
 
-    /// Why the last operation failed, if it did.
-    pub(crate) const fn trouble(&self) -> Option<StoreErrorKind> {
-        self.trouble
+    /// Why new records cannot be appended, if they cannot.
+    pub(crate) fn down(&self) -> Option<StoreErrorKind> {
+        self.troubles.why(Part::Append)
     }
 
-    pub(crate) const fn is_down(&self) -> bool {
-        self.trouble.is_some()
+    /// Why anything else cannot be done, if so.
+    pub(crate) fn impaired(&self) -> Option<StoreErrorKind> {
+        let unread = self.streams.values().any(|stream| {
+            Kind::ALL.iter().any(|kind| stream.logs[*kind].has_unread() || !stream.ended[*kind])
+        });
+        let parts = [Part::Change, Part::Search, Part::Close, Part::Read];
+        parts
+            .into_iter()
+            .filter(|part| unread || *part != Part::Read)
+            .find_map(|part| self.troubles.why(part))
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.down().is_some()
+    }
+
+    /// Whether records and their seals can be written.
+    pub(crate) fn takes_seals(&self) -> bool {
+        [Part::Append, Part::Change].into_iter().all(|part| self.troubles.why(part).is_none())
+    }
+
+    /// Whether what only the store holds can be read, as far as it is known.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.troubles.why(Part::Read).is_none()
     }
 
     /// Whether others may have our records: we gave them up, or a lease has lapsed.
@@ -408,9 +487,10 @@ impl Journal {
         self.closing || self.has_lapsed(now)
     }
 
-    /// Whether a lease of ours has run out as far as we know. While the store is down nobody can tell, and then it
+    /// Whether a lease of ours has run out as far as we know. While none can be renewed nobody can tell, and then it
     /// does not count.
     pub(crate) fn has_lapsed(&self, now: Instant) -> bool {
-        !self.closing && !self.is_down() && self.streams.values().any(|stream| stream.lapses_at <= now)
+        let renewable = self.troubles.why(Part::Change).is_none();
+        !self.closing && renewable && self.streams.values().any(|stream| stream.lapses_at <= now)
     }
 }

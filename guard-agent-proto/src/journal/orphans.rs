@@ -16,6 +16,8 @@ pub(super) struct Orphans {
     list_at: Instant,
     /// When each may be adopted.
     found: BTreeMap<StreamId, Instant>,
+    /// Those that could not be: not before that is it tried again.
+    put_off: BTreeMap<StreamId, Instant>,
     foreign: usize,
 }
 
@@ -26,12 +28,14 @@ pub(super) enum Search {
     Adopt(StreamId),
 }
 
+/// Renewals of a lease after which it is tried again to adopt what could not be adopted.
+const PUT_OFF: u32 = 8;
 /// Streams from which on they are looked for less often by each, for they are looked for by many.
 const CROWD: usize = 8;
 
 impl Orphans {
     pub(super) const fn new(lease: Lease, now: Instant) -> Self {
-        Self { lease, list_at: now, found: BTreeMap::new(), foreign: 0 }
+        Self { lease, list_at: now, found: BTreeMap::new(), put_off: BTreeMap::new(), foreign: 0 }
     }
 
     /// The next thing to do, and when.
@@ -60,8 +64,10 @@ impl Orphans {
                 self.lease.grace + rng.duration(Duration::ZERO, self.lease.grace / 4)
             };
             let since = self.found.get(stream).copied().unwrap_or(now + patience);
-            found.insert(*stream, since.min(now + patience));
+            let put_off = self.put_off.get(stream).copied().unwrap_or(now);
+            found.insert(*stream, since.min(now + patience).max(put_off));
         }
+        self.put_off.retain(|stream, _| found.contains_key(stream));
         self.found = found;
         let crowd = u32::try_from(streams.div_ceil(CROWD).max(1)).unwrap_or(u32::MAX);
         let interval = self.lease.renewal.saturating_mul(crowd);
@@ -73,6 +79,14 @@ impl Orphans {
     /// It is ours now, or somebody else's.
     pub(super) fn on_taken(&mut self, stream: StreamId) {
         self.found.remove(&stream);
+        self.put_off.remove(&stream);
+    }
+
+    /// It could not be adopted: the others must not wait for that. True if that is news.
+    pub(super) fn put_off(&mut self, stream: StreamId, now: Instant) -> bool {
+        let until = now + self.lease.renewal * PUT_OFF;
+        self.found.insert(stream, until);
+        self.put_off.insert(stream, until).is_none()
     }
 }
 
@@ -111,6 +125,26 @@ mod tests {
         // Its owner came back.
         orphans.on_listed(&[], 1, 3, at(8_001), &mut rng);
         assert_eq!(orphans.due().1, Search::List);
+    }
+
+    #[test]
+    fn one_that_cannot_be_adopted_holds_up_no_other() {
+        let lease = Lease::new(Duration::from_secs(32));
+        let mut rng = Rng::new([3; 32]);
+        let mut orphans = Orphans::new(lease, at(0));
+        let found = [1, 2].map(|id| Orphan { stream: stream(id), released: true });
+        orphans.on_listed(&found, 2, 0, at(0), &mut rng);
+        assert!(orphans.put_off(stream(1), at(0)));
+        assert_eq!(orphans.due(), (at(0), Search::Adopt(stream(2))));
+        orphans.on_taken(stream(2));
+        orphans.on_listed(&found[..1], 1, 0, at(3_000), &mut rng);
+        assert_eq!(orphans.due().1, Search::List);
+        orphans.on_listed(&found[..1], 1, 0, at(31_000), &mut rng);
+        assert_eq!(orphans.due(), (at(32_000), Search::Adopt(stream(1))));
+        assert!(!orphans.put_off(stream(1), at(32_000)), "it is told once");
+        // Somebody else adopted it: when it comes back, that is another story.
+        orphans.on_listed(&[], 0, 0, at(40_000), &mut rng);
+        assert!(orphans.put_off(stream(1), at(99_000)));
     }
 
     #[test]

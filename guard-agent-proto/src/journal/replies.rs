@@ -1,7 +1,8 @@
 use alloc::vec::Vec;
 
 use super::note::{self, Content};
-use super::stream::{SealState, Stream};
+use super::stream::{SealState, Stream, Told};
+use super::trouble::Part;
 use super::{GROUP_BYTES, Journal, JournalNews, MOST_BLOCKS, Outstanding, Paged, StoredRecord, Writing};
 use crate::rng::Rng;
 use crate::store::{Block, Note, StoreAnswer, StoreError, StoreErrorKind, StreamId};
@@ -25,32 +26,71 @@ impl Journal {
         let mut news = JournalNews::default();
         match result {
             Ok(answer) => {
-                self.backoff.reset();
+                self.troubles.on_done(done.part());
                 // No lease can be kept in a store that takes longer than it lasts; giving one up takes its time.
                 let awake = id.as_u64() >= self.fresh_from && !self.closing;
-                let slow = awake && now.since(asked_at) >= self.lease.ttl;
-                self.trouble = slow.then_some(StoreErrorKind::TimedOut);
+                if awake && now.since(asked_at) >= self.lease.ttl {
+                    self.troubles.on_slow();
+                }
                 self.on_done(done, answer, asked_at, now, rng, &mut news);
             }
             Err(error) if error.kind == StoreErrorKind::Fenced => {
-                self.backoff.reset();
-                self.trouble = None;
+                self.troubles.on_done(done.part());
                 self.on_fenced(&done, now, rng, &mut news);
             }
-            Err(_) if id.as_u64() < self.fresh_from => {}
             Err(error) => {
-                self.gate = Some(now + self.backoff.next(rng));
-                self.trouble = Some(error.kind);
-                self.streams.values_mut().for_each(|stream| stream.register = true);
-                if let Some(writing) = &mut self.writing {
-                    writing.write.register = true;
+                let is_news = id.as_u64() >= self.fresh_from && self.blame(&done, error.kind, now, rng);
+                self.on_failed(done, error.kind, now);
+                if !error.kind.is_refusal() {
+                    self.streams.values_mut().for_each(|stream| stream.register = true);
                 }
-                // Whoever waits for a seal would wait for the store.
-                news.sealed = self.streams.values_mut().flat_map(Stream::wait_for_no_seal).collect();
-                news.error = Some(error);
+                if !self.takes_seals() {
+                    // Whoever waits for a seal would wait for the store.
+                    news.sealed = self.streams.values_mut().flat_map(Stream::wait_for_no_seal).collect();
+                }
+                news.error = is_news.then_some(error);
             }
         }
         Some(news)
+    }
+
+    /// What a failed operation holds up. True if that is news.
+    fn blame(&mut self, failed: &Outstanding, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
+        match failed {
+            Outstanding::Adopt(stream) => {
+                let is_news = self.orphans.put_off(*stream, now);
+                // One that cannot be adopted says nothing of the others.
+                if why.is_of_everything() {
+                    self.troubles.on_failed(Part::Search, why, now, rng)
+                } else {
+                    is_news
+                }
+            }
+            Outstanding::Write(_)
+            | Outstanding::List
+            | Outstanding::Read { .. }
+            | Outstanding::Close { .. } => self.troubles.on_failed(failed.part(), why, now, rng),
+        }
+    }
+
+    /// What of a failed operation is due again.
+    fn on_failed(&mut self, failed: Outstanding, why: StoreErrorKind, now: Instant) {
+        let Outstanding::Write(mut writing) = failed else { return };
+        let Some(stream) = self.streams.get_mut(&writing.origin) else { return };
+        stream.tell_again(&writing.write, &writing.told);
+        if writing.part() == Part::Change {
+            return;
+        }
+        if why.is_refusal() && !writing.repeated {
+            // It is appended anew, as far as it still waits then.
+            self.waiting = Some((GROUP_BYTES, now));
+        } else {
+            writing.write.notes.clear();
+            Kind::ALL.iter().for_each(|kind| writing.write.logs[*kind].remove.clear());
+            writing.told = Told::default();
+            writing.repeated = true;
+            self.unsure = Some(writing);
+        }
     }
 
     fn on_done(
@@ -64,10 +104,10 @@ impl Journal {
         news: &mut JournalNews,
     ) {
         match (done, answer) {
-            (Outstanding::Write, StoreAnswer::Diverged { last }) => {
-                self.on_diverged(last, asked_at, rng, news);
+            (Outstanding::Write(writing), StoreAnswer::Diverged { last }) => {
+                self.on_diverged(&writing, last, asked_at, rng, news);
             }
-            (Outstanding::Write, _) => self.on_written(asked_at, news),
+            (Outstanding::Write(writing), _) => self.on_written(writing, asked_at, news),
             (Outstanding::List, StoreAnswer::Orphans { orphans, streams, foreign }) => {
                 let strange: Vec<_> =
                     orphans.into_iter().filter(|orphan| !self.owns(orphan.stream)).collect();
@@ -109,8 +149,8 @@ impl Journal {
         self.streams.values().any(|stream| stream.id == id)
     }
 
-    fn on_written(&mut self, asked_at: Instant, news: &mut JournalNews) {
-        let Some(Writing { origin, appended, settled, seals, .. }) = self.writing.take() else { return };
+    fn on_written(&mut self, writing: Writing, asked_at: Instant, news: &mut JournalNews) {
+        let Writing { origin, appended, settled, told, .. } = writing;
         let Some(stream) = self.streams.get_mut(&origin) else { return };
         stream.register = false;
         stream.renew(asked_at, self.lease);
@@ -127,23 +167,30 @@ impl Journal {
                 stream.logs[kind].settle(*seq);
             }
         }
-        news.sealed = seals;
+        news.sealed = told.seals;
     }
 
     /// The store is not where we left it.
-    fn on_diverged(&mut self, last: ByKind<Seq>, asked_at: Instant, rng: &mut Rng, news: &mut JournalNews) {
-        let Some(writing) = self.writing.take() else { return };
+    fn on_diverged(
+        &mut self,
+        writing: &Writing,
+        last: ByKind<Seq>,
+        asked_at: Instant,
+        rng: &mut Rng,
+        news: &mut JournalNews,
+    ) {
         let Some(stream) = self.streams.get_mut(&writing.origin) else { return };
         let ahead = Kind::ALL.iter().any(|kind| last[*kind] > stream.last[*kind]);
         if ahead || writing.origin > 0 {
-            // Somebody else writes as if they were us: leave it to them.
+            // Somebody else writes into it. Whoever adopts it skips that, and finds what is ours.
+            self.spoilt = Some(stream.id);
+            news.intruded = true;
             return self.lose_stream(writing.origin, asked_at, rng, news);
         }
         stream.register = true;
         stream.renew(asked_at, self.lease);
-        stream.notes = writing.write.notes;
+        stream.tell_again(&writing.write, &writing.told);
         for kind in Kind::ALL {
-            stream.logs[kind].remove_again(&writing.write.logs[kind].remove);
             if last[kind] < stream.last[kind] {
                 self.doubt[kind] |= stream.logs[kind].has_unread();
                 stream.logs[kind].on_lost_after(last[kind]);
@@ -156,7 +203,7 @@ impl Journal {
             }
         }
         for state in &mut stream.seals {
-            state.noted = false;
+            state.due = true;
         }
         news.error = Some(StoreError::new(
             StoreErrorKind::Other,
@@ -168,11 +215,7 @@ impl Journal {
 
     fn on_fenced(&mut self, done: &Outstanding, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
         match done {
-            Outstanding::Write => {
-                if let Some(writing) = self.writing.take() {
-                    self.lose_stream(writing.origin, now, rng, news);
-                }
-            }
+            Outstanding::Write(Writing { origin, .. }) => self.lose_stream(*origin, now, rng, news),
             Outstanding::Read { origin, .. } | Outstanding::Close { origin, .. } => {
                 self.lose_stream(*origin, now, rng, news);
             }
@@ -192,6 +235,7 @@ impl Journal {
         news.fenced = Some((origin, stored));
         if origin == 0 {
             self.lost = self.acknowledged;
+            self.unsure = None;
         }
         if origin == 0 && !self.closing {
             self.streams.insert(0, Stream::own(self.space, rng));
@@ -205,14 +249,19 @@ impl Journal {
         self.next_origin = if origin < LAST_ORIGIN { origin + 1 } else { 1 };
         let mut stream = Stream::adopted(id);
         stream.renew(asked_at, self.lease);
+        let mut seals = Vec::new();
         for note in notes {
             match note::read(note) {
-                Some(Content::Seal(seal)) => {
-                    stream.seals.push(SealState { seal, noted: true, awaited: false });
-                }
+                Some(Content::Seal(seal)) => seals.push(seal),
                 Some(Content::Settled { kind, block, records }) => stream.logs[kind].on_noted(block, records),
                 None => news.corrupt += 1,
             }
+        }
+        // A change that was carried out late may have brought an old one back: the records were in the newer batch last.
+        seals.sort_unstable_by_key(|seal| seal.id);
+        for seal in seals {
+            stream.break_seals(seal.kind, &seal.records);
+            stream.seals.push(SealState { seal, noted: true, due: false, awaited: false });
         }
         self.streams.insert(origin, stream);
         news.adopted = true;
@@ -223,12 +272,16 @@ impl Journal {
         origin: u16,
         kind: Kind,
         limit: usize,
-        blocks: Vec<Block>,
+        mut blocks: Vec<Block>,
         asked_at: Instant,
         news: &mut JournalNews,
     ) {
         let Some(stream) = self.streams.get_mut(&origin) else { return };
         stream.renew(asked_at, self.lease);
+        if origin == 0 {
+            // Behind that is what may have been appended, and is to be appended again.
+            blocks.retain(|block| block.id <= stream.last[kind]);
+        }
         let log = &mut stream.logs[kind];
         let Some(last) = blocks.last().map(|block| block.id).filter(|last| *last >= log.next()) else {
             // Beyond the last block: what was not met does not exist.

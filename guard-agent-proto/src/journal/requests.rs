@@ -2,19 +2,21 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::block::BlockFormat;
-use super::note;
 use super::orphans::Search;
 use super::spans::Spans;
 use super::stream::Stream;
-use super::{GROUP_BYTES, Journal, JournalRoom, MOST_BLOCKS, Outstanding, Seal, Unwritten, Writing};
+use super::trouble::Part;
+use super::{GROUP_BYTES, Journal, JournalRoom, MOST_BLOCKS, Outstanding, Unwritten, Writing};
 use crate::rng::Rng;
-use crate::store::{Block, LogWrite, Note, StoreOp, StoreRequest, StreamId, Write};
+use crate::store::{Block, LogWrite, StoreOp, StoreRequest, StreamId, Write};
 use crate::{ByKind, Instant, Kind, Reason, Seq, StoreOpId};
 
 /// The next change starts at least that long after the last one...
 const GROUP_COMMIT: Duration = Duration::from_millis(50);
 /// Most bytes of JSON in one change.
 const APPEND_BYTES: usize = 512 << 10;
+/// Of a stream that is closed and not ours any more.
+const NO_ORIGIN: u16 = u16::MAX;
 /// Most streams that are adopted and not finished.
 const MOST_ADOPTED: usize = 64;
 
@@ -32,38 +34,53 @@ impl Journal {
         if self.outstanding.is_some() {
             return None;
         }
-        let due = [self.write_at(), self.read_at(room), self.search_at(room), self.close_at()];
-        let due = due.into_iter().flatten().min()?;
-        Some((self.gate.map_or(due, |gate| gate.max(due)), Reason::Journal))
+        let due =
+            [self.append_at(), self.change_at(), self.read_at(room), self.search_at(room), self.close_at()];
+        Some((due.into_iter().flatten().min()?, Reason::Journal))
     }
 
-    fn write_at(&self) -> Option<Instant> {
-        if self.writing.is_some() {
-            return Some(Instant::ZERO);
-        }
-        let commit =
-            |since: Instant, at_once: bool| if at_once { since } else { self.next_commit.max(since) };
-        let append = self
-            .waiting
-            .map(|(bytes, since)| commit(since, bytes >= GROUP_BYTES || self.urgent || self.closing));
-        let awaited = |stream: &Stream| stream.seals.iter().any(|state| state.awaited && !state.noted);
+    fn gated(&self, part: Part, at: Option<Instant>) -> Option<Instant> {
+        at.map(|at| at.max(self.troubles.gate(part)))
+    }
+
+    fn append_at(&self) -> Option<Instant> {
+        let repeated = self.unsure.as_ref().map(|_| Instant::ZERO);
+        let at = repeated.or_else(|| {
+            let (bytes, since) = self.waiting?;
+            let awaited = self.streams.get(&0).is_some_and(|own| own.is_awaited(false));
+            let at_once = bytes >= GROUP_BYTES || self.urgent || self.closing || awaited;
+            Some(self.commit_at(since, at_once))
+        });
+        self.gated(Part::Append, at)
+    }
+
+    fn change_at(&self) -> Option<Instant> {
         let changes = self.streams.values().filter(|stream| stream.has_changes());
-        let changes = changes.map(|stream| commit(Instant::ZERO, self.closing || awaited(stream)));
-        let renewals = self.streams.values().map(|stream| stream.renew_at);
-        append.into_iter().chain(changes).chain(renewals).filter(|at| *at < Instant::FAR_FUTURE).min()
+        let changes =
+            changes.map(|stream| self.commit_at(Instant::ZERO, self.closing || stream.is_awaited(true)));
+        let renewals = self.streams.values().filter(|stream| stream.is_known()).map(|stream| stream.renew_at);
+        self.gated(Part::Change, changes.chain(renewals).min())
+    }
+
+    /// When what waits since then is written.
+    fn commit_at(&self, since: Instant, at_once: bool) -> Instant {
+        if at_once { since } else { self.next_commit.max(since) }
     }
 
     fn read_at(&self, room: JournalRoom) -> Option<Instant> {
-        Kind::ALL.iter().any(|kind| self.unread(*kind, room).is_some()).then_some(Instant::ZERO)
+        let wanted = !self.closing && Kind::ALL.iter().any(|kind| self.unread(*kind, room).is_some());
+        self.gated(Part::Read, wanted.then_some(Instant::ZERO))
     }
 
     fn search_at(&self, room: JournalRoom) -> Option<Instant> {
         let wanted = room.others && room.read.events && room.read.metrics && !self.closing;
-        (wanted && self.streams.len() <= MOST_ADOPTED).then(|| self.orphans.due().0)
+        let wanted = wanted && self.streams.len() <= MOST_ADOPTED;
+        self.gated(Part::Search, wanted.then(|| self.orphans.due().0))
     }
 
     fn close_at(&self) -> Option<Instant> {
-        self.closable().is_some().then_some(Instant::ZERO)
+        let wanted = self.spoilt.is_some() || self.closable().is_some();
+        self.gated(Part::Close, wanted.then_some(Instant::ZERO))
     }
 
     /// The stream to be read next: our own records come first, and what was set aside comes last.
@@ -80,8 +97,14 @@ impl Journal {
     /// A stream that is to be given up, and whether its content stays.
     fn closable(&self) -> Option<(u16, bool)> {
         if self.closing {
-            let (origin, stream) = self.streams.first_key_value()?;
-            return Some((*origin, !stream.is_finished()));
+            // Whoever has it next must not take for pending what is settled.
+            let is_told = |stream: &Stream| !stream.has_changes() && self.unsure.is_none();
+            let settled = self.unsure.as_ref().is_none_or(Writing::is_settled);
+            let closable = |(origin, stream): (&u16, &Stream)| {
+                let keep = !stream.is_spent() || *origin == 0 && !settled;
+                (!keep || is_told(stream)).then_some((*origin, keep))
+            };
+            return self.streams.iter().find_map(closable);
         }
         let finished = |(origin, stream): &(&u16, &Stream)| **origin > 0 && stream.is_finished();
         let (origin, _) = self.streams.iter().find(finished)?;
@@ -102,31 +125,25 @@ impl Journal {
         if self.due_at(room)?.0 > now {
             return None;
         }
-        self.gate = None;
-        let reading = self.read_at(room).is_some();
-        if self.writing.is_none() && self.read_next && reading {
+        let reading = self.read_at(room).is_some_and(|at| at <= now);
+        if self.read_next && reading {
             return self.read(room);
         }
-        if self.writing.is_none() && self.write_at().is_some_and(|at| at <= now) {
-            self.writing = self.next_write(now, rng, unwritten);
-            if self.writing.is_none() && self.streams.get(&0).is_some_and(|own| own.renew_at <= now) {
-                return Some(self.close_own(rng));
-            }
-        }
-        if let Some(writing) = &self.writing {
+        if let Some(writing) = self.next_write(now, rng, unwritten) {
             let op = StoreOp::Write(writing.write.clone());
             self.next_commit = now + GROUP_COMMIT;
             self.read_next = true;
-            return Some(self.start(op, Outstanding::Write));
+            return Some(self.start(op, Outstanding::Write(writing)));
+        }
+        let is_idle = |own: &Stream| own.is_known() && own.renew_at <= now && own.is_finished();
+        if self.unsure.is_none() && self.streams.get(&0).is_some_and(is_idle) {
+            return Some(self.close_own(rng));
         }
         if reading {
             return self.read(room);
         }
-        if let Some((origin, keep)) = self.closable()
-            && let Some(stream) = self.streams.get(&origin)
-        {
-            let op = StoreOp::Close { stream: stream.id, keep };
-            return Some(self.start(op, Outstanding::Close { origin, keep }));
+        if self.close_at().is_some_and(|at| at <= now) {
+            return self.close_next();
         }
         if self.search_at(room)? > now {
             return None;
@@ -139,41 +156,69 @@ impl Journal {
         })
     }
 
-    /// A change of our own stream if there is anything to append, else of the stream that needs one.
+    /// What is to be appended to our own stream, or the change of a stream that needs one. While nothing can be
+    /// appended, changes go alone, and first.
     fn next_write<'a>(
         &mut self,
         now: Instant,
         rng: &mut Rng,
         unwritten: impl Fn(Kind, Seq, usize) -> Vec<Unwritten<'a>>,
     ) -> Option<Writing> {
-        let urgent = core::mem::take(&mut self.urgent) || self.closing;
-        if !self.streams.contains_key(&0) {
-            self.waiting = None;
-        }
-        if let Some((bytes, since)) = self.waiting
-            && (bytes >= GROUP_BYTES || urgent || self.next_commit.max(since) <= now)
+        if self.is_down()
+            && let Some(change) = self.next_change(now)
         {
-            let mut appended = 0;
-            let mut is_all = true;
-            let mut logs = ByKind::<Appends>::default();
-            for kind in Kind::ALL {
-                let records = unwritten(kind, self.acknowledged[kind], APPEND_BYTES);
-                let taken: usize = records.iter().map(|record| record.json.len()).sum();
-                is_all &= taken < APPEND_BYTES;
-                appended += taken;
-                logs[kind] = self.blocks(kind, &records, rng);
-            }
-            // What was settled meanwhile counts no more.
-            self.waiting = (!is_all).then(|| (bytes.saturating_sub(appended), now));
-            if appended > 0 {
-                return self.write(0, logs);
+            return Some(change);
+        }
+        if self.append_at().is_some_and(|at| at <= now) {
+            match self.unsure.take() {
+                None => {
+                    if let Some(append) = self.next_append(now, rng, unwritten) {
+                        return Some(append);
+                    }
+                    self.troubles.on_idle(Part::Append);
+                }
+                Some(mut unsure) => {
+                    unsure.write.register = true;
+                    return Some(unsure);
+                }
             }
         }
-        let needs = |(_, stream): &(&u16, &Stream)| stream.has_changes() || stream.renew_at <= now;
-        let (origin, stream) = self.streams.iter().find(needs)?;
-        if *origin == 0 && !stream.has_changes() && stream.is_finished() {
+        self.next_change(now)
+    }
+
+    fn next_append<'a>(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        unwritten: impl Fn(Kind, Seq, usize) -> Vec<Unwritten<'a>>,
+    ) -> Option<Writing> {
+        self.urgent = false;
+        let (bytes, _) = self.waiting.take().filter(|_| self.streams.contains_key(&0))?;
+        let mut appended = 0;
+        let mut is_all = true;
+        let mut logs = ByKind::<Appends>::default();
+        for kind in Kind::ALL {
+            let records = unwritten(kind, self.acknowledged[kind], APPEND_BYTES);
+            let taken: usize = records.iter().map(|record| record.json.len()).sum();
+            is_all &= taken < APPEND_BYTES;
+            appended += taken;
+            logs[kind] = self.blocks(kind, &records, rng);
+        }
+        // What was settled meanwhile counts no more.
+        self.waiting = (!is_all).then(|| (bytes.saturating_sub(appended), now));
+        if appended > 0 { self.write(0, logs) } else { None }
+    }
+
+    fn next_change(&mut self, now: Instant) -> Option<Writing> {
+        if self.change_at()? > now {
             return None;
         }
+        let needs = |(origin, stream): &(&u16, &Stream)| {
+            let is_late = stream.is_known() && stream.renew_at <= now;
+            stream.has_changes()
+                || is_late && (**origin > 0 || !stream.is_finished() || self.unsure.is_some())
+        };
+        let (origin, _) = self.streams.iter().find(needs)?;
         self.write(*origin, ByKind::default())
     }
 
@@ -207,37 +252,36 @@ impl Journal {
     fn write(&mut self, origin: u16, logs: ByKind<Appends>) -> Option<Writing> {
         let stream = self.streams.get_mut(&origin)?;
         let ByKind { events, metrics } = logs;
-        let mut notes = core::mem::take(&mut stream.notes);
-        let mut seals = Vec::new();
-        for (kind, id) in stream.unsealed.drain(..) {
-            notes.push(Note { name: Seal::name(kind, id), value: None });
-        }
-        for state in stream.seals.iter_mut().filter(|state| !state.noted) {
-            state.noted = true;
-            notes.push(state.seal.note());
-            seals.push((state.seal.kind, state.seal.id));
-        }
         let last = stream.last;
-        let mut log = |kind: Kind, append: Vec<Block>| {
-            let log = &mut stream.logs[kind];
-            for (block, settled) in log.take_changed(MOST_BLOCKS) {
-                notes.push(note::settled_note(kind, block, &settled));
-            }
-            let mut remove = Vec::new();
-            for (block, noted) in log.take_removable(MOST_BLOCKS) {
-                if noted {
-                    notes.push(Note { name: note::settled_name(kind, block), value: None });
-                }
-                remove.push(block);
-            }
-            LogWrite { expected: (origin == 0).then_some(last[kind]), append, remove }
+        let behind = |appends: &Appends, last: Seq| appends.blocks.last().map_or(last, |block| block.id);
+        let covered =
+            ByKind { events: behind(&events, last.events), metrics: behind(&metrics, last.metrics) };
+        let (mut remove, mut told) = stream.tell(&covered, MOST_BLOCKS);
+        // An append that may have been made moved the end of its log, or did not.
+        let is_sure = origin == 0 && self.unsure.is_none();
+        let mut log = |kind: Kind, append: Vec<Block>| LogWrite {
+            expected: is_sure.then_some(last[kind]),
+            append,
+            remove: core::mem::take(&mut remove[kind]),
         };
         let logs =
             ByKind { events: log(Kind::Event, events.blocks), metrics: log(Kind::Metric, metrics.blocks) };
+        let notes = core::mem::take(&mut told.notes);
         let write =
             Write { stream: stream.id, register: stream.register, lease: self.lease.ttl, logs, notes };
         let appended = ByKind { events: events.contents, metrics: metrics.contents };
-        Some(Writing { origin, write, appended, settled: ByKind::default(), seals })
+        Some(Writing { origin, write, appended, settled: ByKind::default(), told, repeated: false })
+    }
+
+    fn close_next(&mut self) -> Option<StoreRequest> {
+        let (stream, origin, keep) = match self.spoilt.take() {
+            Some(spoilt) => (spoilt, NO_ORIGIN, true),
+            None => {
+                let (origin, keep) = self.closable()?;
+                (self.streams.get(&origin)?.id, origin, keep)
+            }
+        };
+        Some(self.start(StoreOp::Close { stream, keep }, Outstanding::Close { origin, keep }))
     }
 
     /// Our stream is empty and its lease to be renewed: an idle agent keeps nothing in the store.
@@ -246,7 +290,7 @@ impl Journal {
         let old = self.streams.insert(0, fresh).map_or_else(|| StreamId::new(self.space, 0), |old| old.id);
         self.start(
             StoreOp::Close { stream: old, keep: false },
-            Outstanding::Close { origin: u16::MAX, keep: false },
+            Outstanding::Close { origin: NO_ORIGIN, keep: false },
         )
     }
 

@@ -1,11 +1,11 @@
 use alloc::vec::Vec;
 
 use super::log::Log;
-use super::note::Seal;
+use super::note::{self, Seal};
 use super::spans::Spans;
 use super::{Lease, SealedBatch};
 use crate::rng::Rng;
-use crate::store::{Note, Space, StreamId};
+use crate::store::{Note, Space, StreamId, Write};
 use crate::{BatchId, ByKind, Instant, Kind, Seq};
 
 /// A stream that is ours.
@@ -13,7 +13,7 @@ use crate::{BatchId, ByKind, Instant, Kind, Seq};
 pub(super) struct Stream {
     pub(super) id: StreamId,
     pub(super) logs: ByKind<Log>,
-    /// Highest ids that the store has acknowledged.
+    /// Highest ids that the store has acknowledged; in an adopted stream all there can be.
     pub(super) last: ByKind<Seq>,
     /// The store may not know of it, or may have forgotten.
     pub(super) register: bool,
@@ -25,17 +25,34 @@ pub(super) struct Stream {
     pub(super) seals: Vec<SealState>,
     /// Seals whose batches are gone.
     pub(super) unsealed: Vec<(Kind, BatchId)>,
-    /// Notes that did not get through.
+}
+
+/// What a change says of a stream, beside what it appends and removes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
     pub(super) notes: Vec<Note>,
+    /// Blocks of which more is settled.
+    pub(super) changed: ByKind<Vec<Seq>>,
+    pub(super) seals: Vec<(Kind, BatchId)>,
+    pub(super) unsealed: Vec<(Kind, BatchId)>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct SealState {
     pub(super) seal: Seal,
-    /// The store has it, or is about to have it.
+    /// The store may have it.
     pub(super) noted: bool,
+    /// The store is to be told of it.
+    pub(super) due: bool,
     /// The batch waits for that.
     pub(super) awaited: bool,
+}
+
+impl SealState {
+    /// Whether all records of its batch are in a store that has them up to `last`. Without them the seal is of no use.
+    fn is_covered(&self, last: &ByKind<Seq>) -> bool {
+        self.seal.records.last().is_none_or(|record| record <= last[self.seal.kind])
+    }
 }
 
 impl Stream {
@@ -49,7 +66,11 @@ impl Stream {
     }
 
     pub(super) fn adopted(id: StreamId) -> Self {
-        Self::new(id, ByKind { events: Log::adopted(), metrics: Log::adopted() })
+        let last = Seq::from_u64(u64::MAX);
+        Self {
+            last: ByKind { events: last, metrics: last },
+            ..Self::new(id, ByKind { events: Log::adopted(), metrics: Log::adopted() })
+        }
     }
 
     fn new(id: StreamId, logs: ByKind<Log>) -> Self {
@@ -63,7 +84,6 @@ impl Stream {
             lapses_at: Instant::FAR_FUTURE,
             seals: Vec::new(),
             unsealed: Vec::new(),
-            notes: Vec::new(),
         }
     }
 
@@ -80,15 +100,72 @@ impl Stream {
     pub(super) fn has_changes(&self) -> bool {
         Kind::ALL.iter().any(|kind| self.logs[*kind].has_changes())
             || !self.unsealed.is_empty()
-            || !self.notes.is_empty()
-            || self.seals.iter().any(|state| !state.noted)
+            || self.seals.iter().any(|state| state.due && state.is_covered(&self.last))
+    }
+
+    /// Whether a batch waits for its seal; `covered` says whether its records are in the store.
+    pub(super) fn is_awaited(&self, covered: bool) -> bool {
+        let awaited = |state: &SealState| state.due && state.awaited;
+        self.seals.iter().any(|state| awaited(state) && state.is_covered(&self.last) == covered)
+    }
+
+    /// Whether neither a record of it is left nor one may come to light.
+    pub(super) fn is_spent(&self) -> bool {
+        Kind::ALL.iter().all(|kind| self.ended[*kind] && self.logs[*kind].holds_nothing())
+    }
+
+    /// Whether the store ever heard of it.
+    pub(super) fn is_known(&self) -> bool {
+        self.renew_at < Instant::FAR_FUTURE
+    }
+
+    /// What the store is to be told of it now, when it has records up to `last`: which blocks to remove, and the rest.
+    pub(super) fn tell(&mut self, last: &ByKind<Seq>, most_blocks: usize) -> (ByKind<Vec<Seq>>, Told) {
+        let mut told = Told { unsealed: core::mem::take(&mut self.unsealed), ..Told::default() };
+        for (kind, id) in &told.unsealed {
+            told.notes.push(Note { name: Seal::name(*kind, *id), value: None });
+        }
+        for state in self.seals.iter_mut().filter(|state| state.due && state.is_covered(last)) {
+            (state.noted, state.due) = (true, false);
+            told.notes.push(state.seal.note());
+            told.seals.push((state.seal.kind, state.seal.id));
+        }
+        let mut remove = ByKind::<Vec<Seq>>::default();
+        for kind in Kind::ALL {
+            let log = &mut self.logs[kind];
+            for (block, settled) in log.take_changed(most_blocks) {
+                told.notes.push(note::settled_note(kind, block, &settled));
+                told.changed[kind].push(block);
+            }
+            for (block, noted) in log.take_removable(most_blocks) {
+                if noted {
+                    told.notes.push(Note { name: note::settled_name(kind, block), value: None });
+                }
+                remove[kind].push(block);
+            }
+        }
+        (remove, told)
+    }
+
+    /// That did not get through, or is not known to have.
+    pub(super) fn tell_again(&mut self, write: &Write, told: &Told) {
+        self.unsealed.extend(&told.unsealed);
+        for state in
+            self.seals.iter_mut().filter(|state| told.seals.contains(&(state.seal.kind, state.seal.id)))
+        {
+            state.due = true;
+        }
+        for kind in Kind::ALL {
+            self.logs[kind].change_again(&told.changed[kind]);
+            self.logs[kind].remove_again(&write.logs[kind].remove);
+        }
     }
 
     /// A batch of its records is about to be sent, perhaps again.
     pub(super) fn seal(&mut self, seal: Seal, awaited: bool) {
         if self.seals.iter().all(|state| state.seal.id != seal.id) {
             self.break_seals(seal.kind, &seal.records);
-            self.seals.push(SealState { seal, noted: false, awaited });
+            self.seals.push(SealState { seal, noted: false, due: true, awaited });
         }
     }
 

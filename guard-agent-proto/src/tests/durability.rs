@@ -8,19 +8,19 @@ use crate::store::{
     OwnerId, Space, StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId,
 };
 use crate::{
-    AgentConfig, AgentEvent, BatchId, DrainOrder, DropReason, FlushId, HealthReason, Input, Kind, Outcome,
-    OverflowPolicy, Payload, ReceiptId, Report, StoreOpId,
+    AgentConfig, AgentEvent, BatchId, DrainOrder, DropReason, FlushId, HealthReason, Input, Instant, Kind,
+    Outcome, OverflowPolicy, Payload, ReceiptId, Report, StoreOpId,
 };
 
-const LEASE: Duration = Duration::from_secs(30);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 impl Bench {
-    fn journaled(adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+    pub(super) fn journaled(adjust: impl FnOnce(&mut AgentConfig)) -> Self {
         Self::with_journal(true, adjust)
     }
 
     /// Another run with the same store, at the same time.
-    fn successor(self, seed: u8, adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+    pub(super) fn successor(self, seed: u8, adjust: impl FnOnce(&mut AgentConfig)) -> Self {
         let mut next = Self::build(true, [seed; 32], adjust);
         (next.store, next.now) = (self.store, self.now);
         next.input(Input::Timeout);
@@ -28,7 +28,7 @@ impl Bench {
     }
 
     /// Lets the store do what it was asked, until it is asked for nothing.
-    fn serve(&mut self) {
+    pub(super) fn serve(&mut self) {
         while let Some(request) = self.stores.pop() {
             assert!(self.stores.is_empty(), "one operation at a time");
             let result = self.store.execute_at(request.clone(), self.now.instant);
@@ -83,7 +83,7 @@ impl Bench {
     }
 
     /// Lets time pass with a store that works and a platform that refuses connections.
-    fn outage(&mut self, time: Duration) {
+    pub(super) fn outage(&mut self, time: Duration) {
         let end = self.now.instant + time;
         loop {
             self.serve();
@@ -128,17 +128,24 @@ impl Bench {
     /// Some other agent adopts every stream that it can, as if all leases had run out.
     pub(super) fn be_adopted(&self) {
         let later = self.now.instant + 1_000 * SECOND;
-        let execute = |op| {
-            let id = StoreOpId::from_u64(0);
-            let request = StoreRequest { id, owner: OwnerId::from_u64(1), op, timeout: SECOND };
-            self.store.execute_at(request, later)
-        };
-        let Ok(StoreAnswer::Orphans { orphans, .. }) = execute(StoreOp::List { space: Space::new(0) }) else {
+        for stream in self.orphans(later) {
+            assert!(self.execute(StoreOp::Adopt { stream, lease: LEASE }, later).is_ok());
+        }
+    }
+
+    /// The streams that some other agent finds without an owner.
+    pub(super) fn orphans(&self, at: Instant) -> Vec<StreamId> {
+        let Ok(StoreAnswer::Orphans { orphans, .. }) =
+            self.execute(StoreOp::List { space: Space::new(0) }, at)
+        else {
             panic!("no list")
         };
-        for orphan in orphans {
-            assert!(execute(StoreOp::Adopt { stream: orphan.stream, lease: LEASE }).is_ok());
-        }
+        orphans.into_iter().map(|orphan| orphan.stream).collect()
+    }
+
+    fn execute(&self, op: StoreOp, at: Instant) -> Result<StoreAnswer, StoreError> {
+        let id = StoreOpId::from_u64(0);
+        self.store.execute_at(StoreRequest { id, owner: OwnerId::from_u64(1), op, timeout: SECOND }, at)
     }
 }
 

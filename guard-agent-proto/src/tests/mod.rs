@@ -6,6 +6,8 @@ mod any_order;
 mod delivery;
 #[cfg(feature = "std")]
 mod durability;
+#[cfg(feature = "std")]
+mod refusals;
 mod rules_and_status;
 mod weaknesses;
 

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-use guard_agent_proto::store::{Note, StreamId};
+use guard_agent_proto::store::{Note, StoreOp, StreamId};
 use guard_agent_proto::{
     AgentConfig, BreakerState, ByKind, DrainOrder, DropReason, Endpoint, FlushId, Instant, Kind, Outcome,
     Report, RequestId, Stats, StatusLevel, TransportErrorKind,
@@ -129,7 +129,7 @@ pub(crate) struct History {
     /// Places among those, by name.
     places: BTreeMap<String, u32>,
     /// Batches of which the journal notes what they consist of.
-    noted: BTreeSet<String>,
+    noted: BTreeSet<(StreamId, String)>,
     /// Records before this number may have two owners: the store went back to when they had another one.
     pub(crate) disputed: u64,
     /// Records may have left the agents, or the journal, in other ways than by delivery.
@@ -142,14 +142,14 @@ impl History {
     }
 
     /// A note was written, or deleted.
-    pub(crate) fn note(&mut self, note: &Note) {
+    pub(crate) fn note(&mut self, stream: StreamId, note: &Note) {
         let Some(batch) = note.name.strip_prefix("s-e-").or_else(|| note.name.strip_prefix("s-m-")) else {
             return;
         };
         if note.value.is_some() {
-            self.noted.insert(String::from(batch));
+            self.noted.insert((stream, String::from(batch)));
         } else {
-            self.noted.remove(batch);
+            self.noted.remove(&(stream, String::from(batch)));
         }
     }
 
@@ -165,16 +165,19 @@ impl History {
 
     /// The batch in which another run sent that record, if it must be sent in the same one again.
     fn sealed(&self, number: u64, run: u32) -> Option<u32> {
-        let last = |number: u64| self.records.get(usize::try_from(number).ok()?)?.last;
-        let (_, place, _) = last(number).filter(|(of, _, _)| *of != run)?;
+        let record = |number: u64| self.records.get(usize::try_from(number).ok()?);
+        let (_, place, _) = record(number)?.last.filter(|(of, _, _)| *of != run)?;
         let batch = self.batches.get(place as usize)?;
         let intact = |number: &u64| {
-            last(*number).is_some_and(|(_, of, ended)| {
-                of == place && matches!(ended, Ended::InFlight | Ended::Unrelated)
+            record(*number).is_some_and(|record| {
+                let noted = |stream: &StreamId| self.noted.contains(&(*stream, batch.name.clone()));
+                let unanswered = |(_, of, ended): (u32, u32, Ended)| {
+                    of == place && matches!(ended, Ended::InFlight | Ended::Unrelated)
+                };
+                record.last.is_some_and(unanswered) && !record.resurrected && record.streams.iter().all(noted)
             })
         };
-        let must = !self.disturbed && self.noted.contains(&batch.name) && batch.records.iter().all(intact);
-        must.then_some(place)
+        (!self.disturbed && batch.records.iter().all(intact)).then_some(place)
     }
 }
 
@@ -205,8 +208,9 @@ pub(crate) struct Model {
     /// The journal was down, as far as it knew: then nothing waits for it.
     journal_was_down: bool,
     journal_is_down: bool,
-    /// When the store was asked last.
+    /// When the store was asked last, and whether it was to renew a lease.
     store_asked: Instant,
+    renews: bool,
     /// More came than memory holds, before it was durable: then records leave out of order rather than being lost.
     squeezed: bool,
     /// Another agent adopted a journal of its.
@@ -264,6 +268,7 @@ impl Model {
             journal_was_down: false,
             journal_is_down: false,
             store_asked: Instant::ZERO,
+            renews: false,
             squeezed: false,
             dispossessed: false,
             tails: ByKind::default(),
@@ -301,16 +306,18 @@ impl Model {
     }
 
     /// The agent asks the store for something.
-    pub(crate) fn asks_store(&mut self, now: Instant) {
+    pub(crate) fn asks_store(&mut self, op: &StoreOp, now: Instant) {
         self.store_asked = now;
+        self.renews = matches!(op, StoreOp::Write(_));
     }
 
-    /// It hears what became of that. What took longer than a lease lasts is as good as a failure, unless it slept.
+    /// It hears what became of that. What took longer than a lease lasts is as good as a failure, unless it slept. A
+    /// store that works renews leases.
     pub(crate) fn store_answered(&mut self, worked: bool, now: Instant, paused: Instant) {
         let slow =
             now.since(self.store_asked) >= self.config.journal_lease / 5 * 2 && paused <= self.store_asked;
         let worked = worked && !slow;
-        self.journal_is_down = !worked;
+        self.journal_is_down = !worked || self.journal_is_down && !self.renews;
         self.journal_was_down |= !worked;
     }
 

@@ -93,8 +93,8 @@ impl fmt::Debug for Turn {
 /// Whose replies are awaited.
 #[derive(Debug)]
 enum Waiting {
-    /// The stream's name is being made known; then comes the script.
-    Registered(Call),
+    /// The stream's name is being made known; then comes the script, and whether it needs memory.
+    Registered(Call, bool),
     Script(Script),
     /// The names of all streams are being read.
     Names(Space),
@@ -135,9 +135,10 @@ impl Conversation {
         match request.op {
             StoreOp::Write(write) => {
                 let register = write.register.then(|| keys.register(write.stream));
+                let appends = write.appends();
                 let call = Call::write(&keys, owner, write);
                 match register {
-                    Some(command) => keys.send(vec![command], Waiting::Registered(call)),
+                    Some(command) => keys.send(vec![command], Waiting::Registered(call, appends)),
                     None => keys.run(call, Then::Written),
                 }
             }
@@ -172,10 +173,11 @@ impl Conversation {
         let mut replies = replies.into_iter().map(|reply| reply.and_then(Value::extract_error));
         let mut reply = || replies.next().unwrap_or_else(|| Err(reply::missing()));
         match waiting {
-            Waiting::Registered(call) => {
-                reply().map_err(|error| store_error(&error))?;
-                Ok(keys.run(call, Then::Written))
-            }
+            Waiting::Registered(call, appends) => match reply().map_err(|error| store_error(&error)) {
+                // What frees memory must not need any. A stream that has something to remove is known.
+                Err(error) if appends || error.kind != StoreErrorKind::Full => Err(error),
+                Ok(_) | Err(_) => Ok(keys.run(call, Then::Written)),
+            },
             Waiting::Script(script) => match reply() {
                 Ok(value) => script.conclude(keys, value),
                 Err(error) if script.known && error::is_unknown_script(&error) => {

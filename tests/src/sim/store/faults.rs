@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use guard_agent_proto::store::StoreErrorKind;
+use guard_agent_proto::store::{StoreErrorKind, StoreOp};
 
 use crate::sim::rng::Rng;
 
@@ -9,6 +9,10 @@ use crate::sim::rng::Rng;
 pub(crate) enum StoreFault {
     /// It is not carried out, and the store says why.
     Refused,
+    /// There is no room: what appends is not carried out.
+    Full,
+    /// What it is asked for is spoilt: no stream can be adopted or read.
+    Spoilt,
     /// It is carried out, and then the connection breaks.
     LostReply,
     /// Nothing happens, and nobody says so.
@@ -54,7 +58,18 @@ pub(crate) struct StoreRoute {
 }
 
 impl StoreFault {
-    pub(crate) const ALL: [Self; 5] = [Self::Refused, Self::LostReply, Self::Hang, Self::Slow, Self::Late];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Refused, Self::Full, Self::Spoilt, Self::LostReply, Self::Hang, Self::Slow, Self::Late];
+
+    /// Whether the operation meets it.
+    pub(crate) fn concerns(self, op: &StoreOp) -> bool {
+        match (self, op) {
+            (Self::Full, StoreOp::Write(write)) => write.appends(),
+            (Self::Full, _) => false,
+            (Self::Spoilt, op) => matches!(op, StoreOp::Adopt { .. } | StoreOp::Read { .. }),
+            (Self::Refused | Self::LostReply | Self::Hang | Self::Slow | Self::Late, _) => true,
+        }
+    }
 
     /// The way of an operation that must be over after `timeout`, with a store that needs up to `slowest` there
     /// and as much back.
@@ -82,6 +97,10 @@ impl StoreFault {
                     StoreErrorKind::Other,
                 ]);
                 StoreRoute { executed: None, answered, error: Some(error) }
+            }
+            Some(Self::Full) => StoreRoute { executed: None, answered, error: Some(StoreErrorKind::Full) },
+            Some(Self::Spoilt) => {
+                StoreRoute { executed: None, answered, error: Some(StoreErrorKind::WrongType) }
             }
             Some(Self::LostReply) => {
                 StoreRoute { executed, answered, error: Some(StoreErrorKind::Unreachable) }

@@ -81,22 +81,30 @@ impl Store {
         now: Instant,
     ) -> (Result<StoreAnswer, StoreError>, Option<Adoption>) {
         self.snapshot(now);
-        let (stream, adopts) = match &request.op {
-            StoreOp::Write(write) => (Some(write.stream), false),
-            StoreOp::Adopt { stream, .. } => (Some(*stream), true),
-            StoreOp::List { .. } | StoreOp::Read { .. } | StoreOp::Close { .. } => (None, false),
+        let (stream, claims, adopts) = match &request.op {
+            StoreOp::Write(write) => (Some(write.stream), true, false),
+            StoreOp::Adopt { stream, .. } => (Some(*stream), heard, true),
+            StoreOp::Read { stream, .. } | StoreOp::Close { stream, .. } => (Some(*stream), false, false),
+            StoreOp::List { .. } => (None, false, false),
         };
         let result = self.shelf.inner.execute_at(request, self.clock(now));
-        let Some(stream) = stream.filter(|_| result.is_ok() && !late && (heard || !adopts)) else {
+        let Some(stream) = stream.filter(|_| !late) else { return (result, None) };
+        if result.is_err() && heard {
+            // Another has it, perhaps one that died before it heard of that.
+            self.give_up(run, stream);
+        }
+        if result.is_err() || !claims {
             return (result, None);
-        };
+        }
         let from = self.shelf.owners.insert(stream, run).filter(|from| *from != run);
         (result, adopts.then_some(Adoption { stream, from }))
     }
 
-    /// Its owner does not want that stream any more.
-    pub(crate) fn give_up(&mut self, stream: StreamId) {
-        self.shelf.owners.remove(&stream);
+    /// That run does not want that stream any more, if it is its own.
+    pub(crate) fn give_up(&mut self, run: u32, stream: StreamId) {
+        if self.owner(stream) == Some(run) {
+            self.shelf.owners.remove(&stream);
+        }
     }
 
     fn clock(&self, now: Instant) -> Instant {

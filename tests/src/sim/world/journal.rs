@@ -21,6 +21,7 @@ impl World {
             }
             StoreWeather::Fair => None,
         };
+        let fault = fault.filter(|fault| fault.concerns(&request.op));
         let slowest = if self.faulty { self.scenario.store_slowest } else { QUICK };
         let route = StoreFault::route(fault, slowest, request.timeout, &mut self.nemesis);
         if fault.is_some()
@@ -32,7 +33,7 @@ impl World {
         self.trace
             .line(self.now, format_args!("  [{w}] store {} {}, {fault:?}", request.id, brief(&request.op)));
         if let StoreOp::Close { stream, .. } = &request.op {
-            self.store.give_up(*stream);
+            self.store.give_up(self.workers[w].run, *stream);
         }
         let StoreRoute { executed, answered, error } = route;
         let (run, id) = (self.workers[w].run, request.id);
@@ -77,7 +78,7 @@ impl World {
                 }
             }
             for note in write.notes.iter().filter(|_| !late) {
-                self.history.note(note);
+                self.history.note(write.stream, note);
             }
         }
         if let Some(at) = reply_at {

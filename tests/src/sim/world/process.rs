@@ -105,7 +105,7 @@ impl World {
                     self.send(w, &request)?;
                 }
                 Output::Store(request) => {
-                    self.workers[w].model.asks_store(self.now);
+                    self.workers[w].model.asks_store(&request.op, self.now);
                     self.store_operation(w, request);
                 }
                 Output::Event(AgentEvent::Receipt { id, outcome }) => {

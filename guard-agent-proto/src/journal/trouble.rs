@@ -1,0 +1,163 @@
+use core::time::Duration;
+
+use crate::Instant;
+use crate::backoff::Backoff;
+use crate::rng::Rng;
+use crate::store::StoreErrorKind;
+
+/// What a journal does, divided by what a store may refuse while it does the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Writing new records.
+    Append,
+    /// Removing, notes, and the renewal of leases.
+    Change,
+    Read,
+    /// Looking for streams without an owner.
+    Search,
+    /// Giving streams up.
+    Close,
+}
+
+/// Which operations fail, and what that holds up.
+///
+/// A store that cannot be asked holds everything up, until it answers. One that refuses what it was asked for holds up
+/// that part alone: when it is full, it still removes, reads, and keeps leases.
+#[derive(Clone, Debug)]
+pub(super) struct Troubles {
+    store: Trouble,
+    append: Trouble,
+    change: Trouble,
+    read: Trouble,
+    search: Trouble,
+    close: Trouble,
+}
+
+#[derive(Clone, Debug)]
+struct Trouble {
+    why: Option<StoreErrorKind>,
+    /// Nothing that it holds up starts before that.
+    until: Instant,
+    backoff: Backoff,
+}
+
+impl Troubles {
+    /// None. Nothing is held up for longer than `cap` at a time.
+    pub(super) const fn new(cap: Duration) -> Self {
+        const fn none(cap: Duration) -> Trouble {
+            let backoff = Backoff::new(Duration::from_millis(500), cap);
+            Trouble { why: None, until: Instant::ZERO, backoff }
+        }
+        Self {
+            store: none(cap),
+            append: none(cap),
+            change: none(cap),
+            read: none(cap),
+            search: none(cap),
+            close: none(cap),
+        }
+    }
+
+    /// An operation was carried out.
+    pub(super) fn on_done(&mut self, part: Part) {
+        self.store.end();
+        self.part(part).end();
+        match part {
+            // It changes as well.
+            Part::Append => self.change.end(),
+            Part::Change | Part::Read | Part::Search | Part::Close => {}
+        }
+    }
+
+    /// It took too long to be of use.
+    pub(super) const fn on_slow(&mut self) {
+        self.store.why = Some(StoreErrorKind::TimedOut);
+    }
+
+    /// An operation failed. True if that is news.
+    pub(super) fn on_failed(&mut self, part: Part, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
+        let trouble = if why.is_of_everything() {
+            &mut self.store
+        } else {
+            self.store.end();
+            self.part(part)
+        };
+        trouble.until = now + trouble.backoff.next(rng);
+        trouble.why.replace(why).is_none()
+    }
+
+    /// Nothing of that part is left to do.
+    pub(super) fn on_idle(&mut self, part: Part) {
+        self.part(part).end();
+    }
+
+    /// Whatever it was, it was long ago.
+    pub(super) fn forget(&mut self) {
+        let Self { store, append, change, read, search, close } = self;
+        for trouble in [store, append, change, read, search, close] {
+            trouble.end();
+        }
+    }
+
+    /// When the next operation of that part may start.
+    pub(super) fn gate(&self, part: Part) -> Instant {
+        self.of(part).until.max(self.store.until)
+    }
+
+    /// Why that part fails, if it does.
+    pub(super) fn why(&self, part: Part) -> Option<StoreErrorKind> {
+        self.store.why.or(self.of(part).why)
+    }
+
+    const fn of(&self, part: Part) -> &Trouble {
+        match part {
+            Part::Append => &self.append,
+            Part::Change => &self.change,
+            Part::Read => &self.read,
+            Part::Search => &self.search,
+            Part::Close => &self.close,
+        }
+    }
+
+    const fn part(&mut self, part: Part) -> &mut Trouble {
+        match part {
+            Part::Append => &mut self.append,
+            Part::Change => &mut self.change,
+            Part::Read => &mut self.read,
+            Part::Search => &mut self.search,
+            Part::Close => &mut self.close,
+        }
+    }
+}
+
+impl Trouble {
+    const fn end(&mut self) {
+        self.why = None;
+        self.until = Instant::ZERO;
+        self.backoff.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_holds_up_its_part_and_silence_everything() {
+        let mut rng = Rng::new([7; 32]);
+        let now = Instant::from_micros(1_000_000);
+        let mut troubles = Troubles::new(Duration::from_secs(15));
+        assert!(troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng));
+        assert!(!troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng), "told once");
+        assert!(troubles.gate(Part::Append) > now && troubles.gate(Part::Change) <= now);
+        troubles.on_done(Part::Change);
+        assert_eq!(troubles.why(Part::Append), Some(StoreErrorKind::Full));
+        assert!(troubles.on_failed(Part::Read, StoreErrorKind::Unreachable, now, &mut rng));
+        assert!(troubles.gate(Part::Change) > now && troubles.gate(Part::Search) > now);
+        troubles.on_done(Part::Append);
+        for part in [Part::Append, Part::Change, Part::Read, Part::Search, Part::Close] {
+            assert_eq!(troubles.why(part), None);
+            assert!(troubles.gate(part) <= now);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A store that does some of what it is asked for, and refuses the rest.
+
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::durability::LEASE;
+use super::{Bench, SECOND, event};
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
+use crate::{AgentEvent, ByKind, ErrorStage, HealthReason, Input, Report, Seq};
+
+impl Bench {
+    /// Lets time pass with a platform that works and a store that `meets` some operations with a failure.
+    fn pass_with(&mut self, time: Duration, meets: impl Fn(&StoreOp) -> Option<StoreErrorKind>) {
+        let end = self.now.instant + time;
+        loop {
+            self.serve_with(&meets);
+            for request in core::mem::take(&mut self.requests) {
+                self.answer(&request, 200);
+            }
+            if self.stores.is_empty() && self.requests.is_empty() {
+                if self.idle.0 > end || self.closed.is_some() {
+                    break;
+                }
+                self.jump(self.idle.0.since(self.now.instant));
+            }
+        }
+        self.jump(end.since(self.now.instant));
+    }
+
+    fn serve_with(&mut self, meets: impl Fn(&StoreOp) -> Option<StoreErrorKind>) {
+        while let Some(request) = self.stores.pop() {
+            let result = match meets(&request.op) {
+                Some(kind) => Err(StoreError::new(kind, "as told")),
+                None => self.store.execute_at(request.clone(), self.now.instant),
+            };
+            self.input(Input::StoreReply { id: request.id, result });
+        }
+    }
+
+    fn told_of_the_journal(&mut self) -> Vec<String> {
+        let told = core::mem::take(&mut self.events).into_iter().filter_map(|event| match event {
+            AgentEvent::Error { stage: ErrorStage::Journal, message } => Some(message),
+            _ => None,
+        });
+        told.collect()
+    }
+}
+
+/// Of a store that has no room.
+fn full(op: &StoreOp) -> Option<StoreErrorKind> {
+    let StoreOp::Write(write) = op else { return None };
+    write.appends().then_some(StoreErrorKind::Full)
+}
+
+#[test]
+fn a_full_store_is_emptied_of_what_is_delivered() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(2);
+    bench.serve();
+    assert_eq!(bench.store.blocks(), 1);
+    bench.send((2..20).map(event).collect());
+    bench.pass_with(20 * SECOND, full);
+    assert_eq!(bench.agent.stats().records.events.delivered, 20);
+    assert_eq!(bench.store.blocks(), 0);
+    assert!(bench.agent.health().reasons.is_empty(), "nothing is left to append");
+    assert_eq!(bench.told_of_the_journal(), ["full: as told"]);
+}
+
+#[test]
+fn a_lease_is_kept_in_a_full_store() {
+    let mut bench = Bench::journaled(|config| config.journal_lease = LEASE);
+    bench.serve();
+    bench.events(1);
+    bench.serve();
+    bench.send(vec![event(1)]);
+    let end = bench.now.instant + 3 * LEASE;
+    while bench.now.instant < end {
+        // Nothing is delivered either.
+        for request in core::mem::take(&mut bench.requests) {
+            bench.fail(&request);
+        }
+        bench.serve_with(full);
+        bench.jump(SECOND);
+        assert_eq!(bench.orphans(bench.now.instant), [], "at {:?}", bench.now.instant);
+    }
+    assert!(bench.agent.health().reasons.contains(&HealthReason::JournalDown { why: StoreErrorKind::Full }));
+}
+
+#[test]
+fn what_cannot_be_adopted_holds_up_no_other() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.leave_orphan(1, 1);
+    let spoilt = bench.orphans(bench.now.instant + 10 * LEASE);
+    bench.leave_orphan(2, 1);
+    let meets = |op: &StoreOp| match op {
+        StoreOp::Adopt { stream, .. } if spoilt.contains(stream) => Some(StoreErrorKind::WrongType),
+        _ => None,
+    };
+    bench.pass_with(10 * LEASE, meets);
+    let stats = bench.agent.stats();
+    assert_eq!((stats.adopted_journals, stats.records.events.delivered), (1, 1));
+    assert!(bench.agent.health().reasons.is_empty());
+    assert_eq!(bench.told_of_the_journal().len(), 1, "it is told once");
+    bench.pass_with(10 * LEASE, |_| None);
+    assert_eq!(bench.agent.stats().records.events.delivered, 2, "it is tried again");
+}
+
+#[test]
+fn a_stream_that_somebody_else_wrote_into_is_adopted_anew() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(2);
+    bench.serve();
+    bench.send(vec![event(2)]);
+    bench.jump(Duration::from_millis(50));
+    let request = bench.stores.pop().unwrap();
+    let last = ByKind { events: Seq::from_u64(1 << 40), metrics: Seq::from_u64(0) };
+    bench.input(Input::StoreReply { id: request.id, result: Ok(StoreAnswer::Diverged { last }) });
+    bench.pass_with(10 * SECOND, |_| None);
+    let stats = bench.agent.stats();
+    assert_eq!((stats.adopted_journals, stats.records.events.recovered), (1, 2));
+    assert!(bench.told_of_the_journal()[0].contains("somebody else wrote"));
+    assert_eq!(bench.store.blocks(), 0);
+}
+
+#[test]
+fn a_shutdown_tells_the_journal_what_was_delivered_as_soon_as_it_can() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    bench.serve();
+    bench.pass_with(SECOND, |_| Some(StoreErrorKind::Unreachable));
+    assert_eq!((bench.agent.stats().records.events.delivered, bench.store.blocks()), (3, 1));
+    bench.shutdown(10);
+    bench.pass_with(5 * SECOND, |_| Some(StoreErrorKind::Unreachable));
+    assert!(bench.closed.is_none(), "the next run would send them again");
+    bench.pass_with(5 * SECOND, |_| None);
+    assert!(bench.closed.as_ref().is_some_and(Report::is_complete));
+    assert_eq!(bench.store.streams(), 0);
+}
+
+#[test]
+fn a_journal_that_could_not_be_told_is_told_of() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    bench.serve();
+    bench.shutdown(10);
+    bench.pass_with(10 * SECOND, |_| Some(StoreErrorKind::Unreachable));
+    assert!(bench.closed.as_ref().is_some_and(Report::is_complete));
+    let told = bench.told_of_the_journal();
+    assert!(told.last().is_some_and(|message| message.contains("again")), "{told:?}");
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_store_that_never_had_anything() {
+    for kind in [StoreErrorKind::Unreachable, StoreErrorKind::Denied] {
+        let mut bench = Bench::journaled(|_| {});
+        bench.events(3);
+        bench.pass_with(SECOND, |_| Some(kind));
+        bench.shutdown(10);
+        bench.pass_with(SECOND, |_| Some(kind));
+        assert!(bench.closed.as_ref().is_some_and(Report::is_complete), "{kind}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_the_rest_goes_on() {
+    let mut bench = Bench::journaled(|config| config.buffer_size = 8);
+    bench.serve();
+    for number in 0..14 {
+        bench.send(vec![event(number)]);
+        bench.outage(SECOND);
+    }
+    let spoilt = |op: &StoreOp| matches!(op, StoreOp::Read { .. }).then_some(StoreErrorKind::Other);
+    bench.pass_with(400 * SECOND, spoilt);
+    assert_eq!(bench.agent.health().reasons, [HealthReason::JournalImpaired { why: StoreErrorKind::Other }]);
+    bench.send(vec![event(14)]);
+    bench.pass_with(2 * SECOND, spoilt);
+    let ledger = bench.agent.stats().records.events;
+    assert!(ledger.pending > 0 && ledger.delivered + ledger.pending == 15, "{ledger:?}");
+    bench.pass_with(60 * SECOND, |_| None);
+    assert_eq!(bench.agent.stats().records.events.delivered, 15);
+    assert!(bench.agent.health().reasons.is_empty());
+}
