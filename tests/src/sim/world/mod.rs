@@ -449,9 +449,8 @@ impl World {
                 // Rare enough that they get through one by one, also where few requests are allowed.
                 let pause = self.scenario.config.flush_interval * 2 + self.slot() * 40;
                 self.schedule.at(self.now + pause, Event::Trickle { worker });
-                // An application that ends sends nothing more, and what comes late need not be delivered.
-                let ends = self.ending && self.workers[worker].model.is_stopping();
-                return if ends { Ok(()) } else { self.give(worker, 6) };
+                // What comes at the end need not be delivered: it may be left to the journal.
+                return if self.ending { Ok(()) } else { self.give(worker, 6) };
             }
             Event::Nemesis { worker } if self.faulty => {
                 let gap = self.nemesis.exponential(self.scenario.nemesis_every);
