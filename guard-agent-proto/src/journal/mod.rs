@@ -9,6 +9,7 @@ mod spans;
 mod stream;
 mod trouble;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -53,7 +54,7 @@ pub(crate) struct Journal {
     /// How an operation before this one ended says nothing about the store now: we slept meanwhile.
     fresh_from: u64,
     /// An append that may have been made.
-    unsure: Option<Writing>,
+    unsure: Option<Box<Writing>>,
     troubles: Troubles,
 
     /// Bytes accepted and not yet appended, and since when.
@@ -89,7 +90,7 @@ pub(crate) struct Journal {
 
 #[derive(Clone, Debug)]
 enum Outstanding {
-    Write(Writing),
+    Write(Box<Writing>),
     List,
     Adopt(StreamId),
     Read { origin: u16, kind: Kind, from: Seq, limit: usize },
@@ -301,7 +302,7 @@ impl Journal {
     fn appending(&mut self) -> Option<&mut Writing> {
         match &mut self.outstanding {
             Some((.., Outstanding::Write(writing))) if writing.part() == Part::Append => Some(writing),
-            _ => self.unsure.as_mut(),
+            _ => self.unsure.as_deref_mut(),
         }
     }
 

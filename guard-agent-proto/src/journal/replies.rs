@@ -107,7 +107,7 @@ impl Journal {
             (Outstanding::Write(writing), StoreAnswer::Diverged { last }) => {
                 self.on_diverged(&writing, last, asked_at, rng, news);
             }
-            (Outstanding::Write(writing), _) => self.on_written(writing, asked_at, news),
+            (Outstanding::Write(writing), _) => self.on_written(*writing, asked_at, news),
             (Outstanding::List, StoreAnswer::Orphans { orphans, streams, foreign }) => {
                 let strange: Vec<_> =
                     orphans.into_iter().filter(|orphan| !self.owns(orphan.stream)).collect();
@@ -215,7 +215,7 @@ impl Journal {
 
     fn on_fenced(&mut self, done: &Outstanding, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
         match done {
-            Outstanding::Write(Writing { origin, .. }) => self.lose_stream(*origin, now, rng, news),
+            Outstanding::Write(writing) => self.lose_stream(writing.origin, now, rng, news),
             Outstanding::Read { origin, .. } | Outstanding::Close { origin, .. } => {
                 self.lose_stream(*origin, now, rng, news);
             }

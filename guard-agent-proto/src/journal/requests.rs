@@ -1,3 +1,4 @@
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -99,7 +100,7 @@ impl Journal {
         if self.closing {
             // Whoever has it next must not take for pending what is settled.
             let is_told = |stream: &Stream| !stream.has_changes() && self.unsure.is_none();
-            let settled = self.unsure.as_ref().is_none_or(Writing::is_settled);
+            let settled = self.unsure.as_deref().is_none_or(Writing::is_settled);
             let closable = |(origin, stream): (&u16, &Stream)| {
                 let keep = !stream.is_spent() || *origin == 0 && !settled;
                 (!keep || is_told(stream)).then_some((*origin, keep))
@@ -163,7 +164,7 @@ impl Journal {
         now: Instant,
         rng: &mut Rng,
         unwritten: impl Fn(Kind, Seq, usize) -> Vec<Unwritten<'a>>,
-    ) -> Option<Writing> {
+    ) -> Option<Box<Writing>> {
         if self.is_down()
             && let Some(change) = self.next_change(now)
         {
@@ -191,7 +192,7 @@ impl Journal {
         now: Instant,
         rng: &mut Rng,
         unwritten: impl Fn(Kind, Seq, usize) -> Vec<Unwritten<'a>>,
-    ) -> Option<Writing> {
+    ) -> Option<Box<Writing>> {
         self.urgent = false;
         let (bytes, _) = self.waiting.take().filter(|_| self.streams.contains_key(&0))?;
         let mut appended = 0;
@@ -209,7 +210,7 @@ impl Journal {
         if appended > 0 { self.write(0, logs) } else { None }
     }
 
-    fn next_change(&mut self, now: Instant) -> Option<Writing> {
+    fn next_change(&mut self, now: Instant) -> Option<Box<Writing>> {
         if self.change_at()? > now {
             return None;
         }
@@ -249,7 +250,7 @@ impl Journal {
         appends
     }
 
-    fn write(&mut self, origin: u16, logs: ByKind<Appends>) -> Option<Writing> {
+    fn write(&mut self, origin: u16, logs: ByKind<Appends>) -> Option<Box<Writing>> {
         let stream = self.streams.get_mut(&origin)?;
         let ByKind { events, metrics } = logs;
         let last = stream.last;
@@ -270,7 +271,8 @@ impl Journal {
         let write =
             Write { stream: stream.id, register: stream.register, lease: self.lease.ttl, logs, notes };
         let appended = ByKind { events: events.contents, metrics: metrics.contents };
-        Some(Writing { origin, write, appended, settled: ByKind::default(), told, repeated: false })
+        let settled = ByKind::default();
+        Some(Box::new(Writing { origin, write, appended, settled, told, repeated: false }))
     }
 
     fn close_next(&mut self) -> Option<StoreRequest> {

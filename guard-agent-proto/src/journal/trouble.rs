@@ -36,17 +36,22 @@ pub(super) struct Troubles {
 #[derive(Clone, Debug)]
 struct Trouble {
     why: Option<StoreErrorKind>,
+    /// What was told of it last, and when.
+    told: Option<(StoreErrorKind, Instant)>,
     /// Nothing that it holds up starts before that.
     until: Instant,
     backoff: Backoff,
 }
+
+/// How often a trouble that comes and goes is told.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 impl Troubles {
     /// None. Nothing is held up for longer than `cap` at a time.
     pub(super) const fn new(cap: Duration) -> Self {
         const fn none(cap: Duration) -> Trouble {
             let backoff = Backoff::new(Duration::from_millis(500), cap);
-            Trouble { why: None, until: Instant::ZERO, backoff }
+            Trouble { why: None, told: None, until: Instant::ZERO, backoff }
         }
         Self {
             store: none(cap),
@@ -74,7 +79,7 @@ impl Troubles {
         self.store.why = Some(StoreErrorKind::TimedOut);
     }
 
-    /// An operation failed. True if that is news.
+    /// An operation failed. True if that is news: one that comes and goes is told now and then.
     pub(super) fn on_failed(&mut self, part: Part, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
         let trouble = if why.is_of_everything() {
             &mut self.store
@@ -83,7 +88,12 @@ impl Troubles {
             self.part(part)
         };
         trouble.until = now + trouble.backoff.next(rng);
-        trouble.why.replace(why).is_none()
+        let is_old = |(of, at): (StoreErrorKind, Instant)| of == why && now.since(at) < TELL_EVERY;
+        let is_news = trouble.why.replace(why).is_none() && !trouble.told.is_some_and(is_old);
+        if is_news {
+            trouble.told = Some((why, now));
+        }
+        is_news
     }
 
     /// Nothing of that part is left to do.
@@ -106,7 +116,7 @@ impl Troubles {
 
     /// Why that part fails, if it does.
     pub(super) fn why(&self, part: Part) -> Option<StoreErrorKind> {
-        self.store.why.or(self.of(part).why)
+        self.store.why.or_else(|| self.of(part).why)
     }
 
     const fn of(&self, part: Part) -> &Trouble {
@@ -149,6 +159,11 @@ mod tests {
         let mut troubles = Troubles::new(Duration::from_secs(15));
         assert!(troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng));
         assert!(!troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng), "told once");
+        troubles.on_done(Part::Append);
+        assert!(
+            !troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng),
+            "and not at every turn"
+        );
         assert!(troubles.gate(Part::Append) > now && troubles.gate(Part::Change) <= now);
         troubles.on_done(Part::Change);
         assert_eq!(troubles.why(Part::Append), Some(StoreErrorKind::Full));
