@@ -119,7 +119,9 @@ fn start(name: &str, collector: &Collector, journal: &Journal) -> Worker {
 fn all_arrives(collector: &Collector, journal: &Journal, acknowledged: &BTreeSet<String>) {
     collector.events().answer_normally();
     collector.up();
-    let heir = start("heir", collector, journal);
+    let mut heir = start("heir", collector, journal);
+    // If they do not, its last words say why.
+    heir.process.stats_until(|_| collector.read(|received| super::missing(received, acknowledged)) == 0);
     super::assert_delivered(collector, acknowledged);
     let ended = heir.finish_as_heir(journal, &[]);
     assert_eq!(ended.stats()["corrupt_entries"], 0, "{}", ended.stats());

@@ -235,12 +235,15 @@ pub fn arrived(received: &Received) -> Vec<(String, u64)> {
     received.events.iter().map(|event| origin(&event.value()["metadata"])).collect()
 }
 
+/// How many of the acknowledged events have not arrived.
+pub fn missing(received: &Received, acknowledged: &BTreeSet<String>) -> usize {
+    let keys: BTreeSet<_> = received.event_keys().iter().map(ToString::to_string).collect();
+    acknowledged.difference(&keys).count()
+}
+
 /// Waits until every acknowledged event has arrived, and sees that none arrived under two keys.
 pub fn assert_delivered(collector: &Collector, acknowledged: &BTreeSet<String>) {
-    let missing = |received: &Received| {
-        let keys: BTreeSet<_> = received.event_keys().iter().map(ToString::to_string).collect();
-        acknowledged.difference(&keys).count()
-    };
+    let missing = |received: &Received| missing(received, acknowledged);
     let mut seen = 0;
     let arrived_all = |received: &Received| {
         // Looking is slow, so only when there is news.
