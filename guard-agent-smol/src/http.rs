@@ -53,7 +53,9 @@ impl HttpClient for IsahcClient {
             .expect_continue(ExpectContinue::disabled())
             .connect_timeout(setup.connect_timeout)
             .timeout(setup.timeout)
-            .connection_cache_ttl(HttpSetup::IDLE_CONNECTION)
+            // libcurl looks at most once a second whether something came on an idle connection, and takes for our
+            // answer what a server or a proxy sent to nobody: records would be lost as delivered.
+            .connection_cache_size(0)
             .proxy_tls_config(tls.clone())
             .tls_config(tls);
         match &setup.proxy {

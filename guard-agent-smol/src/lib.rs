@@ -90,6 +90,9 @@
 //! `sync` module and codec for it; no tokio runtime is ever started. In a process where `guard-agent-tokio` is linked
 //! too, a connection belongs to tokio if it is made inside a tokio runtime.
 //!
+//! Each request has a connection of its own, since libcurl takes for its answer what a server or a proxy sent before on
+//! an idle one. At the default `rate_limit` that is at most 1.7 a second.
+//!
 //! # The journal
 //!
 //! As in `guard-agent-tokio`: `redis_url` names Redis (see [`RedisOptions`] for clusters, sentinels and TLS), `journal_dir` a

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use guard_agent_tests::suites::http::{OK, batch, recorder, transport};
 use guard_agent_tokio::{Kind, Payload, ReqwestClient, Transport as _};
 
-guard_agent_tests::http_suite!(guard_agent_tokio::ReqwestClient);
+guard_agent_tests::http_suite!(guard_agent_tokio::ReqwestClient, 1);
 
 #[test]
 fn a_large_batch_is_encoded_beside_the_async_workers() {

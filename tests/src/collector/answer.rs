@@ -153,7 +153,7 @@ impl Answer {
         Self { trickle: Some(pause), ..self }
     }
 
-    /// Sends the answer twice.
+    /// Sends the answer twice, the second one a little later.
     #[must_use]
     pub fn twice(self) -> Self {
         Self { copies: 2, ..self }

@@ -162,8 +162,15 @@ fn encode(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+const BETWEEN_COPIES: Duration = Duration::from_millis(20);
+
 async fn write_plain(stream: &mut TcpStream, bytes: &[u8], answer: &Answer) -> io::Result<()> {
-    for _ in 0..answer.copies {
+    for copy in 0..answer.copies {
+        if copy > 0 {
+            // Behind what the client reads in one piece.
+            stream.flush().await?;
+            tokio::time::sleep(BETWEEN_COPIES).await;
+        }
         match answer.trickle {
             None => stream.write_all(bytes).await?,
             Some(pause) => trickle(stream, bytes, pause).await?,

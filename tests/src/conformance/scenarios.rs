@@ -428,6 +428,21 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     plain(
+        "an answer that nobody asked for is nobody's",
+        "UA",
+        &[
+            Answers(Events, 1, || Answer::normal().twice()),
+            Step::Events(3),
+            Arrived(3),
+            Pause(Duration::from_millis(100)),
+            Answers(Events, 1, || Answer::status(503)),
+            Step::Events(3),
+            Shutdown(Yes, LONG),
+            Delivered(6),
+            Arrived(6),
+        ],
+    ),
+    plain(
         "a shutdown uses its time while the platform is away",
         "W23",
         &[
