@@ -82,6 +82,11 @@ impl Orphans {
         self.put_off.remove(&stream);
     }
 
+    /// The store did not answer. Should that be because of this one, the others come first.
+    pub(super) fn on_unanswered(&mut self, stream: StreamId, now: Instant) {
+        self.found.insert(stream, now + self.lease.renewal);
+    }
+
     /// It could not be adopted: the others must not wait for that. True if that is news.
     pub(super) fn put_off(&mut self, stream: StreamId, now: Instant) -> bool {
         let until = now + self.lease.renewal * PUT_OFF;

@@ -57,14 +57,11 @@ impl Journal {
     /// What a failed operation holds up. True if that is news.
     fn blame(&mut self, failed: &Outstanding, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
         match failed {
+            // One that cannot be adopted says nothing of the others.
+            Outstanding::Adopt(stream) if !why.is_of_everything() => self.orphans.put_off(*stream, now),
             Outstanding::Adopt(stream) => {
-                let is_news = self.orphans.put_off(*stream, now);
-                // One that cannot be adopted says nothing of the others.
-                if why.is_of_everything() {
-                    self.troubles.on_failed(Part::Search, why, now, rng)
-                } else {
-                    is_news
-                }
+                self.orphans.on_unanswered(*stream, now);
+                self.troubles.on_failed(Part::Search, why, now, rng)
             }
             Outstanding::Write(_)
             | Outstanding::List

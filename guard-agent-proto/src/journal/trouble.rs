@@ -26,11 +26,8 @@ pub(super) enum Part {
 #[derive(Clone, Debug)]
 pub(super) struct Troubles {
     store: Trouble,
-    append: Trouble,
-    change: Trouble,
-    read: Trouble,
-    search: Trouble,
-    close: Trouble,
+    /// By part.
+    parts: [Trouble; 5],
 }
 
 #[derive(Clone, Debug)]
@@ -48,29 +45,19 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 impl Troubles {
     /// None. Nothing is held up for longer than `cap` at a time.
-    pub(super) const fn new(cap: Duration) -> Self {
-        const fn none(cap: Duration) -> Trouble {
-            let backoff = Backoff::new(Duration::from_millis(500), cap);
-            Trouble { why: None, told: None, until: Instant::ZERO, backoff }
-        }
-        Self {
-            store: none(cap),
-            append: none(cap),
-            change: none(cap),
-            read: none(cap),
-            search: none(cap),
-            close: none(cap),
-        }
+    pub(super) fn new(cap: Duration) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(500), cap);
+        let store = Trouble { why: None, told: None, until: Instant::ZERO, backoff };
+        Self { parts: core::array::from_fn(|_| store.clone()), store }
     }
 
     /// An operation was carried out.
     pub(super) fn on_done(&mut self, part: Part) {
         self.store.end();
-        self.part(part).end();
-        match part {
+        self.parts[part as usize].end();
+        if part == Part::Append {
             // It changes as well.
-            Part::Append => self.change.end(),
-            Part::Change | Part::Read | Part::Search | Part::Close => {}
+            self.parts[Part::Change as usize].end();
         }
     }
 
@@ -85,7 +72,7 @@ impl Troubles {
             &mut self.store
         } else {
             self.store.end();
-            self.part(part)
+            &mut self.parts[part as usize]
         };
         trouble.until = now + trouble.backoff.next(rng);
         let is_old = |(of, at): (StoreErrorKind, Instant)| of == why && now.since(at) < TELL_EVERY;
@@ -98,45 +85,23 @@ impl Troubles {
 
     /// Nothing of that part is left to do.
     pub(super) fn on_idle(&mut self, part: Part) {
-        self.part(part).end();
+        self.parts[part as usize].end();
     }
 
     /// Whatever it was, it was long ago.
     pub(super) fn forget(&mut self) {
-        let Self { store, append, change, read, search, close } = self;
-        for trouble in [store, append, change, read, search, close] {
-            trouble.end();
-        }
+        self.store.end();
+        self.parts.iter_mut().for_each(Trouble::end);
     }
 
     /// When the next operation of that part may start.
     pub(super) fn gate(&self, part: Part) -> Instant {
-        self.of(part).until.max(self.store.until)
+        self.parts[part as usize].until.max(self.store.until)
     }
 
     /// Why that part fails, if it does.
     pub(super) fn why(&self, part: Part) -> Option<StoreErrorKind> {
-        self.store.why.or_else(|| self.of(part).why)
-    }
-
-    const fn of(&self, part: Part) -> &Trouble {
-        match part {
-            Part::Append => &self.append,
-            Part::Change => &self.change,
-            Part::Read => &self.read,
-            Part::Search => &self.search,
-            Part::Close => &self.close,
-        }
-    }
-
-    const fn part(&mut self, part: Part) -> &mut Trouble {
-        match part {
-            Part::Append => &mut self.append,
-            Part::Change => &mut self.change,
-            Part::Read => &mut self.read,
-            Part::Search => &mut self.search,
-            Part::Close => &mut self.close,
-        }
+        self.store.why.or_else(|| self.parts[part as usize].why)
     }
 }
 
