@@ -228,7 +228,8 @@ config! {
     /// The same in bytes of encoded records, 1 KiB to 1 TiB, and no fewer than `buffer_bytes`. Default 2 GiB.
     journal_bytes: [u64] = 1 << 31, within 1 << 10..=1 << 40;
     /// Longest time until another agent takes over the journal of one that died, 1 s to 1 day; one that was
-    /// suspended for longer starts anew. Default 30 s.
+    /// suspended for longer starts anew. The store must answer within two fifths of that, else no lease can be kept.
+    /// Default 30 s.
     journal_lease: [Duration] = secs(30), within secs(1)..=DAY;
     /// Total time of an operation on the journal, connecting included, 1 ms to 1 hour. Default 5 s.
     journal_timeout: [Duration] = secs(5), within millis(1)..=HOUR;
