@@ -268,13 +268,11 @@ impl StoreErrorKind {
         }
     }
 
-    /// Whether any other operation would have met the same.
+    /// Whether any other operation is likely to meet the same.
     pub(crate) const fn is_of_everything(self) -> bool {
         match self {
-            Self::Unreachable | Self::TimedOut | Self::Loading | Self::Moved => true,
-            Self::Fenced | Self::Full | Self::ReadOnly | Self::Denied | Self::WrongType | Self::Other => {
-                false
-            }
+            Self::Unreachable | Self::TimedOut | Self::Loading | Self::Denied | Self::Moved => true,
+            Self::Fenced | Self::Full | Self::ReadOnly | Self::WrongType | Self::Other => false,
         }
     }
 

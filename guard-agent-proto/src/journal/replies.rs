@@ -57,8 +57,10 @@ impl Journal {
     /// What a failed operation holds up. True if that is news.
     fn blame(&mut self, failed: &Outstanding, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
         match failed {
-            // One that cannot be adopted says nothing of the others.
-            Outstanding::Adopt(stream) if !why.is_of_everything() => self.orphans.put_off(*stream, now),
+            // One that cannot be adopted, or may not be, says nothing of the others.
+            Outstanding::Adopt(stream) if !why.is_of_everything() || why == StoreErrorKind::Denied => {
+                self.orphans.put_off(*stream, now)
+            }
             Outstanding::Adopt(stream) => {
                 self.orphans.on_unanswered(*stream, now);
                 self.troubles.on_failed(Part::Search, why, now, rng)

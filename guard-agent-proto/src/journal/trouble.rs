@@ -1,3 +1,4 @@
+use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use crate::Instant;
@@ -28,13 +29,13 @@ pub(super) struct Troubles {
     store: Trouble,
     /// By part.
     parts: [Trouble; 5],
+    /// What was told, and when last.
+    told: BTreeMap<StoreErrorKind, Instant>,
 }
 
 #[derive(Clone, Debug)]
 struct Trouble {
     why: Option<StoreErrorKind>,
-    /// What was told of it last, and when.
-    told: Option<(StoreErrorKind, Instant)>,
     /// Nothing that it holds up starts before that.
     until: Instant,
     backoff: Backoff,
@@ -47,8 +48,8 @@ impl Troubles {
     /// None. Nothing is held up for longer than `cap` at a time.
     pub(super) fn new(cap: Duration) -> Self {
         let backoff = Backoff::new(Duration::from_millis(500), cap);
-        let store = Trouble { why: None, told: None, until: Instant::ZERO, backoff };
-        Self { parts: core::array::from_fn(|_| store.clone()), store }
+        let store = Trouble { why: None, until: Instant::ZERO, backoff };
+        Self { parts: core::array::from_fn(|_| store.clone()), store, told: BTreeMap::new() }
     }
 
     /// An operation was carried out.
@@ -66,7 +67,7 @@ impl Troubles {
         self.store.why = Some(StoreErrorKind::TimedOut);
     }
 
-    /// An operation failed. True if that is news: one that comes and goes is told now and then.
+    /// An operation failed. True if that is news: what others met too, or what comes and goes, is told now and then.
     pub(super) fn on_failed(&mut self, part: Part, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
         let trouble = if why.is_of_everything() {
             &mut self.store
@@ -75,10 +76,10 @@ impl Troubles {
             &mut self.parts[part as usize]
         };
         trouble.until = now + trouble.backoff.next(rng);
-        let is_old = |(of, at): (StoreErrorKind, Instant)| of == why && now.since(at) < TELL_EVERY;
-        let is_news = trouble.why.replace(why).is_none() && !trouble.told.is_some_and(is_old);
+        let is_told = self.told.get(&why).is_some_and(|at| now.since(*at) < TELL_EVERY);
+        let is_news = trouble.why.replace(why).is_none() && !is_told;
         if is_news {
-            trouble.told = Some((why, now));
+            self.told.insert(why, now);
         }
         is_news
     }
