@@ -11,7 +11,7 @@ pub struct Answer {
     pub(super) reply: Reply,
     /// Between two bytes of the reply.
     pub(super) trickle: Option<Duration>,
-    pub(super) copies: usize,
+    pub(super) again: Option<Duration>,
 }
 
 /// Which records of the request count as received.
@@ -153,14 +153,20 @@ impl Answer {
         Self { trickle: Some(pause), ..self }
     }
 
-    /// Sends the answer twice, the second one a little later.
+    /// Sends the answer twice in one go.
     #[must_use]
     pub fn twice(self) -> Self {
-        Self { copies: 2, ..self }
+        self.again_after(Duration::ZERO)
+    }
+
+    /// Sends it again after that time. A client that has asked for something else by then cannot tell.
+    #[must_use]
+    pub fn again_after(self, pause: Duration) -> Self {
+        Self { again: Some(pause), ..self }
     }
 
     const fn new(takes: Takes, reply: Reply) -> Self {
-        Self { takes, delay: Duration::ZERO, reply, trickle: None, copies: 1 }
+        Self { takes, delay: Duration::ZERO, reply, trickle: None, again: None }
     }
 }
 

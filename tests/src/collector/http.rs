@@ -162,21 +162,23 @@ fn encode(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-const BETWEEN_COPIES: Duration = Duration::from_millis(20);
-
 async fn write_plain(stream: &mut TcpStream, bytes: &[u8], answer: &Answer) -> io::Result<()> {
-    for copy in 0..answer.copies {
-        if copy > 0 {
-            // Behind what the client reads in one piece.
+    write_once(stream, bytes, answer).await?;
+    if let Some(pause) = answer.again {
+        if !pause.is_zero() {
             stream.flush().await?;
-            tokio::time::sleep(BETWEEN_COPIES).await;
+            tokio::time::sleep(pause).await;
         }
-        match answer.trickle {
-            None => stream.write_all(bytes).await?,
-            Some(pause) => trickle(stream, bytes, pause).await?,
-        }
+        write_once(stream, bytes, answer).await?;
     }
     stream.flush().await
+}
+
+async fn write_once(stream: &mut TcpStream, bytes: &[u8], answer: &Answer) -> io::Result<()> {
+    match answer.trickle {
+        None => stream.write_all(bytes).await,
+        Some(pause) => trickle(stream, bytes, pause).await,
+    }
 }
 
 async fn trickle(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> io::Result<()> {

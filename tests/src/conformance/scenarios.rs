@@ -431,7 +431,7 @@ pub const SCENARIOS: &[Scenario] = &[
         "an answer that nobody asked for is nobody's",
         "UA",
         &[
-            Answers(Events, 1, || Answer::normal().twice()),
+            Answers(Events, 1, || Answer::normal().again_after(Duration::from_millis(20))),
             Step::Events(3),
             Arrived(3),
             Pause(Duration::from_millis(100)),
