@@ -163,13 +163,16 @@ fn encode(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
 }
 
 async fn write_plain(stream: &mut TcpStream, bytes: &[u8], answer: &Answer) -> io::Result<()> {
-    write_once(stream, bytes, answer).await?;
-    if let Some(pause) = answer.again {
-        if !pause.is_zero() {
+    match answer.again {
+        None => write_once(stream, bytes, answer).await?,
+        // In one piece, so that the client has it before it asks for anything else.
+        Some(Duration::ZERO) => write_once(stream, &bytes.repeat(2), answer).await?,
+        Some(pause) => {
+            write_once(stream, bytes, answer).await?;
             stream.flush().await?;
             tokio::time::sleep(pause).await;
+            write_once(stream, bytes, answer).await?;
         }
-        write_once(stream, bytes, answer).await?;
     }
     stream.flush().await
 }
