@@ -226,8 +226,8 @@ impl core::error::Error for StoreError {}
 
 /// Kinds of store failure. All but [`Fenced`](Self::Fenced) mean: try again later.
 ///
-/// After [`Unreachable`](Self::Unreachable), [`TimedOut`](Self::TimedOut) and [`Other`](Self::Other) nobody knows whether
-/// the operation took effect. Any other kind says that it did not.
+/// After [`Unreachable`](Self::Unreachable), [`TimedOut`](Self::TimedOut), [`Denied`](Self::Denied) and
+/// [`Other`](Self::Other) nobody knows whether the operation took effect. Any other kind says that it did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -257,14 +257,11 @@ impl StoreErrorKind {
     /// Whether the store did nothing of what it was asked for.
     pub(crate) const fn is_refusal(self) -> bool {
         match self {
-            Self::Fenced
-            | Self::Loading
-            | Self::Full
-            | Self::ReadOnly
-            | Self::Denied
-            | Self::WrongType
-            | Self::Moved => true,
-            Self::Unreachable | Self::TimedOut | Self::Other => false,
+            Self::Fenced | Self::Loading | Self::Full | Self::ReadOnly | Self::WrongType | Self::Moved => {
+                true
+            }
+            // A script of Redis that may not use a command ends there, after what came before.
+            Self::Unreachable | Self::TimedOut | Self::Denied | Self::Other => false,
         }
     }
 

@@ -348,7 +348,7 @@ impl Agent {
             }
         } else if self.journal.as_ref().is_some_and(Journal::owes_news) {
             self.tell_of_journal(String::from(
-                "it was not closed in time: another agent may send again what was delivered",
+                "the journal was not closed in time: another agent may send again what was delivered",
             ));
         }
         let ledgers = self.ledgers();
