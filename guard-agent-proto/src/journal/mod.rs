@@ -395,9 +395,9 @@ impl Journal {
         self.streams.values().any(owes)
     }
 
-    /// The next stored record of that kind, if it was read.
+    /// The next stored record of that kind, if it was read. What is given up stays where it is.
     pub(crate) fn peek(&self, kind: Kind) -> Option<&StoredRecord> {
-        self.pages[kind].front().map(|paged| &paged.record)
+        self.pages[kind].front().filter(|_| !self.closing).map(|paged| &paged.record)
     }
 
     /// Takes it.

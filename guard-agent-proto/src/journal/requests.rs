@@ -69,7 +69,7 @@ impl Journal {
     }
 
     fn read_at(&self, room: JournalRoom) -> Option<Instant> {
-        let wanted = !self.closing && Kind::ALL.iter().any(|kind| self.unread(*kind, room).is_some());
+        let wanted = Kind::ALL.iter().any(|kind| self.unread(*kind, room).is_some());
         self.gated(Part::Read, wanted.then_some(Instant::ZERO))
     }
 
@@ -86,6 +86,9 @@ impl Journal {
 
     /// The stream to be read next: our own records come first, and what was set aside comes last.
     fn unread(&self, kind: Kind, room: JournalRoom) -> Option<u16> {
+        if self.closing {
+            return self.streams.keys().copied().find(|origin| self.may_be_spent(*origin, kind));
+        }
         if !room.read[kind] || !self.pages[kind].is_empty() {
             return None;
         }
@@ -93,6 +96,16 @@ impl Journal {
         let ahead = |(_, stream): &(&u16, &Stream)| stream.logs[kind].has_ahead() || !stream.ended[kind];
         let unread = |(_, stream): &(&u16, &Stream)| stream.logs[kind].has_unread();
         ours().find(ahead).or_else(|| ours().find(unread)).map(|(origin, _)| *origin)
+    }
+
+    /// Whether an adopted stream has nothing left but for what may come to light: if nothing does, it is not for
+    /// others to adopt.
+    fn may_be_spent(&self, origin: u16, kind: Kind) -> bool {
+        self.is_readable()
+            && !self.is_paged(origin)
+            && self.streams.get(&origin).is_some_and(|stream| {
+                !stream.ended[kind] && Kind::ALL.iter().all(|kind| stream.logs[*kind].holds_nothing())
+            })
     }
 
     /// A stream that is to be given up, and whether its content stays.
@@ -109,9 +122,12 @@ impl Journal {
         }
         let finished = |(origin, stream): &(&u16, &Stream)| **origin > 0 && stream.is_finished();
         let (origin, _) = self.streams.iter().find(finished)?;
-        let paged =
-            Kind::ALL.iter().any(|kind| self.pages[*kind].iter().any(|paged| paged.origin == *origin));
-        (!paged).then_some((*origin, false))
+        (!self.is_paged(*origin)).then_some((*origin, false))
+    }
+
+    /// Whether records of it were read and not taken yet.
+    fn is_paged(&self, origin: u16) -> bool {
+        Kind::ALL.iter().any(|kind| self.pages[*kind].iter().any(|paged| paged.origin == origin))
     }
 
     /// The next operation. `unwritten(kind, from, bytes)` answers pending records of our own from that place
@@ -300,7 +316,7 @@ impl Journal {
         self.read_next = false;
         let (kind, origin) =
             Kind::ALL.into_iter().find_map(|kind| self.unread(kind, room).map(|origin| (kind, origin)))?;
-        let limit = self.read_limit;
+        let limit = if self.closing { 1 } else { self.read_limit };
         let lease = self.lease.ttl;
         let stream = self.streams.get_mut(&origin)?;
         let (id, log) = (stream.id, &mut stream.logs[kind]);

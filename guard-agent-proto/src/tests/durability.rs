@@ -777,6 +777,41 @@ fn a_shutdown_in_an_outage_hands_over_at_once() {
 }
 
 #[test]
+fn a_shutdown_leaves_to_others_what_it_adopted_and_did_not_deliver_and_nothing_else() {
+    // Memory holds 100 records. That nothing comes after the last ones is not known when they are delivered.
+    for delivered in [900, 500] {
+        let mut next = backlog(DrainOrder::LiveFirst, 1_000).successor(7, |config| {
+            config.buffer_size = 100;
+            config.rate_limit = 10_000;
+        });
+        let mut batches = Vec::new();
+        next.serve();
+        while next.agent.stats().records.events.delivered < delivered {
+            let Some(request) = next.requests.pop() else {
+                next.jump(next.idle.0.since(next.now.instant));
+                next.serve();
+                continue;
+            };
+            if let Payload::Batch(batch) = &request.payload {
+                batches.push(numbers(batch));
+            }
+            next.answer(&request, 200);
+            next.serve();
+        }
+        next.shutdown(10);
+        batches.extend(next.deliver(SECOND));
+        assert!(next.closed.unwrap().is_complete(), "{:?}", next.closed);
+        assert_eq!(next.store.streams(), usize::from(delivered < 900));
+
+        let mut last = next.successor(8, |config| config.rate_limit = 10_000);
+        batches.extend(last.deliver(60 * SECOND));
+        assert_eq!(sorted(&batches), (0..1_000).collect::<Vec<_>>(), "each once");
+        last.pass_served(LEASE);
+        assert_eq!((last.store.streams(), last.store.blocks()), (0, 0));
+    }
+}
+
+#[test]
 fn a_shutdown_with_nothing_left_leaves_nothing_behind() {
     let mut bench = Bench::journaled(|_| {});
     bench.serve();
