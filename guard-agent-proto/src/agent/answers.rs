@@ -8,6 +8,7 @@ use super::{Agent, Flight};
 use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::flush::Flush;
+use crate::journal::{LeftBecause, LeftStream};
 use crate::rules::Update;
 use crate::store::{StoreAnswer, StoreError};
 use crate::wire::{self, Verdict};
@@ -271,14 +272,14 @@ impl Agent {
             // A spilled record is as old as those that are durable now.
             self.make_room(kind);
         }
-        if let Some((origin, stored)) = news.fenced {
-            self.on_fenced(origin, stored, news.intruded);
+        if let Some(left) = news.left {
+            self.on_left(left);
         }
     }
 
-    /// Another agent has adopted our journal, or one that we had adopted: its records are theirs now. What is
-    /// in flight cannot be called back, and is theirs if it does not arrive.
-    fn on_fenced(&mut self, origin: u16, stored: ByKind<u64>, intruded: bool) {
+    /// Our journal, or one that we had adopted, is for others: its records are theirs now. What is in flight
+    /// cannot be called back, and is theirs if it does not arrive.
+    fn on_left(&mut self, LeftStream { origin, stored, why }: LeftStream) {
         let mut handed_over = stored;
         for kind in Kind::ALL {
             let Some(journal) = &self.journal else { return };
@@ -296,10 +297,9 @@ impl Agent {
             }
         }
         let ByKind { events, metrics } = handed_over;
-        self.tell_of_journal(if intruded {
-            format!("somebody else wrote into the journal: it is left, with {events} events and {metrics} metrics, to whoever adopts it")
-        } else {
-            format!("another agent adopted the journal while this one was away: {events} events and {metrics} metrics are its own now")
+        self.tell_of_journal(match why {
+            LeftBecause::Intruded => format!("somebody else wrote into the journal: it is left, with {events} events and {metrics} metrics, to whoever adopts it"),
+            LeftBecause::Adopted => format!("another agent adopted the journal while this one was away: {events} events and {metrics} metrics are its own now"),
         });
     }
 

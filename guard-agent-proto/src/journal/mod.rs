@@ -154,14 +154,30 @@ pub(crate) struct JournalNews {
     pub(crate) foreign: Option<usize>,
     /// A stream was adopted.
     pub(crate) adopted: bool,
-    /// That stream is not ours any more, 0 for our own; stored records went with it.
-    pub(crate) fenced: Option<(u16, ByKind<u64>)>,
-    /// That is so because somebody else wrote into it.
-    pub(crate) intruded: bool,
+    /// A stream is not ours any more.
+    pub(crate) left: Option<LeftStream>,
     /// Stored records that the store lost.
     pub(crate) lost: ByKind<u64>,
     /// Why the operation failed.
     pub(crate) error: Option<StoreError>,
+}
+
+/// A stream that we lost, or left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeftStream {
+    /// 0 for our own.
+    pub(crate) origin: u16,
+    /// Stored records that went with it.
+    pub(crate) stored: ByKind<u64>,
+    pub(crate) why: LeftBecause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeftBecause {
+    /// Another agent adopted it.
+    Adopted,
+    /// Somebody else wrote into it.
+    Intruded,
 }
 
 /// What memory has room for.

@@ -14,11 +14,16 @@ use crate::store::{Orphan, StreamId};
 pub(super) struct Orphans {
     lease: Lease,
     list_at: Instant,
-    /// When each may be adopted.
-    found: BTreeMap<StreamId, Instant>,
-    /// Those that could not be: not before that is it tried again.
-    put_off: BTreeMap<StreamId, Instant>,
+    found: BTreeMap<StreamId, Found>,
     foreign: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// When it may be adopted.
+    at: Instant,
+    /// It could not be adopted before.
+    put_off: bool,
 }
 
 /// What to do next.
@@ -35,12 +40,12 @@ const CROWD: usize = 8;
 
 impl Orphans {
     pub(super) const fn new(lease: Lease, now: Instant) -> Self {
-        Self { lease, list_at: now, found: BTreeMap::new(), put_off: BTreeMap::new(), foreign: 0 }
+        Self { lease, list_at: now, found: BTreeMap::new(), foreign: 0 }
     }
 
     /// The next thing to do, and when.
     pub(super) fn due(&self) -> (Instant, Search) {
-        let adopt = self.found.iter().map(|(stream, at)| (*at, *stream)).min();
+        let adopt = self.found.iter().map(|(stream, found)| (found.at, *stream)).min();
         match adopt {
             Some((at, stream)) if at <= self.list_at => (at, Search::Adopt(stream)),
             _ => (self.list_at, Search::List),
@@ -63,11 +68,11 @@ impl Orphans {
             } else {
                 self.lease.grace + rng.duration(Duration::ZERO, self.lease.grace / 4)
             };
-            let since = self.found.get(stream).copied().unwrap_or(now + patience);
-            let put_off = self.put_off.get(stream).copied().unwrap_or(now);
-            found.insert(*stream, since.min(now + patience).max(put_off));
+            let earliest = now + patience;
+            let known = self.found.get(stream).copied().unwrap_or(Found { at: earliest, put_off: false });
+            let at = if known.put_off { known.at } else { known.at.min(earliest) };
+            found.insert(*stream, Found { at, ..known });
         }
-        self.put_off.retain(|stream, _| found.contains_key(stream));
         self.found = found;
         let crowd = u32::try_from(streams.div_ceil(CROWD).max(1)).unwrap_or(u32::MAX);
         let interval = self.lease.renewal.saturating_mul(crowd);
@@ -79,19 +84,23 @@ impl Orphans {
     /// It is ours now, or somebody else's.
     pub(super) fn on_taken(&mut self, stream: StreamId) {
         self.found.remove(&stream);
-        self.put_off.remove(&stream);
     }
 
     /// The store did not answer. Should that be because of this one, the others come first.
     pub(super) fn on_unanswered(&mut self, stream: StreamId, now: Instant) {
-        self.found.insert(stream, now + self.lease.renewal);
+        let put_off = self.is_put_off(stream);
+        self.found.insert(stream, Found { at: now + self.lease.renewal, put_off });
     }
 
     /// It could not be adopted: the others must not wait for that. True if that is news.
     pub(super) fn put_off(&mut self, stream: StreamId, now: Instant) -> bool {
-        let until = now + self.lease.renewal * PUT_OFF;
-        self.found.insert(stream, until);
-        self.put_off.insert(stream, until).is_none()
+        let is_news = !self.is_put_off(stream);
+        self.found.insert(stream, Found { at: now + self.lease.renewal * PUT_OFF, put_off: true });
+        is_news
+    }
+
+    fn is_put_off(&self, stream: StreamId) -> bool {
+        self.found.get(&stream).is_some_and(|found| found.put_off)
     }
 }
 

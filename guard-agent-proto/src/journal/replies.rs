@@ -3,7 +3,10 @@ use alloc::vec::Vec;
 use super::note::{self, Content};
 use super::stream::{SealState, Stream, Told};
 use super::trouble::Part;
-use super::{GROUP_BYTES, Journal, JournalNews, MOST_BLOCKS, Outstanding, Paged, StoredRecord, Writing};
+use super::{
+    GROUP_BYTES, Journal, JournalNews, LeftBecause, LeftStream, MOST_BLOCKS, Outstanding, Paged,
+    StoredRecord, Writing,
+};
 use crate::rng::Rng;
 use crate::store::{Block, Note, StoreAnswer, StoreError, StoreErrorKind, StreamId};
 use crate::{ByKind, Instant, Kind, Seq, StoreOpId};
@@ -183,8 +186,7 @@ impl Journal {
         if ahead || writing.origin > 0 {
             // Somebody else writes into it. Whoever adopts it skips that, and finds what is ours.
             self.spoilt = Some(stream.id);
-            news.intruded = true;
-            return self.lose_stream(writing.origin, asked_at, rng, news);
+            return self.leave_stream(writing.origin, LeftBecause::Intruded, asked_at, rng, news);
         }
         stream.register = true;
         stream.renew(asked_at, self.lease);
@@ -213,25 +215,31 @@ impl Journal {
     }
 
     fn on_fenced(&mut self, done: &Outstanding, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
-        match done {
-            Outstanding::Write(writing) => self.lose_stream(writing.origin, now, rng, news),
-            Outstanding::Read { origin, .. } | Outstanding::Close { origin, .. } => {
-                self.lose_stream(*origin, now, rng, news);
-            }
-            Outstanding::Adopt(stream) => self.orphans.on_taken(*stream),
-            Outstanding::List => {}
-        }
+        let origin = match done {
+            Outstanding::Write(writing) => writing.origin,
+            Outstanding::Read { origin, .. } | Outstanding::Close { origin, .. } => *origin,
+            Outstanding::Adopt(stream) => return self.orphans.on_taken(*stream),
+            Outstanding::List => return,
+        };
+        self.leave_stream(origin, LeftBecause::Adopted, now, rng, news);
     }
 
-    /// Another agent adopted the stream.
-    fn lose_stream(&mut self, origin: u16, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
+    /// The stream is not ours any more.
+    fn leave_stream(
+        &mut self,
+        origin: u16,
+        why: LeftBecause,
+        now: Instant,
+        rng: &mut Rng,
+        news: &mut JournalNews,
+    ) {
         let Some(stream) = self.streams.remove(&origin) else { return };
         let stored = ByKind { events: stream.logs.events.stored(), metrics: stream.logs.metrics.stored() };
         for kind in Kind::ALL {
             self.pages[kind].retain(|paged| paged.origin != origin);
         }
         news.sealed.extend(stream.seals.iter().map(|state| (state.seal.kind, state.seal.id)));
-        news.fenced = Some((origin, stored));
+        news.left = Some(LeftStream { origin, stored, why });
         if origin == 0 {
             self.lost = self.acknowledged;
             self.unsure = None;

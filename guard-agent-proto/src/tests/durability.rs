@@ -29,9 +29,17 @@ impl Bench {
 
     /// Lets the store do what it was asked, until it is asked for nothing.
     pub(super) fn serve(&mut self) {
+        self.serve_with(|_| None);
+    }
+
+    /// The same, with a store that `meets` some operations with a failure.
+    pub(super) fn serve_with(&mut self, meets: impl Fn(&StoreOp) -> Option<StoreErrorKind>) {
         while let Some(request) = self.stores.pop() {
             assert!(self.stores.is_empty(), "one operation at a time");
-            let result = self.store.execute_at(request.clone(), self.now.instant);
+            let result = match meets(&request.op) {
+                Some(kind) => Err(StoreError::new(kind, "as told")),
+                None => self.store.execute_at(request.clone(), self.now.instant),
+            };
             self.input(Input::StoreReply { id: request.id, result });
         }
     }
@@ -56,49 +64,45 @@ impl Bench {
 
     /// The same, with a platform that works; the numbers of the records that it got, batch by batch.
     fn deliver(&mut self, time: Duration) -> Vec<Vec<usize>> {
-        self.deliver_to(time, 200)
+        self.run(time, Some(200), |_| None)
     }
 
-    fn deliver_to(&mut self, time: Duration, status: u16) -> Vec<Vec<usize>> {
+    /// Lets time pass with a store that works and a platform that refuses connections.
+    pub(super) fn outage(&mut self, time: Duration) {
+        self.run(time, None, |_| None);
+    }
+
+    /// Lets time pass with a platform that answers with `status`, or refuses connections, and a store that `meets`
+    /// some operations with a failure. The numbers of the records that were sent, batch by batch.
+    pub(super) fn run(
+        &mut self,
+        time: Duration,
+        status: Option<u16>,
+        meets: impl Fn(&StoreOp) -> Option<StoreErrorKind>,
+    ) -> Vec<Vec<usize>> {
         let end = self.now.instant + time;
         let mut batches = Vec::new();
         loop {
-            self.serve();
+            self.serve_with(&meets);
             for request in core::mem::take(&mut self.requests) {
                 if let Payload::Batch(batch) = &request.payload {
                     batches.push(numbers(batch));
                 }
-                self.answer(&request, status);
+                match status {
+                    Some(status) => self.answer(&request, status),
+                    None => self.fail(&request),
+                }
             }
             if !self.stores.is_empty() || !self.requests.is_empty() {
                 continue;
             }
-            if self.idle.0 > end {
+            if self.idle.0 > end || self.closed.is_some() {
                 break;
             }
             self.jump(self.idle.0.since(self.now.instant));
         }
         self.jump(end.since(self.now.instant));
         batches
-    }
-
-    /// Lets time pass with a store that works and a platform that refuses connections.
-    pub(super) fn outage(&mut self, time: Duration) {
-        let end = self.now.instant + time;
-        loop {
-            self.serve();
-            for request in core::mem::take(&mut self.requests) {
-                self.fail(&request);
-            }
-            if !self.stores.is_empty() || !self.requests.is_empty() {
-                continue;
-            }
-            if self.idle.0 > end {
-                break;
-            }
-            self.jump(self.idle.0.since(self.now.instant));
-        }
-        self.jump(end.since(self.now.instant));
     }
 
     fn receipts(&mut self) -> Vec<(u64, Outcome)> {
@@ -445,7 +449,7 @@ fn a_backlog_is_delivered_in_strict_order_if_that_is_wanted() {
 #[test]
 fn a_memory_full_of_what_was_refused_holds_up_no_backlog() {
     let mut bench = backlog(DrainOrder::LiveFirst, 300);
-    bench.deliver_to(7_200 * SECOND, 422);
+    bench.run(7_200 * SECOND, Some(422), |_| None);
     assert_eq!(bench.agent.stats().records.events.pending, 300);
     let batches = bench.deliver(1_200 * SECOND);
     assert_eq!(sorted(&batches), (0..300).collect::<Vec<_>>());

@@ -7,36 +7,13 @@ use core::time::Duration;
 
 use super::durability::LEASE;
 use super::{Bench, SECOND, event};
-use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp};
+use crate::store::{StoreAnswer, StoreErrorKind, StoreOp};
 use crate::{AgentEvent, ByKind, ErrorStage, HealthReason, Input, Report, Seq};
 
 impl Bench {
-    /// Lets time pass with a platform that works and a store that `meets` some operations with a failure.
+    /// Lets time pass with a platform that works.
     fn pass_with(&mut self, time: Duration, meets: impl Fn(&StoreOp) -> Option<StoreErrorKind>) {
-        let end = self.now.instant + time;
-        loop {
-            self.serve_with(&meets);
-            for request in core::mem::take(&mut self.requests) {
-                self.answer(&request, 200);
-            }
-            if self.stores.is_empty() && self.requests.is_empty() {
-                if self.idle.0 > end || self.closed.is_some() {
-                    break;
-                }
-                self.jump(self.idle.0.since(self.now.instant));
-            }
-        }
-        self.jump(end.since(self.now.instant));
-    }
-
-    fn serve_with(&mut self, meets: impl Fn(&StoreOp) -> Option<StoreErrorKind>) {
-        while let Some(request) = self.stores.pop() {
-            let result = match meets(&request.op) {
-                Some(kind) => Err(StoreError::new(kind, "as told")),
-                None => self.store.execute_at(request.clone(), self.now.instant),
-            };
-            self.input(Input::StoreReply { id: request.id, result });
-        }
+        self.run(time, Some(200), meets);
     }
 
     fn told_of_the_journal(&mut self) -> Vec<String> {
