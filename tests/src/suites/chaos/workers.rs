@@ -49,7 +49,7 @@ pub fn the_dead_are_adopted_by_one(journal: &Journal) {
     assert_eq!(acknowledged.len(), 200);
     collector.up();
     super::assert_delivered(&collector, &acknowledged);
-    println!("adopted and delivered {:?} after the death; the lease is 2 s", died.elapsed());
+    println!("adopted and delivered {:?} after the death; the lease is 3 s", died.elapsed());
 
     let adopted =
         others.into_iter().map(|other| other.finish().stats()["adopted_journals"].as_u64().unwrap());
@@ -75,7 +75,7 @@ pub fn a_worker_that_was_suspended_goes_on(journal: &Journal) {
         Place::Redis(_) => {
             other.process.stats_until(|stats| stats["adopted_journals"] == 1);
         }
-        Place::Files(_) => thread::sleep(Duration::from_secs(2)),
+        Place::Files(_) => thread::sleep(Duration::from_secs(3)),
     }
     sleeper.process.signal("CONT");
     sleeper.send(100);
@@ -97,7 +97,7 @@ pub fn a_worker_that_was_suspended_goes_on(journal: &Journal) {
 }
 
 fn start(name: &str, collector: &Collector, journal: &Journal) -> Worker {
-    let fields = ["journal_lease=2", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
+    let fields = ["journal_lease=3", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
     let mut worker = Worker::start(name, collector, journal, &fields);
     worker.process.stats_until(|_| true);
     worker
