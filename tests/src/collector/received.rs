@@ -26,6 +26,8 @@ pub struct Received {
     pub metric_count: u64,
     /// Events that were taken although they had been taken before.
     pub duplicates: u64,
+    /// Answers that were sent once more, unasked, as far as the client still listened.
+    pub unasked: u64,
     /// Requests, by endpoint.
     pub requests: BTreeMap<Endpoint, u64>,
     /// Body bytes as they came over the network.

@@ -184,7 +184,12 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             shared.platform().take(request)
         };
         shared.notify();
-        match write_answer(&mut stream, &answer, &platform).await {
+        let written = write_answer(&mut stream, &answer, &platform).await;
+        if answer.again.is_some() {
+            shared.platform().received.unasked += 1;
+            shared.notify();
+        }
+        match written {
             Ok(true) => {}
             Ok(false) | Err(_) => return,
         }

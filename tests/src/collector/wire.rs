@@ -50,7 +50,11 @@ impl Wire {
             headers: headers.map(|(name, value)| ((*name).to_owned(), value.expose().to_owned())).collect(),
             body: request.body.clone(),
         };
-        let (answer, platform) = self.0.platform().take(raw);
+        let mut taken = self.0.platform();
+        let (answer, platform) = taken.take(raw);
+        // Here every answer belongs to a request.
+        taken.received.unasked += u64::from(answer.again.is_some());
+        drop(taken);
         let response = |status, headers: &[(String, String)], body: &[u8]| {
             let header = |wanted: &str| {
                 let found = headers.iter().find(|(name, _)| name == wanted);

@@ -114,6 +114,8 @@ pub enum Step {
     Requested(Endpoint, usize),
     /// Before long, all scripted answers of the endpoint were given.
     Answered(Endpoint),
+    /// Before long, so many answers were given that nobody asked for.
+    AnsweredUnasked(u64),
     /// Before long, the health is that.
     Health(StatusLevel),
     /// Before long, a reason of the health has these words.

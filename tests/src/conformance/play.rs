@@ -201,6 +201,10 @@ impl<'a> Stage<'a> {
                 let left = || collector.endpoint(endpoint).left();
                 return self.before_long(|| left() == 0, || format!("{} are left", left()));
             }
+            Step::AnsweredUnasked(count) => {
+                let seen = || collector.read(|received| received.unasked);
+                return self.before_long(|| seen() >= count, || seen().to_string());
+            }
             Step::Health(level) => {
                 let health = || self.subject.handle().health();
                 return self.before_long(|| health().level == level, || format!("{:?}", health()));

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::Complete::{No, Yes};
 use super::Step::{
-    Always, Answered, Answers, Arrived, AtMost, Attacks, CountedInvalid, DeadLetters, Delivered, Down,
-    Dropped, Duplicates, Expects, Flush, Header, Health, InForce, InOrder, Invalid, MetricsArrived, Normally,
-    Pause, Pending, Persist, Persisted, Reason, Recovered, Refresh, Requested, Rotate, SameBatch, Shutdown,
-    Start, Statuses, StoreDown, StoreUp, Up, Violations, Within,
+    Always, Answered, AnsweredUnasked, Answers, Arrived, AtMost, Attacks, CountedInvalid, DeadLetters,
+    Delivered, Down, Dropped, Duplicates, Expects, Flush, Header, Health, InForce, InOrder, Invalid,
+    MetricsArrived, Normally, Pause, Pending, Persist, Persisted, Reason, Recovered, Refresh, Requested,
+    Rotate, SameBatch, Shutdown, Start, Statuses, StoreDown, StoreUp, Up, Violations, Within,
 };
 use super::{Scenario, Step, With};
 use crate::collector::Answer;
@@ -434,6 +434,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Answers(Events, 1, || Answer::normal().again_after(Duration::from_millis(20))),
             Step::Events(3),
             Arrived(3),
+            AnsweredUnasked(1),
             Pause(Duration::from_millis(100)),
             Answers(Events, 1, || Answer::status(503)),
             Step::Events(3),
