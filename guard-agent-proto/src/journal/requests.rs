@@ -84,18 +84,27 @@ impl Journal {
         self.gated(Part::Close, wanted.then_some(Instant::ZERO))
     }
 
-    /// The stream to be read next: our own records come first, and what was set aside comes last.
+    /// The stream to be read next; what was set aside comes last.
     fn unread(&self, kind: Kind, room: JournalRoom) -> Option<u16> {
+        self.ahead(kind, room).or_else(|| {
+            let aside = |(_, stream): &(&u16, &Stream)| stream.logs[kind].has_unread();
+            self.readable(kind, room).find(aside).map(|(origin, _)| *origin)
+        })
+    }
+
+    /// The same, but for what was set aside.
+    fn ahead(&self, kind: Kind, room: JournalRoom) -> Option<u16> {
         if self.closing {
             return self.streams.keys().copied().find(|origin| self.may_be_spent(*origin, kind));
         }
-        if !room.read[kind] || !self.pages[kind].is_empty() {
-            return None;
-        }
-        let ours = || self.streams.iter().filter(|(origin, _)| **origin == 0 || room.others);
         let ahead = |(_, stream): &(&u16, &Stream)| stream.logs[kind].has_ahead() || !stream.ended[kind];
-        let unread = |(_, stream): &(&u16, &Stream)| stream.logs[kind].has_unread();
-        ours().find(ahead).or_else(|| ours().find(unread)).map(|(origin, _)| *origin)
+        self.readable(kind, room).find(ahead).map(|(origin, _)| *origin)
+    }
+
+    /// The streams that may be read: our own records come first.
+    fn readable(&self, kind: Kind, room: JournalRoom) -> impl Iterator<Item = (&u16, &Stream)> {
+        let wanted = !self.closing && room.read[kind] && self.pages[kind].is_empty();
+        self.streams.iter().filter(move |(origin, _)| wanted && (**origin == 0 || room.others))
     }
 
     /// Whether an adopted stream has nothing left but for what may come to light: if nothing does, it is not for
@@ -142,7 +151,10 @@ impl Journal {
         if self.due_at(room)?.0 > now {
             return None;
         }
-        let reading = self.read_at(room).is_some_and(|at| at <= now);
+        let searching = self.search_at(room).is_some_and(|at| at <= now);
+        // What others left may be taken by the platform; what was set aside was refused, and soon fills memory again.
+        let reading = self.read_at(room).is_some_and(|at| at <= now)
+            && (!searching || Kind::ALL.iter().any(|kind| self.ahead(*kind, room).is_some()));
         if self.read_next && reading {
             return self.read(room);
         }
@@ -162,7 +174,7 @@ impl Journal {
         if self.close_at().is_some_and(|at| at <= now) {
             return self.close_next();
         }
-        if self.search_at(room)? > now {
+        if !searching {
             return None;
         }
         Some(match self.orphans.due().1 {

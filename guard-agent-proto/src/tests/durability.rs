@@ -456,6 +456,15 @@ fn a_memory_full_of_what_was_refused_holds_up_no_backlog() {
 }
 
 #[test]
+fn a_memory_full_of_what_was_refused_holds_up_no_adoption() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 300);
+    bench.run(7_200 * SECOND, Some(422), |_| None);
+    bench.leave_orphan(1, 1);
+    bench.run(7_200 * SECOND, Some(422), |_| None);
+    assert_eq!(bench.agent.stats().adopted_journals, 1);
+}
+
+#[test]
 fn new_events_are_quick_while_a_backlog_drains() {
     let mut bench = backlog(DrainOrder::LiveFirst, 2_000);
     bench.deliver(10 * SECOND);

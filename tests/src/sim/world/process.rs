@@ -77,7 +77,8 @@ impl World {
     pub(super) fn feed(&mut self, w: usize, input: Input) -> Checked {
         let Some(mut subject) = self.workers[w].subject.take() else { return Ok(()) };
         let timeout = matches!(input, Input::Timeout);
-        let due = self.workers[w].deadline <= self.now;
+        // Whoever was suspended has something to say of that at once.
+        let due = self.workers[w].deadline <= self.now || self.workers[w].paused == self.now;
         let mut came: ByKind<(u64, u64)> = ByKind::default();
         if let Input::Records(records) = &input {
             for record in records {
