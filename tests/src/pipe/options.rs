@@ -91,8 +91,12 @@ impl Options {
                     shutdown_timeout = seconds("--shutdown-timeout", &args.value()?)?
                 }
                 Arg::Long("stats-every") => stats_every = Some(seconds("--stats-every", &args.value()?)?),
-                Arg::Long("redis") => fields.push((String::from("redis_url"), args.value()?.string()?)),
-                Arg::Long("journal") => fields.push((String::from("journal_dir"), args.value()?.string()?)),
+                Arg::Long("redis") => {
+                    fields.push((String::from("redis_url"), journal("--redis", args.value()?)?))
+                }
+                Arg::Long("journal") => {
+                    fields.push((String::from("journal_dir"), journal("--journal", args.value()?)?));
+                }
                 Arg::Long("ack") => ack = true,
                 Arg::Long("executor") if !executors.is_empty() => {
                     let name = args.value()?.string()?;
@@ -122,6 +126,11 @@ impl Options {
 
 fn read(path: &OsString) -> Result<Vec<u8>, UsageError> {
     fs::read(path).map_err(|error| UsageError(format!("--config {}: {error}", path.display())))
+}
+
+/// An empty value, as of an unset variable, would silently be no journal.
+fn journal(flag: &str, value: OsString) -> Result<String, UsageError> {
+    if value.is_empty() { Err(UsageError(format!("{flag}: it is empty"))) } else { Ok(value.string()?) }
 }
 
 fn seconds(flag: &str, value: &OsString) -> Result<Duration, UsageError> {
@@ -167,12 +176,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_named() {
-        let cases: [(&[&str], &str); 13] = [
+        let cases: [(&[&str], &str); 15] = [
             (&["--colour"], "--colour"),
             (&["-v"], "-v"),
             (&["words"], "words"),
             (&["--endpoint"], "--endpoint"),
             (&["--redis"], "--redis"),
+            (&["--redis="], "--redis: it is empty"),
+            (&["--journal", ""], "--journal: it is empty"),
             (&["--executor", "tokio"], "--executor tokio: not smol"),
             (&["--redis", "redis://localhost", "--journal=/tmp"], "journal_dir"),
             (&["--set", "buffer_size"], "not KEY=VALUE"),
