@@ -162,7 +162,7 @@ pub struct Stats {
     pub stray_replies: u64,
     /// Events that the platform reported as dropped for their timestamp although it accepted the batch.
     pub invalid_timestamps: u64,
-    /// Journal entries that could not be understood at recovery.
+    /// Journal entries that could not be understood at recovery, and logs of dead agents that the store lost.
     pub corrupt_entries: u64,
     /// Journals of other agents that were taken over.
     pub adopted_journals: u64,

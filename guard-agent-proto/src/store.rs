@@ -181,6 +181,9 @@ pub enum StoreAnswer {
     Adopted {
         /// All its notes.
         notes: Vec<Note>,
+        /// How many of its logs are gone, with all that was appended to them and not removed, as far as the
+        /// store can tell.
+        lost_logs: u64,
     },
     /// What was read.
     Blocks {
@@ -270,6 +273,21 @@ impl StoreErrorKind {
         match self {
             Self::Unreachable | Self::TimedOut | Self::Loading | Self::Denied | Self::Moved => true,
             Self::Fenced | Self::Full | Self::ReadOnly | Self::WrongType | Self::Other => false,
+        }
+    }
+
+    /// Whether the same operation may well succeed with another stream.
+    pub(crate) const fn may_be_of_one_stream(self) -> bool {
+        match self {
+            // Permissions may be those of a name, or of a directory.
+            Self::Denied | Self::WrongType | Self::Other => true,
+            Self::Fenced
+            | Self::Unreachable
+            | Self::TimedOut
+            | Self::Loading
+            | Self::Full
+            | Self::ReadOnly
+            | Self::Moved => false,
         }
     }
 

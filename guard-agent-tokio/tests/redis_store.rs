@@ -41,7 +41,7 @@ async fn everything_in_one_write_is_there_afterwards() {
     assert_eq!(agent.events().await, [5, 8, u64::MAX]);
     let metrics = StoreAnswer::Blocks { blocks: blocks(&[1]), skipped: 0 };
     assert_eq!(agent.read(Kind::Metric, 0, 10).await, Ok(metrics));
-    let Ok(StoreAnswer::Adopted { mut notes }) = agent.adopt().await else { panic!() };
+    let Ok(StoreAnswer::Adopted { mut notes, .. }) = agent.adopt().await else { panic!() };
     notes.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(notes, [note("released", b"mine"), note("seal", b"\0\xff")]);
     assert_eq!(agent.list().await, orphans(&[], 1, 0));
@@ -49,7 +49,10 @@ async fn everything_in_one_write_is_there_afterwards() {
     let mut write = agent.new_write();
     write.notes = vec![no_note("seal"), note("released", b"")];
     assert_eq!(agent.write(write).await, DONE);
-    assert_eq!(agent.adopt().await, Ok(StoreAnswer::Adopted { notes: vec![note("released", b"")] }));
+    assert_eq!(
+        agent.adopt().await,
+        Ok(StoreAnswer::Adopted { notes: vec![note("released", b"")], lost_logs: 0 })
+    );
 }
 
 /// More than Lua takes at once.
@@ -67,7 +70,10 @@ async fn writes_may_be_large() {
     write.notes = (1..5_000).map(|n| no_note(&n.to_string())).collect();
     assert_eq!(agent.write(write).await, DONE);
     assert_eq!(agent.events().await, [20_000]);
-    assert_eq!(agent.adopt().await, Ok(StoreAnswer::Adopted { notes: vec![note("0", b"value")] }));
+    assert_eq!(
+        agent.adopt().await,
+        Ok(StoreAnswer::Adopted { notes: vec![note("0", b"value")], lost_logs: 0 })
+    );
 
     let mut write = agent.new_write();
     let megabyte: Vec<u8> = (0..1 << 20).map(|n| n as u8).collect();
@@ -104,7 +110,7 @@ async fn operations_whose_replies_got_lost_are_repeated_without_harm() {
     }
     assert_eq!(server.cli(&["DBSIZE"]), "0");
     for _ in 0..3 {
-        assert_eq!(agent.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new() }));
+        assert_eq!(agent.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new(), lost_logs: 0 }));
     }
 }
 
@@ -125,7 +131,7 @@ async fn a_log_that_is_elsewhere_is_left_alone() {
         assert_eq!(agent.write(write).await, diverged(5, 2), "{expected} {ids:?}");
     }
     assert_eq!(agent.events().await, [5]);
-    assert_eq!(agent.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new() }));
+    assert_eq!(agent.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new(), lost_logs: 0 }));
 
     // Digits, not numbers that Lua can count.
     assert_eq!(agent.append(5, &[9_007_199_254_740_993]).await, DONE);
@@ -175,7 +181,7 @@ async fn an_owner_who_is_late_takes_its_stream_back_unless_it_was_adopted() {
     lapse().await;
 
     let adopter = Agent::new(&server.url(), 2).lease(SHORT);
-    assert_eq!(adopter.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new() }));
+    assert_eq!(adopter.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new(), lost_logs: 0 }));
     assert_eq!(adopter.events().await, [1, 2]);
     // The adopter is late, too: the stream is still its own, until a third one adopts it.
     lapse().await;
@@ -185,9 +191,32 @@ async fn an_owner_who_is_late_takes_its_stream_back_unless_it_was_adopted() {
     assert_eq!(adopter.append(2, &[3]).await, DONE);
     lapse().await;
     let third = Agent::new(&server.url(), 3);
-    assert_eq!(third.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new() }));
+    assert_eq!(third.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new(), lost_logs: 0 }));
     assert_failed(&adopter.renew().await, StoreErrorKind::Fenced);
     assert_eq!(third.events().await, [1, 2, 3]);
+}
+
+/// A lease without an end, a log that was evicted, and a key of another type: no such are ours.
+#[tokio::test]
+async fn what_others_did_to_keys_is_noticed() {
+    let server = RedisServer::start(&[]);
+    let owner = Agent::new(&server.url(), 1);
+    let mut write = owner.new_append(0, &[1]);
+    write.register = true;
+    assert_eq!(owner.write(write).await, DONE);
+    let other = Agent::new(&server.url(), 2);
+    assert_eq!(other.list().await, orphans(&[], 1, 0));
+    server.cli(&["PERSIST", &key("l")]);
+    assert_eq!(other.list().await, orphans(&[(STREAM, false)], 1, 0));
+    assert_eq!(other.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new(), lost_logs: 0 }));
+    assert_failed(&owner.append(1, &[2]).await, StoreErrorKind::Fenced);
+
+    server.cli(&["DEL", &key("l"), &key("e")]);
+    assert_eq!(other.adopt().await, Ok(StoreAnswer::Adopted { notes: Vec::new(), lost_logs: 1 }));
+
+    server.cli(&["DEL", &key("l")]);
+    server.cli(&["RPUSH", &key("l"), "another program's"]);
+    assert_eq!(other.list().await, orphans(&[(STREAM, false)], 1, 0));
 }
 
 #[tokio::test]
@@ -307,22 +336,22 @@ async fn streams_without_owners_are_found() {
     let Ok(StoreAnswer::Orphans { orphans, .. }) = late.list().await else { panic!() };
     assert!(orphans.iter().all(|orphan| !orphan.released), "{orphans:?}");
 
-    // Streams of other keys and versions are counted, and one that cannot be used hides no other.
+    // Streams of other keys and versions are counted.
     for name in
         ["v2-00000000-0000000000000001", "v1-00000000-1", "", "\u{fc}", "v1-0000002a-0000000000000001"]
     {
         server.cli(&["SADD", "guard:agent:streams", name]);
     }
+    // One that cannot be used hides no other, and is not hidden: who adopts it hears why.
     server.cli(&["DEL", &key("n")]);
     server.cli(&["SET", &key("n"), "another program's"]);
-    assert_eq!(
-        late.list().await,
-        Ok(StoreAnswer::Orphans {
-            orphans: vec![Orphan { stream: lapsed, released: false }],
-            streams: 1,
-            foreign: 6
-        })
-    );
+    let both = [lapsed, STREAM];
+    let found = late.list().await.map(|answer| {
+        let StoreAnswer::Orphans { orphans, streams, foreign } = answer else { panic!() };
+        assert!(orphans.iter().all(|orphan| both.contains(&orphan.stream) && !orphan.released));
+        (orphans.len(), streams, foreign)
+    });
+    assert_eq!(found, Ok((2, 2, 5)));
     let other = Space::new(42);
     let found = Orphan { stream: StreamId::new(other, 1), released: false };
     let answer = StoreAnswer::Orphans { orphans: vec![found], streams: 1, foreign: 6 };
@@ -357,7 +386,10 @@ async fn a_closed_stream_leaves_what_it_should() {
     assert_eq!(agent.list().await, orphans(&[(STREAM, true)], 1, 0));
 
     let adopter = Agent::new(&server.url(), 2);
-    assert_eq!(adopter.adopt().await, Ok(StoreAnswer::Adopted { notes: vec![note("a", b"1")] }));
+    assert_eq!(
+        adopter.adopt().await,
+        Ok(StoreAnswer::Adopted { notes: vec![note("a", b"1")], lost_logs: 0 })
+    );
     assert_eq!(adopter.events().await, [1]);
     assert_eq!(adopter.close(false).await, DONE);
     assert_eq!(server.cli(&["KEYS", "*"]), key("a"));

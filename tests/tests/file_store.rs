@@ -145,7 +145,7 @@ async fn what_was_acknowledged_before_a_kill_is_adopted() {
 
         let acknowledged = acknowledgements.last().unwrap_or(acknowledged);
         assert!(adopter.is_orphan().await);
-        assert_eq!(adopter.adopt().await, Ok(StoreAnswer::Adopted { notes: vec![] }));
+        assert_eq!(adopter.adopt().await, Ok(StoreAnswer::Adopted { notes: vec![], lost_logs: 0 }));
         let ids = adopter.ids().await;
         let expected = |last: u64| -> Vec<u64> { (last.saturating_sub(KEPT) + 1..=last).collect() };
         // The operation that was under way took effect, or it did not.

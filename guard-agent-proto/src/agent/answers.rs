@@ -236,10 +236,15 @@ impl Agent {
             self.counters.stray_replies += 1;
             return;
         };
-        self.counters.corrupt_entries += news.corrupt;
+        self.counters.corrupt_entries += news.corrupt + news.lost_logs;
         self.counters.adopted_journals += u64::from(news.adopted);
         if let Some(error) = news.error {
             self.tell_of_journal(error.to_string());
+        }
+        if news.lost_logs > 0 {
+            self.tell_of_journal(String::from(
+                "the store lost a log of an adopted journal; what it held is lost, and nobody can tell how much that was",
+            ));
         }
         if news.corrupt > 0 {
             self.tell_of_journal(format!("{} damaged or foreign entries were skipped", news.corrupt));

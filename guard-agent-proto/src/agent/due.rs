@@ -1,4 +1,4 @@
-use alloc::string::String;
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -11,6 +11,7 @@ use crate::journal::{Journal, JournalRoom, Unwritten};
 use crate::lane::{Departure, Share};
 use crate::pacer::Class;
 use crate::soonest::Soonest;
+use crate::store::StoreErrorKind;
 use crate::{
     AgentEvent, BreakerState, ByKind, DrainOrder, DropReason, Instant, Kind, Output, Payload, Reason,
     Request, RequestId, Seq, Timestamp, TransportError, TransportErrorKind,
@@ -346,9 +347,10 @@ impl Agent {
             if self.journal.as_ref().is_some_and(|journal| !journal.is_closed()) {
                 return;
             }
-        } else if self.journal.as_ref().is_some_and(Journal::owes_news) {
-            self.tell_of_journal(String::from(
-                "the journal was not closed in time: another agent may send again what was delivered",
+        } else if let Some(journal) = self.journal.as_ref().filter(|journal| journal.owes_news()) {
+            let why = journal.down().or_else(|| journal.impaired()).map_or("busy", StoreErrorKind::as_str);
+            self.tell_of_journal(format!(
+                "the journal was not closed in time ({why}): another agent may send again what was delivered"
             ));
         }
         let ledgers = self.ledgers();

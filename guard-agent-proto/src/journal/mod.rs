@@ -150,6 +150,8 @@ pub(crate) struct JournalNews {
     pub(crate) sealed: Vec<(Kind, BatchId)>,
     /// Blocks, notes and entries that could not be understood.
     pub(crate) corrupt: u64,
+    /// Logs of an adopted stream that are gone.
+    pub(crate) lost_logs: u64,
     /// Known streams of other versions of the agent, or with another key, if their number changed.
     pub(crate) foreign: Option<usize>,
     /// A stream was adopted.
@@ -233,6 +235,15 @@ impl Writing {
 }
 
 impl Outstanding {
+    /// Of which stream of ours it is.
+    const fn origin(&self) -> Option<u16> {
+        match self {
+            Self::Write(writing) => Some(writing.origin),
+            Self::Read { origin, .. } | Self::Close { origin, .. } => Some(*origin),
+            Self::List | Self::Adopt(_) => None,
+        }
+    }
+
     fn part(&self) -> Part {
         match self {
             Self::Write(writing) => writing.part(),
@@ -458,9 +469,10 @@ impl Journal {
 
     /// Known records that are in the store, in memory or not.
     pub(crate) fn persisted(&self, kind: Kind) -> u64 {
-        let logs = || self.streams.values().map(|stream| &stream.logs[kind]);
-        let stored = if self.doubt[kind] { 0 } else { self.stored(kind) };
-        logs().map(Log::here).sum::<u64>() + self.released[kind].0 + stored
+        let sound = self.streams.values().filter(|stream| !stream.overwritten);
+        let persisted = |log: &Log| log.here() + if self.doubt[kind] { 0 } else { log.stored() };
+        let (here, stored) = self.released[kind];
+        here + stored + sound.map(|stream| persisted(&stream.logs[kind])).sum::<u64>()
     }
 
     /// Our own records of that kind before this place were acknowledged.

@@ -27,6 +27,9 @@ impl Journal {
     ) -> Option<JournalNews> {
         let (_, asked_at, done) = self.outstanding.take_if(|(outstanding, ..)| *outstanding == id)?;
         let mut news = JournalNews::default();
+        if let Some(stream) = done.origin().and_then(|origin| self.streams.get_mut(&origin)) {
+            stream.overwritten = matches!(&result, Err(error) if error.kind == StoreErrorKind::WrongType);
+        }
         match result {
             Ok(answer) => {
                 self.troubles.on_done(done.part());
@@ -61,9 +64,7 @@ impl Journal {
     fn blame(&mut self, failed: &Outstanding, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
         match failed {
             // One that cannot be adopted, or may not be, says nothing of the others.
-            Outstanding::Adopt(stream) if !why.is_of_everything() || why == StoreErrorKind::Denied => {
-                self.orphans.put_off(*stream, now)
-            }
+            Outstanding::Adopt(stream) if why.may_be_of_one_stream() => self.orphans.put_off(*stream, now),
             Outstanding::Adopt(stream) => {
                 self.orphans.on_unanswered(*stream, now);
                 self.troubles.on_failed(Part::Search, why, now, rng)
@@ -118,7 +119,8 @@ impl Journal {
             (Outstanding::List, _) => {
                 self.orphans.on_listed(&[], 0, 0, now, rng);
             }
-            (Outstanding::Adopt(id), StoreAnswer::Adopted { notes }) => {
+            (Outstanding::Adopt(id), StoreAnswer::Adopted { notes, lost_logs }) => {
+                news.lost_logs = lost_logs;
                 self.on_adopted(id, &notes, asked_at, news);
             }
             (Outstanding::Adopt(id), _) => self.orphans.on_taken(id),
@@ -215,13 +217,12 @@ impl Journal {
     }
 
     fn on_fenced(&mut self, done: &Outstanding, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
-        let origin = match done {
-            Outstanding::Write(writing) => writing.origin,
-            Outstanding::Read { origin, .. } | Outstanding::Close { origin, .. } => *origin,
-            Outstanding::Adopt(stream) => return self.orphans.on_taken(*stream),
-            Outstanding::List => return,
-        };
-        self.leave_stream(origin, LeftBecause::Adopted, now, rng, news);
+        if let Outstanding::Adopt(stream) = done {
+            self.orphans.on_taken(*stream);
+        }
+        if let Some(origin) = done.origin() {
+            self.leave_stream(origin, LeftBecause::Adopted, now, rng, news);
+        }
     }
 
     /// The stream is not ours any more.

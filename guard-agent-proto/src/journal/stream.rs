@@ -17,6 +17,8 @@ pub(super) struct Stream {
     pub(super) last: ByKind<Seq>,
     /// The store may not know of it, or may have forgotten.
     pub(super) register: bool,
+    /// A key of it holds another program's data: nobody can tell what is left.
+    pub(super) overwritten: bool,
     /// Of an adopted stream: nothing new is to be read any more.
     pub(super) ended: ByKind<bool>,
     pub(super) renew_at: Instant,
@@ -79,6 +81,7 @@ impl Stream {
             logs,
             last: ByKind { events: Seq::from_u64(0), metrics: Seq::from_u64(0) },
             register: false,
+            overwritten: false,
             ended: ByKind::default(),
             renew_at: Instant::FAR_FUTURE,
             lapses_at: Instant::FAR_FUTURE,

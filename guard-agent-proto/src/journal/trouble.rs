@@ -67,7 +67,8 @@ impl Troubles {
         self.store.why = Some(StoreErrorKind::TimedOut);
     }
 
-    /// An operation failed. True if that is news: what others met too, or what comes and goes, is told now and then.
+    /// An operation failed. True if that, or its reason, is news: what others met too, or what comes and goes, is told
+    /// now and then.
     pub(super) fn on_failed(&mut self, part: Part, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
         let trouble = if why.is_of_everything() {
             &mut self.store
@@ -77,7 +78,7 @@ impl Troubles {
         };
         trouble.until = now + trouble.backoff.next(rng);
         let is_told = self.told.get(&why).is_some_and(|at| now.since(*at) < TELL_EVERY);
-        let is_news = trouble.why.replace(why).is_none() && !is_told;
+        let is_news = trouble.why.replace(why) != Some(why) && !is_told;
         if is_news {
             self.told.insert(why, now);
         }
@@ -135,6 +136,8 @@ mod tests {
         assert_eq!(troubles.why(Part::Append), Some(StoreErrorKind::Full));
         assert!(troubles.on_failed(Part::Read, StoreErrorKind::Unreachable, now, &mut rng));
         assert!(troubles.gate(Part::Change) > now && troubles.gate(Part::Search) > now);
+        assert!(troubles.on_failed(Part::Read, StoreErrorKind::Denied, now, &mut rng), "another reason");
+        assert!(!troubles.on_failed(Part::Read, StoreErrorKind::Unreachable, now, &mut rng), "it is known");
         troubles.on_done(Part::Append);
         for part in [Part::Append, Part::Change, Part::Read, Part::Search, Part::Close] {
             assert_eq!(troubles.why(part), None);

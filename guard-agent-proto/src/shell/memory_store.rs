@@ -190,7 +190,7 @@ impl Stream {
         self.adopter = Some(owner);
         let notes = self.content.iter().flat_map(|content| &content.notes);
         let notes = notes.map(|(name, value)| Note { name: name.clone(), value: Some(value.clone()) });
-        Ok(StoreAnswer::Adopted { notes: notes.collect() })
+        Ok(StoreAnswer::Adopted { notes: notes.collect(), lost_logs: 0 })
     }
 
     fn write(&mut self, owner: OwnerId, now: Instant, write: Write) -> Result<StoreAnswer, StoreError> {

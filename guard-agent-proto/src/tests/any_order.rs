@@ -119,6 +119,7 @@ fn store_result() -> impl Strategy<Value = Result<StoreAnswer, StoreError>> {
             .then(|| Note { name: "s-e-1".into(), value: Some(b"?"[..].into()) })
             .into_iter()
             .collect(),
+        lost_logs: 1,
     });
     let diverged = (0u64..30, 0u64..30).prop_map(|(events, metrics)| StoreAnswer::Diverged {
         last: ByKind { events: Seq::from_u64(events), metrics: Seq::from_u64(metrics) },

@@ -145,6 +145,64 @@ fn a_shutdown_does_not_wait_for_a_store_that_never_had_anything() {
 }
 
 #[test]
+fn a_store_that_takes_no_changes_is_told_once_whatever_meets_it() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.leave_orphan(1, 1);
+    bench.leave_orphan(2, 1);
+    bench.pass_with(3 * LEASE, |op| match op {
+        StoreOp::List { .. } => None,
+        StoreOp::Write(_) | StoreOp::Adopt { .. } | StoreOp::Read { .. } | StoreOp::Close { .. } => {
+            Some(StoreErrorKind::ReadOnly)
+        }
+    });
+    let told = bench.told_of_the_journal();
+    assert!(told.len() <= 2 && told.iter().all(|message| message == "read-only: as told"), "{told:?}");
+    bench.pass_with(10 * LEASE, |_| None);
+    assert_eq!(bench.agent.stats().adopted_journals, 2);
+}
+
+#[test]
+fn a_log_that_the_store_lost_is_counted_and_told() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.leave_orphan(1, 3);
+    while bench.agent.stats().adopted_journals == 0 {
+        let Some(request) = bench.stores.pop() else {
+            bench.jump(SECOND);
+            continue;
+        };
+        let result = match &request.op {
+            StoreOp::Adopt { .. } => Ok(StoreAnswer::Adopted { notes: vec![], lost_logs: 1 }),
+            _ => bench.store.execute_at(request.clone(), bench.now.instant),
+        };
+        bench.input(Input::StoreReply { id: request.id, result });
+    }
+    assert_eq!(bench.agent.stats().corrupt_entries, 1);
+    assert!(bench.told_of_the_journal()[0].contains("lost a log"));
+}
+
+#[test]
+fn nothing_is_durable_in_a_stream_that_somebody_overwrote() {
+    let mut bench = Bench::journaled(|config| config.buffer_size = 8);
+    bench.serve();
+    for number in 0..14 {
+        bench.send(vec![event(number)]);
+        bench.outage(SECOND);
+    }
+    assert_eq!(bench.agent.stats().records.events.persisted, 14);
+    let overwritten = |op: &StoreOp| match op {
+        StoreOp::List { .. } => None,
+        StoreOp::Write(_) | StoreOp::Adopt { .. } | StoreOp::Read { .. } | StoreOp::Close { .. } => {
+            Some(StoreErrorKind::WrongType)
+        }
+    };
+    bench.pass_with(60 * SECOND, overwritten);
+    bench.shutdown(10);
+    bench.pass_with(10 * SECOND, overwritten);
+    let Report { pending, persisted, .. } = bench.closed.unwrap();
+    assert!(pending.events > 0 && persisted.events == 0, "{:?}", bench.closed);
+}
+
+#[test]
 fn what_cannot_be_read_is_told_and_the_rest_goes_on() {
     let mut bench = Bench::journaled(|config| config.buffer_size = 8);
     bench.serve();

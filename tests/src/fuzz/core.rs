@@ -174,7 +174,7 @@ fn store_answer(u: &mut Unstructured<'_>) -> Result<StoreAnswer> {
         4 => {
             let note =
                 Note { name: String::from(*u.choose(&["s-e-1", "d-m-7", "?"])?), value: Some(bytes(u)?) };
-            StoreAnswer::Adopted { notes: vec![note] }
+            StoreAnswer::Adopted { notes: vec![note], lost_logs: 0 }
         }
         _ => {
             let block = |_| Ok(Block { id: Seq::from_u64(u.arbitrary()?), bytes: bytes(u)? });

@@ -110,7 +110,7 @@ impl Agent {
 
     pub(super) async fn adopt(&self, stream: StreamId) -> Answer {
         let mut answer = self.execute(StoreOp::Adopt { stream, lease: LONG }).await;
-        if let Ok(StoreAnswer::Adopted { notes }) = &mut answer {
+        if let Ok(StoreAnswer::Adopted { notes, .. }) = &mut answer {
             notes.sort_by(|a, b| a.name.cmp(&b.name));
         }
         answer
@@ -216,7 +216,7 @@ pub(super) fn note(name: &str, value: impl AsRef<[u8]>) -> Note {
 }
 
 pub(super) fn adopted(notes: impl IntoIterator<Item = Note>) -> Answer {
-    Ok(StoreAnswer::Adopted { notes: notes.into_iter().collect() })
+    Ok(StoreAnswer::Adopted { notes: notes.into_iter().collect(), lost_logs: 0 })
 }
 
 pub(super) fn diverged(events: u64, metrics: u64) -> Answer {

@@ -43,7 +43,7 @@ impl Streams {
             StoreOp::List { space } => self.list(space).map_err(|error| failed("list journals", &error)),
             StoreOp::Adopt { stream, lease: _ } => {
                 let stream = self.claim(stream, owner, Claim::Adopt)?;
-                Ok(StoreAnswer::Adopted { notes: stream.notes() })
+                Ok(StoreAnswer::Adopted { notes: stream.notes(), lost_logs: 0 })
             }
             StoreOp::Read { stream, kind, from, limit, lease: _ } => {
                 if !self.is_there(stream)? {

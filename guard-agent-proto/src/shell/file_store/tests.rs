@@ -118,7 +118,7 @@ impl Agent {
 
     fn adopt(&self) -> Result<Vec<Note>, StoreError> {
         match self.execute(StoreOp::Adopt { stream: STREAM, lease: Duration::ZERO })? {
-            StoreAnswer::Adopted { notes } => Ok(notes),
+            StoreAnswer::Adopted { notes, .. } => Ok(notes),
             answer => panic!("adopt: {answer:?}"),
         }
     }

@@ -1,4 +1,5 @@
 use core::fmt;
+use core::ops::RangeInclusive;
 use std::format;
 use std::string::{String, ToString as _};
 use std::vec::Vec;
@@ -113,6 +114,9 @@ impl fmt::Debug for Sentinels {
     }
 }
 
+/// What Redis counts databases in.
+const DATABASES: RangeInclusive<i64> = 0..=i32::MAX as i64;
+
 const SCHEMES: &str = "a URL that begins with `redis://`, `rediss://`, `redis+unix://`, `redis+cluster://`, `rediss+cluster://`, \
      `redis+sentinel://` or `rediss+sentinel://`";
 
@@ -160,6 +164,9 @@ fn node(is_tls: bool, login: &str, host: &str, database: &str) -> Result<Connect
     let node = url.into_connection_info().map_err(|_| {
         "hosts with or without port, after user and password if any, and before the number of the database"
     })?;
+    if !DATABASES.contains(&node.redis_settings().db()) {
+        return Err("the number of a database from 0 to 2147483647");
+    }
     let ConnectionAddr::Tcp(host, port) = node.addr() else { return Err("hosts") };
     let addr = address(is_tls, host.clone(), *port);
     Ok(settled(node.set_addr(addr)))

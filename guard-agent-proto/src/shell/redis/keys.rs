@@ -1,10 +1,11 @@
 use std::format;
 use std::string::{String, ToString as _};
 
-use ::redis::{Cmd, cmd};
+use ::redis::{Cmd, RedisError, cmd};
 
+use super::error::store_error;
 use crate::Kind;
-use crate::store::StreamId;
+use crate::store::{StoreError, StoreErrorKind, StreamId};
 
 /// The names of all keys, and the commands that need no more than a name.
 #[derive(Debug)]
@@ -56,8 +57,18 @@ impl Keys {
         cmd("SREM").arg(self.streams()).arg(stream.to_string()).take()
     }
 
-    pub(super) fn is_held(&self, stream: StreamId) -> Cmd {
-        cmd("EXISTS").arg(self.lease(stream)).take()
+    /// What went wrong with the set of all streams.
+    pub(super) fn error_of_streams(&self, error: &RedisError) -> StoreError {
+        let error = store_error(error);
+        if error.kind == StoreErrorKind::WrongType {
+            return StoreError::new(error.kind, format!("WRONGTYPE {} is not a set", self.streams()));
+        }
+        error
+    }
+
+    /// How long a lease runs: negative if it does not.
+    pub(super) fn time_of_lease(&self, stream: StreamId) -> Cmd {
+        cmd("PTTL").arg(self.lease(stream)).take()
     }
 
     pub(super) fn is_released(&self, stream: StreamId) -> Cmd {

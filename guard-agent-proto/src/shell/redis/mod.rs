@@ -173,11 +173,13 @@ impl Conversation {
         let mut replies = replies.into_iter().map(|reply| reply.and_then(Value::extract_error));
         let mut reply = || replies.next().unwrap_or_else(|| Err(reply::missing()));
         match waiting {
-            Waiting::Registered(call, appends) => match reply().map_err(|error| store_error(&error)) {
-                // What frees memory must not need any. A stream that has something to remove is known.
-                Err(error) if appends || error.kind != StoreErrorKind::Full => Err(error),
-                Ok(_) | Err(_) => Ok(keys.run(call, Then::Written)),
-            },
+            Waiting::Registered(call, appends) => {
+                match reply().map_err(|error| keys.error_of_streams(&error)) {
+                    // What frees memory must not need any. A stream that has something to remove is known.
+                    Err(error) if appends || error.kind != StoreErrorKind::Full => Err(error),
+                    Ok(_) | Err(_) => Ok(keys.run(call, Then::Written)),
+                }
+            }
             Waiting::Script(script) => match reply() {
                 Ok(value) => script.conclude(keys, value),
                 Err(error) if script.known && error::is_unknown_script(&error) => {
@@ -186,7 +188,7 @@ impl Conversation {
                 Err(error) => Err(store_error(&error)),
             },
             Waiting::Names(space) => {
-                let names = reply().map_err(|error| store_error(&error))?;
+                let names = reply().map_err(|error| keys.error_of_streams(&error))?;
                 Ok(keys.search(Search::among(&reply::names(names)?, space)))
             }
             Waiting::States(mut search) => {
@@ -194,7 +196,7 @@ impl Conversation {
                 Ok(keys.search(search))
             }
             Waiting::Forgotten => {
-                reply().map_err(|error| store_error(&error))?;
+                reply().map_err(|error| keys.error_of_streams(&error))?;
                 Ok(Turn::End(Ok(StoreAnswer::Done)))
             }
         }
@@ -241,7 +243,7 @@ impl Script {
                 let command = keys.forget(stream);
                 return Ok(keys.send(vec![command], Waiting::Forgotten));
             }
-            Then::Adopted => StoreAnswer::Adopted { notes: reply::notes(done)? },
+            Then::Adopted => reply::adopted(done)?,
             Then::Read { skipped } => {
                 let page = reply::page(done)?;
                 let skipped = skipped + page.skipped;

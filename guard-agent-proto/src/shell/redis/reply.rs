@@ -5,7 +5,7 @@ use std::vec::Vec;
 use ::redis::{ErrorKind, RedisError, Value};
 
 use super::call::NOTE_PREFIX;
-use crate::store::{Block, Note, StoreError, StoreErrorKind};
+use crate::store::{Block, Note, StoreAnswer, StoreError, StoreErrorKind};
 use crate::{ByKind, Seq};
 
 /// What a script says.
@@ -37,7 +37,7 @@ pub(super) fn verdict(value: Value) -> Result<Verdict, StoreError> {
     match word.as_slice() {
         b"done" => Ok(Verdict::Done(values.next())),
         b"diverged" => {
-            let mut seq = || number(&bytes(values.next())?).map(Seq).ok_or_else(unexpected);
+            let mut seq = || parse(&bytes(values.next())?).map(Seq).ok_or_else(unexpected);
             Ok(Verdict::Diverged(ByKind { events: seq()?, metrics: seq()? }))
         }
         b"fenced" => Ok(Verdict::Fenced),
@@ -53,9 +53,10 @@ pub(super) fn names(value: Value) -> Result<Vec<String>, StoreError> {
         .collect()
 }
 
-/// The notes among the fields of a hash.
-pub(super) fn notes(hash: Option<Value>) -> Result<Vec<Note>, StoreError> {
-    let mut fields = list(hash.ok_or_else(unexpected)?)?.into_iter();
+/// How many logs are lost, and the fields of a hash, of which some are notes.
+pub(super) fn adopted(fields: Option<Value>) -> Result<StoreAnswer, StoreError> {
+    let mut fields = list(fields.ok_or_else(unexpected)?)?.into_iter();
+    let lost_logs = parse(&bytes(fields.next())?).ok_or_else(unexpected)?;
     let mut notes = Vec::new();
     while let Some(field) = fields.next() {
         let field = bytes(Some(field))?;
@@ -63,7 +64,7 @@ pub(super) fn notes(hash: Option<Value>) -> Result<Vec<Note>, StoreError> {
         let name = core::str::from_utf8(&field).ok().and_then(|field| field.strip_prefix(NOTE_PREFIX));
         notes.extend(name.map(|name| Note { name: name.to_string(), value: Some(value.into()) }));
     }
-    Ok(notes)
+    Ok(StoreAnswer::Adopted { notes, lost_logs })
 }
 
 /// The entries of a log, of which only blocks are taken.
@@ -122,7 +123,7 @@ impl EntryId {
 
     fn parse(text: &[u8]) -> Option<Self> {
         let at = text.iter().position(|byte| *byte == b'-')?;
-        Some(Self(number(&text[..at])?, number(&text[at + 1..])?))
+        Some(Self(parse(&text[..at])?, parse(&text[at + 1..])?))
     }
 }
 
@@ -140,12 +141,11 @@ fn bytes(value: Option<Value>) -> Result<Vec<u8>, StoreError> {
     if let Some(Value::BulkString(bytes)) = value { Ok(bytes) } else { Err(unexpected()) }
 }
 
-/// Whether an answer of 0 or 1 says yes.
-pub(super) fn is_yes(value: &Value) -> Result<bool, StoreError> {
-    if let Value::Int(number) = value { Ok(*number != 0) } else { Err(unexpected()) }
+pub(super) fn number(value: &Value) -> Result<i64, StoreError> {
+    if let Value::Int(number) = value { Ok(*number) } else { Err(unexpected()) }
 }
 
-fn number(text: &[u8]) -> Option<u64> {
+fn parse(text: &[u8]) -> Option<u64> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 

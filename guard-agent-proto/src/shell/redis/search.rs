@@ -36,24 +36,24 @@ impl Search {
         let at = self.rest.len().saturating_sub(WIDTH);
         self.asked = self.rest.split_off(at);
         let questions =
-            self.asked.iter().flat_map(|stream| [keys.is_held(*stream), keys.is_released(*stream)]);
+            self.asked.iter().flat_map(|stream| [keys.time_of_lease(*stream), keys.is_released(*stream)]);
         (!self.asked.is_empty()).then(|| questions.collect())
     }
 
     /// Takes the answers to them.
     pub(super) fn hear(&mut self, mut reply: impl FnMut() -> RedisResult<Value>) -> Result<(), StoreError> {
         for stream in core::mem::take(&mut self.asked) {
-            let is_held = reply::is_yes(&reply().map_err(|error| store_error(&error))?)?;
+            // Every lease runs out some day. A key that does not is nobody's, and may be of another type.
+            let is_held = reply::number(&reply().map_err(|error| store_error(&error))?)? >= 0;
             let is_released = reply().map_err(|error| store_error(&error));
-            match is_released.and_then(|value| reply::is_yes(&value)) {
-                Ok(released) if !is_held => self.orphans.push(Orphan { stream, released }),
-                Ok(_) => {}
-                // One stream that cannot be used must not hide the others.
-                Err(error) if error.kind == StoreErrorKind::WrongType => {
-                    self.streams -= 1;
-                    self.foreign += 1;
-                }
+            let released = match is_released.and_then(|value| reply::number(&value)) {
+                Ok(number) => number != 0,
+                // Whoever adopts it hears, and tells, which key is not ours.
+                Err(error) if error.kind == StoreErrorKind::WrongType => false,
                 Err(error) => return Err(error),
+            };
+            if !is_held {
+                self.orphans.push(Orphan { stream, released });
             }
         }
         Ok(())

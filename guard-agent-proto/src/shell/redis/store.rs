@@ -55,7 +55,7 @@ pub trait RedisClient: Send + Sync + Sized + 'static {
 /// dropped; nothing is tried again by itself.
 ///
 /// A user of Redis that is limited by an ACL needs the keys `{prefix:*` and `prefix:streams` and the commands `EVAL`,
-/// `EVALSHA`, `TYPE`, `EXISTS`, `GET`, `SET`, `DEL`, `UNLINK`, `PEXPIRE`, `HGET`, `HSET`, `HDEL`, `HEXISTS`, `HGETALL`,
+/// `EVALSHA`, `TYPE`, `PTTL`, `GET`, `SET`, `DEL`, `UNLINK`, `PEXPIRE`, `HGET`, `HSET`, `HDEL`, `HEXISTS`, `HGETALL`,
 /// `XADD`, `XDEL`, `XRANGE`, `XREVRANGE`, `SADD`, `SREM` and `SMEMBERS`, in a cluster also `CLUSTER`.
 pub struct RedisStore<C: RedisClient> {
     target: Target,

@@ -18,7 +18,6 @@ const COMMANDS: [(&str, &str, (u32, u32)); 30] = [
     ("DEL", "", (1, 0)),
     ("EVAL", "", (2, 6)),
     ("EVALSHA", "", (2, 6)),
-    ("EXISTS", "", (1, 0)),
     ("GET", "", (1, 0)),
     ("HDEL", "", (2, 4)), // several fields
     ("HEXISTS", "", (2, 0)),
@@ -26,6 +25,7 @@ const COMMANDS: [(&str, &str, (u32, u32)); 30] = [
     ("HGETALL", "", (2, 0)),
     ("HSET", "", (4, 0)), // several fields
     ("PEXPIRE", "", (2, 6)),
+    ("PTTL", "", (2, 6)),
     ("SADD", "", (1, 0)),
     ("SENTINEL", "", (2, 6)),
     ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", (2, 8)),
@@ -258,4 +258,11 @@ fn urls_lead_where_they_say() {
     assert!(matches!(master.addr(), ::redis::ConnectionAddr::TcpTls { insecure: false, .. }));
     assert!(sentinels.master(Ok(Value::Nil)).is_err());
     assert!(!format!("{:?}", parse("redis://user:hunter2@host")).contains("user"));
+
+    for database in ["-1", "2147483648", "one"] {
+        for url in [format!("redis://host/{database}"), format!("redis+sentinel://host/master/{database}")] {
+            let problem = Address::parse(&Secret::new(&*url)).unwrap_err();
+            assert!(problem.bound.contains("number of"), "{url}: {problem:?}");
+        }
+    }
 }
