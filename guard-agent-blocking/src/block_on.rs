@@ -1,15 +1,19 @@
 //! Futures on plain threads: a thread runs one to its end, and sleeps while there is nothing to do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use crate::alarm::Alarm;
+
 /// Runs the future on this thread. A [`Sleep`] in it ends in time.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let _running = Running::new();
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
@@ -33,24 +37,47 @@ impl Wake for Unpark {
 }
 
 thread_local! {
-    static TIMERS: RefCell<Timers> = const { RefCell::new(Timers { waiting: BTreeMap::new(), next: 0 }) };
+    static TIMERS: RefCell<Timers> = const { RefCell::new(Timers { waiting: BTreeMap::new() }) };
+    /// How many [`block_on`] run on this thread, one within the other.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Whom to wake when, on this thread.
-struct Timers {
-    waiting: BTreeMap<(Instant, u64), Waker>,
-    next: u64,
+/// While it lives, the timers of this thread are looked at.
+struct Running;
+
+impl Running {
+    fn new() -> Self {
+        DEPTH.set(DEPTH.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// When somebody is to be woken, and which time of all it is.
+pub(crate) type TimerId = (Instant, u64);
+
+/// Whom to wake when.
+#[derive(Default)]
+pub(crate) struct Timers {
+    waiting: BTreeMap<TimerId, Waker>,
 }
 
 impl Timers {
-    fn add(&mut self, at: Instant, waker: Waker) -> u64 {
-        self.next += 1;
-        self.waiting.insert((at, self.next), waker);
-        self.next
+    pub(crate) fn set(&mut self, timer: TimerId, waker: Waker) {
+        self.waiting.insert(timer, waker);
+    }
+
+    pub(crate) fn cancel(&mut self, timer: TimerId) {
+        self.waiting.remove(&timer);
     }
 
     /// Wakes those whose time has come. When the next one's comes.
-    fn fire(&mut self) -> Option<Instant> {
+    pub(crate) fn fire(&mut self) -> Option<Instant> {
         while let Some(first) = self.waiting.first_entry() {
             if first.key().0 > Instant::now() {
                 return Some(first.key().0);
@@ -61,23 +88,36 @@ impl Timers {
     }
 }
 
-/// Ends at a time; only under [`block_on`].
+/// Ends at a time.
 #[derive(Debug)]
 pub(crate) struct Sleep {
     /// `None`: never.
     until: Option<Instant>,
-    timer: Option<u64>,
+    /// Who wakes it where no [`block_on`] does.
+    alarm: Alarm,
+    timer: Option<(TimerId, Place)>,
+}
+
+/// Who knows of a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Thread,
+    Alarm,
 }
 
 impl Sleep {
-    pub(crate) const fn until(until: Option<Instant>) -> Self {
-        Self { until, timer: None }
+    pub(crate) const fn until(until: Option<Instant>, alarm: Alarm) -> Self {
+        Self { until, alarm, timer: None }
     }
 
     fn cancel(&mut self) {
-        if let (Some(until), Some(timer)) = (self.until, self.timer.take()) {
+        match self.timer.take() {
             // At the end of a thread there are no timers any more.
-            let _ = TIMERS.try_with(|timers| timers.borrow_mut().waiting.remove(&(until, timer)));
+            Some((timer, Place::Thread)) => {
+                let _ = TIMERS.try_with(|timers| timers.borrow_mut().cancel(timer));
+            }
+            Some((timer, Place::Alarm)) => self.alarm.cancel(timer),
+            None => {}
         }
     }
 }
@@ -86,12 +126,19 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let Some(until) = self.until else { return Poll::Pending };
         self.cancel();
         if until <= Instant::now() {
             return Poll::Ready(());
         }
-        self.timer = Some(TIMERS.with_borrow_mut(|timers| timers.add(until, cx.waker().clone())));
+        let timer = (until, NEXT.fetch_add(1, Ordering::Relaxed));
+        let place = if DEPTH.get() > 0 { Place::Thread } else { Place::Alarm };
+        match place {
+            Place::Thread => TIMERS.with_borrow_mut(|timers| timers.set(timer, cx.waker().clone())),
+            Place::Alarm => self.alarm.set(timer, cx.waker()),
+        }
+        self.timer = Some((timer, place));
         Poll::Pending
     }
 }
@@ -110,7 +157,7 @@ mod tests {
     use super::*;
 
     fn in_millis(millis: u64) -> Sleep {
-        Sleep::until(Some(Instant::now() + Duration::from_millis(millis)))
+        Sleep::until(Some(Instant::now() + Duration::from_millis(millis)), Alarm::default())
     }
 
     fn waiting() -> usize {

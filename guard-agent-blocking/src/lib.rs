@@ -76,7 +76,8 @@
 //!
 //! A child that is forked has no threads but one. An agent of the parent is closed there: what it is sent is refused
 //! with [`TrySendErrorKind::Closed`], and its [health](Agent#method.health) says that the driver is gone. The parent goes
-//! on undisturbed. Start a new agent in the child.
+//! on undisturbed. Start a new agent in the child. A journal in files stays the parent's as long as the child has
+//! its files open: should the parent die, others adopt it once the child has ended or executed another program.
 //!
 //! # The journal
 //!
@@ -93,9 +94,11 @@
 //! # Features
 //!
 //! `encryption`, on by default: `project_encryption_key`. `redis`, on by default: `RedisStore`, a journal in Redis.
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 
 mod agent;
+mod alarm;
 mod block_on;
 mod http;
 mod receipt;

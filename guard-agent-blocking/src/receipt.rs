@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use guard_agent_proto::Outcome;
 use guard_agent_proto::shell;
 
+use crate::alarm::Alarm;
 use crate::block_on::{Sleep, block_on};
 
 /// Tells what becomes of one record. Dropping it changes nothing for the record.
@@ -60,7 +61,7 @@ impl From<shell::Receipt> for Receipt {
 }
 
 fn within(timeout: Duration, outcome: impl Future<Output = Option<Outcome>>) -> Option<Outcome> {
-    let mut limit = Sleep::until(Instant::now().checked_add(timeout));
+    let mut limit = Sleep::until(Instant::now().checked_add(timeout), Alarm::default());
     let mut outcome = pin!(outcome);
     block_on(poll_fn(|cx| match outcome.as_mut().poll(cx) {
         Poll::Pending => Pin::new(&mut limit).poll(cx).map(|()| None),

@@ -9,6 +9,7 @@ use guard_agent_proto::shell::Store;
 use guard_agent_proto::shell::{Backend, BoxFuture, MonotonicClock, Runtime, StartError};
 use guard_agent_proto::{Instant, Now};
 
+use crate::alarm::Alarm;
 use crate::block_on::{Sleep, block_on};
 use crate::workers::Workers;
 use crate::{Agent, UreqClient};
@@ -20,6 +21,7 @@ use crate::{ConfigError, RedisOptions, RedisStore};
 pub struct Threads {
     clock: MonotonicClock,
     workers: Workers,
+    alarm: Alarm,
 }
 
 impl Runtime for Threads {
@@ -30,7 +32,7 @@ impl Runtime for Threads {
     }
 
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        Box::pin(Sleep::until(self.clock.at(deadline)))
+        Box::pin(Sleep::until(self.clock.at(deadline), self.alarm.clone()))
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
@@ -56,7 +58,7 @@ impl Backend for Threads {
     type Agent = Agent;
 
     fn current() -> Result<Self, StartError> {
-        Ok(Self { clock: MonotonicClock::start(), workers: Workers::default() })
+        Ok(Self { clock: MonotonicClock::start(), workers: Workers::default(), alarm: Alarm::default() })
     }
 
     fn spawn(&self, driver: BoxFuture<'static, ()>) -> Result<(), StartError> {
