@@ -112,6 +112,7 @@
 //! # Features
 //!
 //! `encryption`, on by default: `project_encryption_key`. `redis`, on by default: `RedisStore`, a journal in Redis. `async-std`, off by default.
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 
 mod http;
