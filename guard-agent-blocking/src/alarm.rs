@@ -28,8 +28,11 @@ impl Alarm {
             let thread = thread::Builder::new().name("guard-agent-timer".into());
             *orders = thread.spawn(move || run(&receiver)).is_ok().then_some(sender);
         }
-        let set = orders.as_ref().map(|orders| orders.send(Order::Set(timer, waker.clone())));
-        if !matches!(set, Some(Ok(()))) {
+        let is_set =
+            orders.as_ref().is_some_and(|orders| orders.send(Order::Set(timer, waker.clone())).is_ok());
+        // An executor may poll at once, and come back here.
+        drop(orders);
+        if !is_set {
             thread::sleep(BREATH);
             waker.wake_by_ref();
         }

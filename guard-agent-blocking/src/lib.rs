@@ -66,7 +66,8 @@
 //! [`Agent::send_event`] only moves the event into a queue. Everything else happens on one background thread, `guard-agent`,
 //! which sleeps while there is nothing to do. A call that blocks (a request to the platform, an operation on the journal,
 //! a processor or hook of yours) gets a thread of its own, `guard-agent-io`, so that deadlines hold whatever it waits
-//! for; such threads are used again, and end five seconds after the last use.
+//! for; such threads are used again, and end five seconds after the last use. Where
+//! [`start_with`](AgentBuilder::start_with) puts the work on an executor of yours, `guard-agent-timer` wakes it in time.
 //!
 //! The agent may be made, used and dropped anywhere, also inside an async runtime, whose threads
 //! [`flush`](Agent::flush), [`persist`](Agent::persist), [`shutdown`](Agent::shutdown) and the calls that wait for room
