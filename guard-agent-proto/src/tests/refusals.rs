@@ -31,6 +31,11 @@ fn full(op: &StoreOp) -> Option<StoreErrorKind> {
     write.appends().then_some(StoreErrorKind::Full)
 }
 
+/// Of a store where only the names of streams can be had.
+fn all_but_lists(why: StoreErrorKind) -> impl Fn(&StoreOp) -> Option<StoreErrorKind> {
+    move |op| (!matches!(op, StoreOp::List { .. })).then_some(why)
+}
+
 #[test]
 fn a_full_store_is_emptied_of_what_is_delivered() {
     let mut bench = Bench::journaled(|_| {});
@@ -149,12 +154,7 @@ fn a_store_that_takes_no_changes_is_told_once_whatever_meets_it() {
     let mut bench = Bench::journaled(|_| {});
     bench.leave_orphan(1, 1);
     bench.leave_orphan(2, 1);
-    bench.pass_with(3 * LEASE, |op| match op {
-        StoreOp::List { .. } => None,
-        StoreOp::Write(_) | StoreOp::Adopt { .. } | StoreOp::Read { .. } | StoreOp::Close { .. } => {
-            Some(StoreErrorKind::ReadOnly)
-        }
-    });
+    bench.pass_with(3 * LEASE, all_but_lists(StoreErrorKind::ReadOnly));
     let told = bench.told_of_the_journal();
     assert!(told.len() <= 2 && told.iter().all(|message| message == "read-only: as told"), "{told:?}");
     bench.pass_with(10 * LEASE, |_| None);
@@ -170,9 +170,10 @@ fn a_log_that_the_store_lost_is_counted_and_told() {
             bench.jump(SECOND);
             continue;
         };
-        let result = match &request.op {
-            StoreOp::Adopt { .. } => Ok(StoreAnswer::Adopted { notes: vec![], lost_logs: 1 }),
-            _ => bench.store.execute_at(request.clone(), bench.now.instant),
+        let result = if matches!(request.op, StoreOp::Adopt { .. }) {
+            Ok(StoreAnswer::Adopted { notes: vec![], lost_logs: 1 })
+        } else {
+            bench.store.execute_at(request.clone(), bench.now.instant)
         };
         bench.input(Input::StoreReply { id: request.id, result });
     }
@@ -189,15 +190,9 @@ fn nothing_is_durable_in_a_stream_that_somebody_overwrote() {
         bench.outage(SECOND);
     }
     assert_eq!(bench.agent.stats().records.events.persisted, 14);
-    let overwritten = |op: &StoreOp| match op {
-        StoreOp::List { .. } => None,
-        StoreOp::Write(_) | StoreOp::Adopt { .. } | StoreOp::Read { .. } | StoreOp::Close { .. } => {
-            Some(StoreErrorKind::WrongType)
-        }
-    };
-    bench.pass_with(60 * SECOND, overwritten);
+    bench.pass_with(60 * SECOND, all_but_lists(StoreErrorKind::WrongType));
     bench.shutdown(10);
-    bench.pass_with(10 * SECOND, overwritten);
+    bench.pass_with(10 * SECOND, all_but_lists(StoreErrorKind::WrongType));
     let Report { pending, persisted, .. } = bench.closed.unwrap();
     assert!(pending.events > 0 && persisted.events == 0, "{:?}", bench.closed);
 }
