@@ -164,7 +164,7 @@ pub struct Stats {
     pub invalid_timestamps: u64,
     /// Journal entries that could not be understood at recovery, and logs of dead agents that the store lost.
     pub corrupt_entries: u64,
-    /// Journals of other agents that were taken over.
+    /// Journals of other agents that were taken over with something in them.
     pub adopted_journals: u64,
     /// State of the circuit breaker.
     pub breaker: BreakerState,

@@ -271,6 +271,11 @@ impl Log {
         self.aside = Spans::EMPTY;
     }
 
+    /// Whether nothing was ever read of it.
+    pub(super) fn is_unmet(&self) -> bool {
+        self.next == Seq::from_u64(0)
+    }
+
     /// Where to read on.
     pub(super) const fn next(&self) -> Seq {
         self.next

@@ -154,7 +154,7 @@ pub(crate) struct JournalNews {
     pub(crate) lost_logs: u64,
     /// Known streams of other versions of the agent, or with another key, if their number changed.
     pub(crate) foreign: Option<usize>,
-    /// A stream was adopted.
+    /// The first blocks of an adopted stream came.
     pub(crate) adopted: bool,
     /// A stream is not ours any more.
     pub(crate) left: Option<LeftStream>,

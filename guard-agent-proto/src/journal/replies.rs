@@ -272,7 +272,6 @@ impl Journal {
             stream.seals.push(SealState { seal, noted: true, due: false, awaited: false });
         }
         self.streams.insert(origin, stream);
-        news.adopted = true;
     }
 
     fn on_read(
@@ -290,6 +289,7 @@ impl Journal {
             // Behind that is what may have been appended, and is to be appended again.
             blocks.retain(|block| block.id <= stream.last[kind]);
         }
+        let is_first = Kind::ALL.iter().all(|kind| stream.logs[*kind].is_unmet());
         let log = &mut stream.logs[kind];
         let Some(last) = blocks.last().map(|block| block.id).filter(|last| *last >= log.next()) else {
             // Beyond the last block: what was not met does not exist.
@@ -298,6 +298,8 @@ impl Journal {
             self.doubt[kind] &= origin > 0;
             return;
         };
+        // Of a stream without blocks nobody knows whether another adopted and finished it before us.
+        news.adopted = origin > 0 && is_first;
         let bytes: usize = blocks.iter().map(|block| block.bytes.len()).sum();
         self.read_limit = (limit.max(1) * READ_BYTES / bytes.max(1)).clamp(1, MOST_BLOCKS).min(limit * 2);
         // Blocks of ours do not overlap.

@@ -274,6 +274,27 @@ fn the_journal_of_a_dead_agent_is_adopted_delivered_and_removed() {
 }
 
 #[test]
+fn a_journal_that_another_adopted_and_finished_meanwhile_is_not_adopted_again() {
+    let mut dead = Bench::journaled(|_| {});
+    dead.serve();
+    dead.events(5);
+    dead.serve();
+    let mut bench = dead.successor(7, |_| {});
+    let stream = loop {
+        match bench.stores.last().map(|request| &request.op) {
+            Some(StoreOp::Adopt { stream, .. }) => break *stream,
+            Some(_) => bench.serve(),
+            None => bench.jump(bench.idle.0.since(bench.now.instant)),
+        }
+    };
+    bench.be_adopted();
+    let later = bench.now.instant + 1_000 * SECOND;
+    bench.execute(StoreOp::Close { stream, keep: false }, later).unwrap();
+    bench.pass_served(LEASE);
+    assert_eq!((bench.agent.stats().adopted_journals, bench.store.streams()), (0, 0));
+}
+
+#[test]
 fn a_living_agent_keeps_its_journal() {
     let mut first = Bench::journaled(|_| {});
     first.serve();
@@ -374,7 +395,7 @@ fn a_note_of_what_is_gone_keeps_no_journal_alive() {
     dead.store.execute_at(noted, dead.now.instant).unwrap();
     let mut bench = dead.successor(7, |_| {});
     bench.pass_served(2 * LEASE);
-    assert_eq!((bench.agent.stats().adopted_journals, bench.store.streams()), (1, 0));
+    assert_eq!((bench.agent.stats().adopted_journals, bench.store.streams()), (0, 0));
 }
 
 #[test]

@@ -51,9 +51,9 @@ pub fn the_dead_are_adopted_by_one(journal: &Journal) {
     super::assert_delivered(&collector, &acknowledged);
     println!("adopted and delivered {:?} after the death; the lease is 3 s", died.elapsed());
 
-    let adopted =
-        others.into_iter().map(|other| other.finish().stats()["adopted_journals"].as_u64().unwrap());
-    assert_eq!(adopted.sum::<u64>(), 1);
+    let ended: Vec<_> = others.into_iter().map(Worker::finish).collect();
+    let adopted = ended.iter().map(|other| other.stats()["adopted_journals"].as_u64().unwrap());
+    assert_eq!(adopted.sum::<u64>(), 1, "{ended:#?}");
     collector.read(|received| {
         assert_eq!(received.duplicates, 0);
         let heirs: BTreeSet<_> = senders(received).into_iter().map(|(_, by)| by).collect();
