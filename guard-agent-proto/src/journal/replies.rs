@@ -298,7 +298,7 @@ impl Journal {
             self.doubt[kind] &= origin > 0;
             return;
         };
-        // Of a stream without blocks nobody knows whether another adopted and finished it before us.
+        // One without blocks may have been finished by another that adopted it before us.
         news.adopted = origin > 0 && is_first;
         let bytes: usize = blocks.iter().map(|block| block.bytes.len()).sum();
         self.read_limit = (limit.max(1) * READ_BYTES / bytes.max(1)).clamp(1, MOST_BLOCKS).min(limit * 2);
