@@ -7,19 +7,28 @@ SHELL := bash
 CARGO ?= cargo
 SECONDS ?= 30
 FILTER ?=
+# Worlds of the simulator: of `make worlds`, and of those that `make test` takes beside the fixed ones (0: none).
+SEEDS ?= 10000
+FRESH_SEEDS ?= 200
+# How many times as long as in `make test` the chaos of `make chaos` is.
+ROUNDS ?= 10
+# What `make test` does, the cheap first; ALSO adds to it.
+STEPS := tools redis fmt clippy doc no-std core tokio smol blocking world fresh
+ALSO ?=
 FUZZ_TARGETS := core journal redact responses
-CLIPPY := $(CARGO) clippy --locked --all-targets
+CLIPPY := $(CARGO) clippy --locked
 DENY_WARNINGS := -- -D warnings
 
-.PHONY: check test tools redis fmt clippy doc unit alone no-std api package minimal cost demo bench oracle fuzz fuzz-build coverage mutants deny
+.PHONY: check test $(STEPS) api chaos worlds package minimal cost demo bench oracle fuzz fuzz-build coverage mutants deny
 
 ## The inner loop: format, lints, unit and property tests of the core.
 check: tools fmt
-	$(CLIPPY) --workspace $(DENY_WARNINGS)
+	$(CLIPPY) --workspace --all-targets $(DENY_WARNINGS)
 	$(CARGO) test --locked -p guard-agent-proto --features std
 
-## Everything that must hold before a change lands.
-test: tools redis fmt clippy doc unit alone no-std
+## Everything that must hold before a change lands, with a table of what it took.
+test:
+	@MAKE="$(MAKE)" tests/steps/run $(STEPS) $(ALSO)
 
 tools:
 	@command -v cc >/dev/null || { echo "A C compiler is missing: sudo apt-get install -y gcc libc6-dev" >&2; exit 1; }
@@ -39,29 +48,49 @@ redis:
 fmt:
 	$(CARGO) fmt --all --check
 
-# `--workspace` unifies features, which hides what a crate forgot to ask for; so each one is also built alone.
+# `--workspace` unifies features, which hides what a crate forgot to ask for; so each one is also checked alone, without
+# what only its tests ask for.
 clippy:
-	$(CLIPPY) --workspace --all-features $(DENY_WARNINGS)
-	$(CLIPPY) -p guard-agent-proto $(DENY_WARNINGS)
-	$(CLIPPY) -p guard-agent-proto --features std $(DENY_WARNINGS)
-	$(CLIPPY) -p guard-agent-proto --features redis $(DENY_WARNINGS)
-	$(CARGO) clippy --locked -p guard-agent-proto --no-default-features $(DENY_WARNINGS)
+	$(CLIPPY) --workspace --all-targets --all-features $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-proto --all-targets $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-proto --all-targets --features std $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-proto --all-targets --features redis $(DENY_WARNINGS)
+	$(CLIPPY) -p guard-agent-proto --no-default-features $(DENY_WARNINGS)
 	for crate in tokio smol blocking; do \
 		$(CLIPPY) -p guard-agent-$$crate $(DENY_WARNINGS) && \
-		$(CARGO) clippy --locked -p guard-agent-$$crate --no-default-features $(DENY_WARNINGS) || exit 1; \
+		$(CLIPPY) -p guard-agent-$$crate --no-default-features $(DENY_WARNINGS) || exit 1; \
 	done
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 
-unit:
-	$(CARGO) test --locked --workspace --all-features
-
-alone:
+## The core without std.
+core:
 	$(CARGO) test --locked -p guard-agent-proto
+
+## Each runtime as it is built alone: `--workspace` would lend it the features of the others.
+tokio smol blocking:
+	$(CARGO) test --locked -p guard-agent-$@ --all-features
+
+# One choice of packages for all that is built of the simulator, so that it is built once.
+WORLD := $(CARGO) test --locked -p guard-agent-proto -p guard-agent-tests --all-features
+
+## The core with everything, and the world around it.
+world:
+	$(WORLD)
+
+## Worlds that the commit chooses, beside those that every run goes through.
+fresh:
+	if [ "$(FRESH_SEEDS)" != 0 ]; then WORLD="$(WORLD)" tests/steps/worlds $(FRESH_SEEDS); fi
+
+## The simulator through many worlds: `make worlds SEEDS=10000`, from FIRST or from those that the commit chooses.
+worlds:
+	WORLD="$(WORLD)" tests/steps/worlds $(SEEDS) $(FIRST)
+
+## Workers that are killed, suspended and replaced, for as long as it takes: `make chaos ROUNDS=10`.
+chaos: tools redis
 	for crate in tokio smol blocking; do \
-		$(CARGO) build --locked -p guard-agent-$$crate --examples && \
-		$(CARGO) test --locked -p guard-agent-$$crate --lib --test http --test pipe --test server || exit 1; \
+		CHAOS_ROUNDS=$(ROUNDS) $(CARGO) test --locked -p guard-agent-$$crate --all-features --test 'chaos*' -- --nocapture || exit 1; \
 	done
 
 ## The public API of each crate against what its public-api.txt lists.
@@ -86,8 +115,10 @@ no-std:
 	tests/no-std/run
 
 ## A service, an attack, an outage and the accounting, on loopback.
-demo:
-	$(CARGO) run --locked --quiet -p guard-agent-tests --example demo
+demo: tools
+	@echo "Building the demo; some two minutes the first time, on two cores."
+	$(CARGO) build --locked -p guard-agent-tests --example demo
+	@$(CARGO) run --locked --quiet -p guard-agent-tests --example demo
 
 ## Our own figures beside the peer's; `FILTER=name` runs some.
 bench:
