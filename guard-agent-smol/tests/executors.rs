@@ -78,5 +78,6 @@ fn the_end_of_the_client_holds_up_no_executor() {
         };
         future::zip(end, beats).await.1
     }));
-    assert!(longest < Duration::from_millis(500), "a beat took {longest:?}");
+    // Far beyond a beat of a busy machine, and far below the time limit of the request.
+    assert!(longest < Duration::from_secs(5), "a beat took {longest:?}");
 }

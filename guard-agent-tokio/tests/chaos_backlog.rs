@@ -34,6 +34,9 @@ fn more_than_memory_is_delivered_live_first(journal: &Journal) {
         let numbers = numbers(received);
         let depth = longest_fall(&numbers);
         assert!(depth <= 2, "two lanes, each in order, give no {depth} numbers that fall");
+        let overtakes = numbers.iter().position(|number| *number >= first_after)
+            < numbers.iter().rposition(|number| *number < first_after);
+        assert!(overtakes, "no new event arrived before the last one of the outage");
         assert_eq!(numbers.len() as u64, sent);
 
         // The first second belongs to the breaker.
@@ -44,7 +47,7 @@ fn more_than_memory_is_delivered_live_first(journal: &Journal) {
         waits.sort_unstable();
         let at = |permille: usize| waits[(waits.len() - 1) * permille / 1_000];
         println!("new events meanwhile: p50 {:?}, p99 {:?}, max {:?}", at(500), at(990), at(1_000));
-        assert!(at(500) < Duration::from_secs(1), "{:?}", at(500));
+        assert!(at(500) < Duration::from_secs(10), "{:?}", at(500));
     });
 }
 
@@ -142,11 +145,11 @@ fn beyond_the_quota_the_oldest_are_dropped_and_counted(journal: &Journal) {
 fn what_is_too_old_expires_and_is_counted(journal: &Journal) {
     let collector = Collector::start();
     collector.down();
-    let mut worker = start("worker", &collector, journal, &["buffer_size=400", "max_record_age=2"]);
+    let mut worker = start("worker", &collector, journal, &["buffer_size=400", "max_record_age=5"]);
     worker.send_evenly(Duration::from_secs(1), 20);
     let old = worker.sent();
     worker.process.stats_until(|stats| stats["accepted"]["events"] == old);
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     collector.up();
     worker.send(50);
     worker

@@ -74,12 +74,20 @@ async fn a_log_that_becomes_events_comes_to_rest_over_http() {
     let agent = Agent::builder(config(&collector).build().unwrap()).start().unwrap();
     log.mirror(Some(agent.clone()));
     agent.send_event(SecurityEvent::now("suspicious_request"));
-    let requests = || collector.read(|received| received.to(Endpoint::Events).count());
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let settled = (requests(), log.count());
-    assert!(settled.0 > 2 && settled.1 > 0, "{settled:?}");
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!((requests(), log.count()), settled);
+    let said = || (collector.read(|received| received.to(Endpoint::Events).count()), log.count());
+    collector.until(|received| received.to(Endpoint::Events).count() > 2, LIMIT).await;
+    let at_rest = async {
+        loop {
+            let before = said();
+            // Longer than any pause between two tries.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            if said() == before {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, at_rest).await.unwrap();
+    assert!(log.count() > 0);
     log.mirror(None);
     agent.shutdown(LIMIT).await;
 }

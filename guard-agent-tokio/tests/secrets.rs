@@ -31,6 +31,8 @@ const PROXY_PASSWORD: &str = "planted-proxy-password";
 /// `user:planted-proxy-password` in base64, as the proxy is told.
 const PROXY_CREDENTIALS: &str = "dXNlcjpwbGFudGVkLXByb3h5LXBhc3N3b3Jk";
 const LIMIT: Duration = Duration::from_secs(60);
+/// Of a call while nothing is delivered: long enough for what is to be shown meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Everything that was logged or shown, by anybody, a line each.
 static SHOWN: Mutex<String> = Mutex::new(String::new());
@@ -142,7 +144,7 @@ async fn run(config: AgentConfigBuilder, options: HttpOptions) {
         debug(&metric);
         agent.send_event(event);
         agent.send_metric(metric.endpoint("/login?token=planted-token"));
-        debug(&agent.flush(Duration::from_millis(200)).await);
+        debug(&agent.flush(PATIENCE).await);
         agent.refresh_rules();
     }
     let invalid = agent.try_send_event(event().response_time(f64::NAN)).unwrap_err();
@@ -151,7 +153,7 @@ async fn run(config: AgentConfigBuilder, options: HttpOptions) {
     let new = Credentials::new(Secret::new(NEW_API_KEY)).with_signing_secret(Secret::new(SIGNING_SECRET));
     debug(&new);
     agent.rotate_credentials(new).unwrap();
-    debug(&agent.flush(Duration::from_millis(200)).await);
+    debug(&agent.flush(PATIENCE).await);
     debug(&(agent.stats(), agent.status(), agent.health(), agent.pressure(), agent.take_dead_letters()));
     debug(&agent);
     debug(&subscription);
