@@ -64,20 +64,24 @@ clippy:
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 
+# For tests that wait more than they compute: to optimize what is ours would take longer than they do.
+PLAIN := --config 'profile.dev.package.guard-agent-proto.opt-level=0' \
+	--config 'profile.dev.package.guard-agent-tests.opt-level=0'
+
 ## The core without std.
 core:
-	$(CARGO) test --locked -p guard-agent-proto
+	$(CARGO) test --locked -p guard-agent-proto $(PLAIN)
 
 ## Each runtime as it is built alone: `--workspace` would lend it the features of the others.
 tokio smol blocking:
-	$(CARGO) test --locked -p guard-agent-$@ --all-features
+	$(CARGO) test --locked -p guard-agent-$@ --all-features $(PLAIN)
 
 # One choice of packages for all that is built of the simulator, so that it is built once.
 WORLD := $(CARGO) test --locked -p guard-agent-proto -p guard-agent-tests --all-features
 
 ## The core with everything, and the world around it.
 world:
-	$(WORLD)
+	PROPTEST_CASES=$${PROPTEST_CASES:-256} $(WORLD)
 
 ## Worlds that the commit chooses, beside those that every run goes through.
 fresh:
@@ -90,7 +94,7 @@ worlds:
 ## Workers that are killed, suspended and replaced, for as long as it takes: `make chaos ROUNDS=10`.
 chaos: tools redis
 	for crate in tokio smol blocking; do \
-		CHAOS_ROUNDS=$(ROUNDS) $(CARGO) test --locked -p guard-agent-$$crate --all-features --test 'chaos*' -- --nocapture || exit 1; \
+		CHAOS_ROUNDS=$(ROUNDS) $(CARGO) test --locked -p guard-agent-$$crate --all-features $(PLAIN) --test 'chaos*' -- --nocapture || exit 1; \
 	done
 
 ## The public API of each crate against what its public-api.txt lists.

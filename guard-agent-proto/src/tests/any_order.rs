@@ -173,7 +173,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
     /// No input in any order panics, unbalances the accounting, or makes the agent spin; `Bench` checks
     /// the last two after every input.

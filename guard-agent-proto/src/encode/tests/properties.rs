@@ -176,7 +176,7 @@ fn roomy() -> AgentConfig {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
 
     #[test]
     fn no_secret_gets_out(event in events_with_secret(), limit in prop_oneof![Just(4_096_usize), 0..80_usize]) {

@@ -125,7 +125,7 @@ fn nonsense_in_the_lock_does_not_hinder_an_adoption() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.min(48)))]
 
     #[test]
     fn flipped_bytes_cost_the_frames_that_they_are_in(
