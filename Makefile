@@ -72,9 +72,10 @@ PLAIN := --config 'profile.dev.package.guard-agent-proto.opt-level=0' \
 core:
 	$(CARGO) test --locked -p guard-agent-proto $(PLAIN)
 
-## Each runtime as it is built alone: `--workspace` would lend it the features of the others.
+## Each runtime as it is built alone: `--workspace` would lend it the features of the others. Most of its tests wait for
+# processes and for time to pass, so more of them run than there are processors.
 tokio smol blocking:
-	$(CARGO) test --locked -p guard-agent-$@ --all-features $(PLAIN)
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-6} $(CARGO) test --locked -p guard-agent-$@ --all-features $(PLAIN)
 
 # One choice of packages for all that is built of the simulator, so that it is built once.
 WORLD := $(CARGO) test --locked -p guard-agent-proto -p guard-agent-tests --all-features
