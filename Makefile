@@ -19,7 +19,7 @@ FUZZ_TARGETS := core journal redact responses
 CLIPPY := $(CARGO) clippy --locked
 DENY_WARNINGS := -- -D warnings
 
-.PHONY: check test $(STEPS) api chaos worlds package minimal cost demo bench oracle fuzz fuzz-build coverage mutants deny
+.PHONY: check test $(STEPS) api chaos worlds sabotage package minimal cost demo bench oracle fuzz fuzz-build coverage mutants deny
 
 ## The inner loop: format, lints, unit and property tests of the core.
 check: tools fmt
@@ -91,6 +91,12 @@ fresh:
 ## The simulator through many worlds: `make worlds SEEDS=10000`, from FIRST or from those that the commit chooses.
 worlds:
 	WORLD="$(WORLD)" tests/steps/worlds $(SEEDS) $(FIRST)
+
+## The conformance list against agents, transports and stores that are wrong on purpose, after the same for the invariants
+## of the simulator. A short form of both belongs to `make test`.
+sabotage:
+	$(WORLD) --test simulation planted
+	$(CARGO) run --locked -p guard-agent-tests --all-features --bin sabotage
 
 ## Workers that are killed, suspended and replaced, for as long as it takes: `make chaos ROUNDS=10`.
 chaos: tools redis

@@ -12,6 +12,15 @@ pub struct Answer {
     /// Between two bytes of the reply.
     pub(super) trickle: Option<Duration>,
     pub(super) again: Option<Duration>,
+    pub(super) only: Only,
+}
+
+/// Which batches the answer is for; all others are answered normally.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Only {
+    Any,
+    With(&'static str),
+    LongerThan(usize),
 }
 
 /// Which records of the request count as received.
@@ -19,6 +28,7 @@ pub struct Answer {
 pub(super) enum Takes {
     All,
     AllBut(BTreeSet<usize>),
+    EverySecond,
     None,
 }
 
@@ -67,6 +77,12 @@ impl Answer {
             failed.iter().map(|index| json!({"index": index, "message": "not acceptable"})).collect();
         let answer = Self::json(200, &json!({"success": false, "errors": errors}));
         Self { takes: Takes::AllBut(failed.iter().copied().collect()), ..answer }
+    }
+
+    /// 200 that names every second record of the batch, from the first on, as failed, and takes the others.
+    #[must_use]
+    pub const fn every_second() -> Self {
+        Self::new(Takes::EverySecond, Reply::Platform)
     }
 
     /// Takes the records, then breaks the connection: the answer is lost.
@@ -165,8 +181,22 @@ impl Answer {
         Self { again: Some(pause), ..self }
     }
 
+    /// Answers so if a record of the batch has that text in its JSON.
+    #[must_use]
+    pub const fn if_it_has(mut self, text: &'static str) -> Self {
+        self.only = Only::With(text);
+        self
+    }
+
+    /// Answers so if the batch has more than that many records.
+    #[must_use]
+    pub const fn if_longer_than(mut self, records: usize) -> Self {
+        self.only = Only::LongerThan(records);
+        self
+    }
+
     const fn new(takes: Takes, reply: Reply) -> Self {
-        Self { takes, delay: Duration::ZERO, reply, trickle: None, again: None }
+        Self { takes, delay: Duration::ZERO, reply, trickle: None, again: None, only: Only::Any }
     }
 }
 
@@ -175,6 +205,7 @@ impl Takes {
         match self {
             Self::All => true,
             Self::AllBut(failed) => !failed.contains(&index),
+            Self::EverySecond => index % 2 == 1,
             Self::None => false,
         }
     }

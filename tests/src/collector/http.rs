@@ -13,7 +13,7 @@ use super::answer::{Answer, Reply};
 const MAX_HEAD: usize = 64 << 10;
 const MAX_BODY: usize = 16 << 20;
 /// How much of an endless answer is sent at most: nobody should read that far.
-const ENDLESS: usize = 256 << 20;
+pub(super) const ENDLESS: usize = 256 << 20;
 
 /// A request as it came over the connection.
 #[derive(Debug)]
@@ -60,11 +60,12 @@ pub(super) async fn read_request(
 }
 
 /// Sends what `answer` says; `platform` is what stands for [`Reply::Platform`]. Answers whether the connection
-/// can serve on.
+/// can serve on. `flooded` counts the bytes of an answer without end.
 pub(super) async fn write_answer(
     stream: &mut TcpStream,
     answer: &Answer,
     platform: &PlainAnswer,
+    flooded: impl Fn(usize),
 ) -> io::Result<bool> {
     tokio::time::sleep(answer.delay).await;
     match &answer.reply {
@@ -101,12 +102,12 @@ pub(super) async fn write_answer(
         Reply::EndlessBody => {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"success\":true,\"x\":\"";
             stream.write_all(head.as_bytes()).await?;
-            flood(stream, &[b'x'; 64 << 10]).await?;
+            flood(stream, &[b'x'; 64 << 10], flooded).await?;
             return Ok(false);
         }
         Reply::EndlessHeaders => {
             stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
-            flood(stream, format!("x-flood: {}\r\n", "x".repeat(4096)).as_bytes()).await?;
+            flood(stream, format!("x-flood: {}\r\n", "x".repeat(4096)).as_bytes(), flooded).await?;
             return Ok(false);
         }
     }
@@ -192,9 +193,10 @@ async fn trickle(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> io::R
     Ok(())
 }
 
-async fn flood(stream: &mut TcpStream, piece: &[u8]) -> io::Result<()> {
+async fn flood(stream: &mut TcpStream, piece: &[u8], flooded: impl Fn(usize)) -> io::Result<()> {
     for _ in 0..ENDLESS / piece.len() {
         stream.write_all(piece).await?;
+        flooded(piece.len());
     }
     Ok(())
 }

@@ -273,11 +273,11 @@ impl Builder {
         server::start(self)
     }
 
-    /// Starts it without a server: it is reached by [`Collector::wire`] alone.
+    /// Starts it without a server: it is reached by [`Collector::wire`] alone. The port only names it.
     #[must_use]
     pub fn unconnected(self) -> Collector {
         Collector {
-            addr: SocketAddr::from(([127, 0, 0, 1], 1)),
+            addr: SocketAddr::from(([127, 0, 0, 1], self.port.max(1))),
             shared: Arc::new(Shared::new(&self)),
             commands: None,
             thread: None,

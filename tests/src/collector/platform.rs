@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::io::Read as _;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aes_gcm::aead::Aead as _;
 use aes_gcm::{Aes256Gcm, KeyInit as _, Nonce};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::answer::{Answer, Takes};
+use super::answer::{Answer, Only, Takes};
 use super::http::{PlainAnswer, RawRequest};
 use super::received::{Arrival, Exchange, Received};
 
@@ -47,6 +47,7 @@ pub(super) struct Platform {
     pub(super) received: Received,
     pub(super) send_etags: bool,
     count_only: bool,
+    started: Instant,
     rules: Value,
     rules_version: u64,
     scripts: [Answers; ENDPOINTS],
@@ -62,6 +63,31 @@ pub(super) struct Answers {
 impl Default for Answers {
     fn default() -> Self {
         Self { next: VecDeque::new(), otherwise: Answer::normal() }
+    }
+}
+
+impl Answers {
+    /// The answer to that request.
+    fn answer(&mut self, request: &Result<Valid, Violation>) -> Answer {
+        let next = self.next.front().is_some_and(|answer| answer.only.is_for(request));
+        if let Some(answer) = next.then(|| self.next.pop_front()).flatten() {
+            return answer;
+        }
+        if self.otherwise.only.is_for(request) { self.otherwise.clone() } else { Answer::normal() }
+    }
+}
+
+impl Only {
+    fn is_for(self, request: &Result<Valid, Violation>) -> bool {
+        let records: &[_] = match request {
+            Ok(Valid { content: Content::Records { records, .. }, .. }) => records,
+            Ok(_) | Err(_) => &[],
+        };
+        match self {
+            Self::Any => true,
+            Self::With(text) => records.iter().any(|(_, record)| record.get().contains(text)),
+            Self::LongerThan(most) => records.len() > most,
+        }
     }
 }
 
@@ -124,6 +150,7 @@ impl Platform {
             received: Received::default(),
             send_etags: true,
             count_only,
+            started: Instant::now(),
             rules: json!({"rule_id": "default-rule", "version": 1, "ttl": 300}),
             rules_version: 0,
             scripts: Default::default(),
@@ -141,6 +168,11 @@ impl Platform {
 
     /// Takes a request in: the answer that was scripted for it, and what the platform says by itself.
     pub(super) fn take(&mut self, raw: RawRequest) -> (Answer, PlainAnswer) {
+        self.take_at(raw, self.started.elapsed())
+    }
+
+    /// The same at a time of the caller's clock.
+    pub(super) fn take_at(&mut self, raw: RawRequest, time: Duration) -> (Answer, PlainAnswer) {
         let at = Instant::now();
         self.received.bytes += raw.body.len() as u64;
         let endpoint = match self.endpoint(&raw) {
@@ -154,18 +186,17 @@ impl Platform {
             Ok(Valid { content: Content::Records { kind: Kind::Metric, .. }, .. }) => Endpoint::Metrics,
             _ => endpoint,
         };
-        let script = self.script(endpoint);
-        let answer = script.next.pop_front().unwrap_or_else(|| script.otherwise.clone());
+        let answer = self.script(endpoint).answer(&valid);
         let valid = match valid {
             Ok(valid) => valid,
             Err(violation) => return (answer, self.refuse(violation)),
         };
-        self.remember(at, endpoint, &raw, &valid, &answer);
+        self.remember((at, time), endpoint, &raw, &valid, &answer);
         let platform = match valid.content {
             Content::Records { kind, records } => {
                 let count = records.len();
                 self.keep(kind, records, valid.batch_id.unwrap_or_default().into(), at, &answer.takes);
-                acknowledge(kind, count)
+                acknowledge(kind, count, &answer.takes)
             }
             Content::Status(status) => {
                 if answer.takes.takes(0) {
@@ -290,7 +321,7 @@ impl Platform {
 
     fn remember(
         &mut self,
-        at: Instant,
+        (at, time): (Instant, Duration),
         endpoint: Endpoint,
         raw: &RawRequest,
         valid: &Valid,
@@ -311,6 +342,7 @@ impl Platform {
         };
         self.received.exchanges.push(Exchange {
             at,
+            time,
             endpoint,
             path: raw.path.clone(),
             headers: raw.headers.clone(),
@@ -398,21 +430,26 @@ impl PlainAnswer {
     }
 }
 
-fn acknowledge(kind: Kind, count: usize) -> PlainAnswer {
-    let (events, metrics) = match kind {
+fn acknowledge(kind: Kind, count: usize, takes: &Takes) -> PlainAnswer {
+    let failed: Vec<_> = (0..count).filter(|index| !takes.takes(*index)).collect();
+    let taken = count - failed.len();
+    let by_kind = |count| match kind {
         Kind::Event => (count, 0),
         Kind::Metric => (0, count),
     };
+    let ((events, metrics), (events_taken, metrics_taken)) = (by_kind(count), by_kind(taken));
+    let error = |index| json!({"index": index, "message": "not acceptable"});
+    let errors: Vec<_> = failed.iter().map(error).collect();
     PlainAnswer::json(
         200,
         &json!({
-            "success": true,
+            "success": failed.is_empty(),
             "events_received": events,
             "events_dropped_invalid_timestamp": 0,
             "metrics_received": metrics,
-            "events_processed": events,
-            "metrics_processed": metrics,
-            "errors": null,
+            "events_processed": events_taken,
+            "metrics_processed": metrics_taken,
+            "errors": if failed.is_empty() { Value::Null } else { errors.into() },
         }),
     )
 }

@@ -28,6 +28,8 @@ pub struct Received {
     pub duplicates: u64,
     /// Answers that were sent once more, unasked, as far as the client still listened.
     pub unasked: u64,
+    /// Bytes of answers without end that a client let be sent.
+    pub flooded: usize,
     /// Requests, by endpoint.
     pub requests: BTreeMap<Endpoint, u64>,
     /// Body bytes as they came over the network.
@@ -63,6 +65,8 @@ pub struct Arrival {
 pub struct Exchange {
     /// When it had arrived in full.
     pub at: Instant,
+    /// The same on the collector's clock, which is virtual on a [`Wire`](super::Wire).
+    pub time: Duration,
     /// Which endpoint it was for.
     pub endpoint: Endpoint,
     /// Path as sent.
@@ -79,7 +83,7 @@ pub struct Exchange {
     pub keys: Vec<Uuid>,
     /// Metrics in it.
     pub metrics: usize,
-    /// Whether its records, all but named ones, were taken.
+    /// Whether its records, except named ones, were taken.
     pub taken: bool,
 }
 

@@ -184,7 +184,8 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             shared.platform().take(request)
         };
         shared.notify();
-        let written = write_answer(&mut stream, &answer, &platform).await;
+        let flooded = |bytes| shared.platform().received.flooded += bytes;
+        let written = write_answer(&mut stream, &answer, &platform, flooded).await;
         if answer.again.is_some() {
             shared.platform().received.unasked += 1;
             shared.notify();

@@ -6,7 +6,7 @@ use guard_agent_proto::wire::HttpRequest;
 use guard_agent_proto::{Response, TransportErrorKind};
 
 use super::answer::Reply;
-use super::http::RawRequest;
+use super::http::{ENDLESS, RawRequest};
 use super::server::Shared;
 
 /// A way to a collector without sockets, for those whose time is not real.
@@ -22,6 +22,11 @@ pub enum Delivered {
     Broken(TransportErrorKind),
     /// There is no answer.
     Silence,
+    /// A 200 whose body does not end, or headers that do not: see [`Wire::read_on`].
+    Endless {
+        /// The body begins.
+        headers_end: bool,
+    },
     /// An answer.
     Answered {
         /// As a client reads it.
@@ -36,9 +41,9 @@ impl Wire {
         Self(shared)
     }
 
-    /// Takes a request to the platform.
+    /// Takes a request to the platform, at a time of the caller's clock.
     #[must_use]
-    pub fn deliver(&self, request: &HttpRequest) -> Delivered {
+    pub fn deliver(&self, request: &HttpRequest, time: Duration) -> Delivered {
         if self.0.is_down() {
             return Delivered::Refused;
         }
@@ -51,7 +56,7 @@ impl Wire {
             body: request.body.clone(),
         };
         let mut taken = self.0.platform();
-        let (answer, platform) = taken.take(raw);
+        let (answer, platform) = taken.take_at(raw, time);
         // Here every answer belongs to a request.
         taken.received.unasked += u64::from(answer.again.is_some());
         drop(taken);
@@ -66,16 +71,20 @@ impl Wire {
         let response = match &answer.reply {
             Reply::Platform => response(platform.status, &platform.headers, &platform.body),
             Reply::Http { status, headers, body } => response(*status, headers, body),
-            Reply::EndlessBody => response(200, &[], &[b'x'; Response::MAX_BODY]),
+            Reply::EndlessBody => return Delivered::Endless { headers_end: true },
+            Reply::EndlessHeaders => return Delivered::Endless { headers_end: false },
             Reply::Hang => return Delivered::Silence,
             Reply::Reset => return Delivered::Broken(TransportErrorKind::Connection),
-            Reply::Cut | Reply::Garbage | Reply::EndlessHeaders => {
-                return Delivered::Broken(TransportErrorKind::Protocol);
-            }
+            Reply::Cut | Reply::Garbage => return Delivered::Broken(TransportErrorKind::Protocol),
         };
         let bytes = u32::try_from(response.body.len()).unwrap_or(u32::MAX);
         let after = answer.delay + answer.trickle.unwrap_or_default() * bytes;
         Delivered::Answered { response, after }
+    }
+
+    /// Reads so many bytes of an answer without end, and no more than there are.
+    pub fn read_on(&self, bytes: usize) {
+        self.0.platform().received.flooded += bytes.min(ENDLESS);
     }
 }
 

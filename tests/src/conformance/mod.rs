@@ -2,25 +2,32 @@
 //!
 //! A [`Scenario`] is data: a configuration, what the platform and the journal do, what the application does, and what
 //! must be observed. A runtime is anything that starts agents ([`Runtime`]); one of them is the
-//! [`Simulated`] one, whose time is virtual. [`run`] plays the list on each and prints a matrix.
+//! [`Simulated`] one, whose time is virtual. [`run`] plays the list on each and prints a matrix. [`sabotage`] plays it
+//! with agents that are wrong on purpose, and prints which scenario saw which.
 
 mod play;
 mod runtimes;
+mod sabotage;
 mod scenarios;
 mod simulated;
+mod wrongs;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use guard_agent_proto::{DropReason, Endpoint, SecurityEvent, StatusLevel};
 
 pub use self::runtimes::{Launch, OnRuntime, Runtime, Subject};
+pub use self::sabotage::sabotage;
 pub use self::scenarios::SCENARIOS;
 pub use self::simulated::Simulated;
+use self::wrongs::Wrong;
 use crate::collector::Answer;
 
 /// What an agent must do in one situation.
@@ -55,6 +62,8 @@ pub enum With {
     PanickingHooks,
     /// A processor that blocks until the end.
     BlockingProcessor,
+    /// A key for encryption and a secret for signatures, both of which the platform insists on.
+    Keys,
 }
 
 /// Something that happens, or that must be seen.
@@ -66,6 +75,8 @@ pub enum Step {
     Always(Endpoint, fn() -> Answer),
     /// It answers as usual again.
     Normally(Endpoint),
+    /// It answers the next request with that status code and the address of another platform.
+    Redirects(Endpoint, u16),
     /// It refuses connections.
     Down,
     /// It is back.
@@ -122,13 +133,19 @@ pub enum Step {
     Reason(&'static str),
     /// Before long, the rules of that id are in force.
     InForce(&'static str),
+    /// Before long, the rules that came into force since the first ones have had those ids, one after another.
+    RulesWere(&'static [&'static str]),
     /// Before long, so many events are durable.
     Persisted(u64),
+    /// Before long, the store of the application's own holds so many blocks.
+    Blocks(usize),
 
     /// Before long, so many events wait, no more and no less.
     Pending(u64),
     /// Before long, just so many events were delivered.
     Delivered(u64),
+    /// Before long, just so many metrics were delivered.
+    MetricsDelivered(u64),
     /// Before long, just so many events were recovered from a journal.
     Recovered(u64),
     /// Before long, just so many events were given up for that reason.
@@ -142,17 +159,31 @@ pub enum Step {
     Text(&'static str, bool),
     /// The events arrived in the order in which they were sent.
     InOrder,
-    /// Every request of a batch of events had the bytes and the id of the first one.
+    /// Just the events with the numbers from the first one up to the second one arrived.
+    Just(u64, u64),
+    /// The application's own transport got so many events.
+    Captured(u64),
+    /// An event that was sent more than once came in the same batch each time: the same id, the same bytes.
     SameBatch,
     /// At most so many requests went to that endpoint.
     AtMost(Endpoint, usize),
+    /// So many requests went to the platform whose address the redirects have.
+    Elsewhere(usize),
+    /// The first so many requests to that endpoint came at least that long after one another.
+    Apart(Endpoint, usize, Duration),
+    /// The request to that endpoint with that number, counted from 1, did not come sooner after the start.
+    NotBefore(Endpoint, usize, Duration),
+    /// The last call that may wait took at least that long.
+    Lasted(Duration),
+    /// Of answers without end, at most so many bytes could be sent.
+    Flooded(usize),
     /// The last request to that endpoint had that header, or had none of that name.
     Header(Endpoint, &'static str, Option<&'static str>),
     /// So many status documents arrived, and the last one says that.
     Statuses(usize, &'static str),
     /// There are so many dead letters.
     DeadLetters(usize),
-    /// Nothing that the agent sent was against the contract, but for so many requests.
+    /// Nothing that the agent sent was against the contract, except for so many requests.
     Violations(usize),
 }
 
@@ -167,8 +198,8 @@ pub enum Complete {
 
 /// Scenarios that run beside each other: they wait more than they work.
 const BESIDE: usize = 32;
-/// The slowest real scenario ends far sooner.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+/// The slowest real scenario ends far sooner, on a busy machine too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Plays the list on every runtime and prints what came of it. Arguments choose scenarios by a part of their name, and
 /// `on:NAME` runtimes.
@@ -184,36 +215,57 @@ pub fn run(runtimes: &[&(dyn Runtime + Sync)]) -> ExitCode {
             wanted.is_empty() || wanted.iter().any(|part| scenario.name.contains(part.as_str()))
         })
         .collect();
-    let jobs = Mutex::new(chosen.iter().enumerate().flat_map(|(row, scenario)| {
-        runtimes.iter().enumerate().map(move |(column, runtime)| (row, column, *scenario, *runtime))
-    }));
-    let failures = Mutex::new(vec![vec![None; runtimes.len()]; chosen.len()]);
-    // What a scenario's panic says is told below.
-    std::panic::set_hook(Box::new(|_| {}));
-    thread::scope(|scope| {
-        for _ in 0..BESIDE {
-            scope.spawn(|| {
-                loop {
-                    let next = jobs.lock().map_or(None, |mut jobs| jobs.next());
-                    let Some((row, column, scenario, runtime)) = next else { return };
-                    let failure = failure(scenario, runtime);
-                    if let Ok(mut failures) = failures.lock() {
-                        failures[row][column] = failure;
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap_or_default();
+    let jobs: Vec<_> = chosen
+        .iter()
+        .flat_map(|scenario| runtimes.iter().map(move |runtime| (*scenario, *runtime)))
+        .collect();
+    let failures = beside_each_other(&jobs, |(scenario, runtime)| failure(scenario, *runtime, None));
+    let failures: Vec<_> = failures.chunks(runtimes.len().max(1)).map(<[_]>::to_vec).collect();
     // There is nobody to tell that standard output is closed.
     let _ = print(&runtimes, &chosen, &failures);
     let failed = failures.iter().flatten().any(Option::is_some);
     if failed || chosen.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// Does the jobs on some threads; the results are in the order of the jobs.
+fn beside_each_other<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
+    silence_planted_panics();
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..BESIDE {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(place) else { return };
+                    let result = work(job);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).insert(place, result);
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+}
+
+fn silence_planted_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let payload = info.payload();
+        let words = payload.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        if !words.is_some_and(|words| words.starts_with("planted")) {
+            report(info);
+        }
+    }));
+}
+
 /// What went wrong, if anything did.
-fn failure(scenario: &Scenario, runtime: &(dyn Runtime + Sync)) -> Option<String> {
-    match catch_unwind(AssertUnwindSafe(|| play::play(scenario, runtime))) {
+fn failure(
+    scenario: &Scenario,
+    runtime: &(dyn Runtime + Sync),
+    wrong: Option<&'static Wrong>,
+) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(|| play::play(scenario, runtime, wrong))) {
         Ok(result) => result.err(),
         Err(panic) => Some(panic.downcast_ref::<String>().cloned().unwrap_or_else(|| {
             String::from(*panic.downcast_ref::<&str>().unwrap_or(&"a panic without words"))

@@ -8,10 +8,10 @@ use guard_agent_proto::shell::{
     self, AgentBuilder, Backend, Handle, StartError, Store, Transport, TrySendErrorKind,
 };
 use guard_agent_proto::wire::Credentials;
-use guard_agent_proto::{AgentConfig, ConfigError, Report, SecurityEvent};
+use guard_agent_proto::{AgentConfig, ConfigError, DeadLetter, Health, Report, SecurityEvent, Stats};
 
 use super::PATIENCE;
-use crate::collector::Wire;
+use super::simulated::Network;
 
 /// Starts agents.
 pub trait Runtime {
@@ -35,6 +35,32 @@ pub trait Runtime {
 pub trait Subject {
     /// What needs no waiting.
     fn handle(&self) -> &Handle;
+
+    /// `send_event`
+    fn send_event(&self, event: SecurityEvent) {
+        self.handle().send_event(event);
+    }
+
+    /// `refresh_rules`
+    fn refresh_rules(&self) {
+        self.handle().refresh_rules();
+    }
+
+    /// `stats`
+    fn stats(&self) -> Stats {
+        self.handle().stats()
+    }
+
+    /// `health`
+    fn health(&self) -> Health {
+        self.handle().health()
+    }
+
+    /// `take_dead_letters`
+    fn take_dead_letters(&self) -> Vec<DeadLetter> {
+        self.handle().take_dead_letters()
+    }
+
     /// `flush`
     fn flush(&self, timeout: Duration) -> Report;
     /// `persist`
@@ -85,8 +111,8 @@ pub struct Launch {
     pub(super) store: Option<Arc<dyn Store>>,
     pub(super) processor: Option<Processor>,
     pub(super) panicking_hook: bool,
-    /// To the platform on virtual time.
-    pub(super) wire: Option<Wire>,
+    /// On virtual time.
+    pub(super) network: Option<Network>,
 }
 
 type Processor = Arc<dyn Fn(SecurityEvent) -> Option<SecurityEvent> + Send + Sync>;

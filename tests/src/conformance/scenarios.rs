@@ -6,17 +6,25 @@ use serde_json::json;
 
 use super::Complete::{No, Yes};
 use super::Step::{
-    Always, Answered, AnsweredUnasked, Answers, Arrived, AtMost, Attacks, CountedInvalid, DeadLetters,
-    Delivered, Down, Dropped, Duplicates, Expects, Flush, Header, Health, InForce, InOrder, Invalid,
-    MetricsArrived, Normally, Pause, Pending, Persist, Persisted, Reason, Recovered, Refresh, Requested,
-    Rotate, SameBatch, Shutdown, Start, Statuses, StoreDown, StoreUp, Up, Violations, Within,
+    Always, Answered, AnsweredUnasked, Answers, Apart, Arrived, AtMost, Attacks, Blocks, Captured,
+    CountedInvalid, DeadLetters, Delivered, Down, Dropped, Duplicates, Elsewhere, Expects, Flooded, Flush,
+    Header, Health, InForce, InOrder, Invalid, Just, Lasted, MetricsArrived, MetricsDelivered, Normally,
+    NotBefore, Pause, Pending, Persist, Persisted, Reason, Recovered, Redirects, Refresh, Requested, Rotate,
+    RulesWere, SameBatch, Shutdown, Start, Statuses, StoreDown, StoreUp, Up, Violations, Within,
 };
 use super::{Scenario, Step, With};
 use crate::collector::Answer;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Only a hang takes that long.
-const LONG: Duration = Duration::from_secs(40);
+const LONG: Duration = Duration::from_secs(120);
+/// Less than any hold, more than any backoff of these agents.
+const HELD: Duration = Duration::from_secs(4);
+/// Far more than the buffers of two sockets, and far less than there is to read.
+const BUFFERED: usize = 64 << 20;
+
+/// Of the time limit of a request.
+const HALF_A_LIMIT: Duration = Duration::from_millis(2_500);
 
 /// A scenario in which nothing of the agent is special.
 const fn plain(name: &'static str, shows: &'static str, steps: &'static [Step]) -> Scenario {
@@ -24,8 +32,9 @@ const fn plain(name: &'static str, shows: &'static str, steps: &'static [Step]) 
 }
 
 /// Six events go out, the platform answers like that, and in the end all of them are delivered, and six more.
+/// Steps beside those look at how the agent came to that.
 macro_rules! delivered_after {
-    ($name:literal, $shows:literal, $times:literal, $answer:expr) => {
+    ($name:literal, $shows:literal, $times:literal, $answer:expr $(, $step:expr)* $(,)?) => {
         plain(
             $name,
             $shows,
@@ -34,6 +43,7 @@ macro_rules! delivered_after {
                 Step::Events(6),
                 Flush(Yes, LONG),
                 Answered(Events),
+                $($step,)*
                 Step::Events(6),
                 Shutdown(Yes, LONG),
                 Delivered(12),
@@ -43,7 +53,54 @@ macro_rules! delivered_after {
     };
 }
 
-/// The platform answers like that to the first fetch of rules; those in force stay, and the next ones come.
+/// The platform answers like that once, and nothing more is sent for a while, new events included.
+macro_rules! held_after {
+    ($name:literal, $shows:literal, $time:expr, $answer:expr) => {
+        plain(
+            $name,
+            $shows,
+            &[
+                Answers(Events, 1, || $answer),
+                Step::Events(6),
+                Requested(Events, 1),
+                Step::Events(6),
+                Arrived(12),
+                Apart(Events, 2, $time),
+                Duplicates(0),
+                Shutdown(Yes, LONG),
+                Delivered(12),
+            ],
+        )
+    };
+}
+
+/// The platform answers like that to every batch with one bad event: it is found and given up, and none but it.
+macro_rules! bisected {
+    ($name:literal, $shows:literal, $answer:expr) => {
+        plain(
+            $name,
+            $shows,
+            &[
+                Always(Events, || $answer.if_it_has("poison")),
+                Step::Events(40),
+                Step::Event(poison),
+                Step::Events(23),
+                Arrived(63),
+                // Of the halves, not of the events.
+                AtMost(Events, 40),
+                Step::Events(1),
+                Dropped(DropReason::DeadLetter, 1),
+                DeadLetters(1),
+                Shutdown(Yes, LONG),
+                Delivered(64),
+                Step::Text("poison", false),
+                Duplicates(0),
+            ],
+        )
+    };
+}
+
+/// The platform answers like that to a fetch of rules; those in force stay until the next ones come.
 macro_rules! rules_survive {
     ($name:literal, $shows:literal, $answer:expr) => {
         Scenario {
@@ -52,17 +109,16 @@ macro_rules! rules_survive {
             fields: &[("project_id", "project")],
             with: With::Nothing,
             steps: &[
+                InForce("default-rule"),
                 Step::Rules(r#"{"rule_id":"first","ttl":300}"#),
                 Refresh,
                 InForce("first"),
                 Answers(Rules, 1, || $answer),
-                Refresh,
-                Answered(Rules),
-                Pause(Duration::from_millis(50)),
-                InForce("first"),
                 Step::Rules(r#"{"rule_id":"second","ttl":300}"#),
                 Refresh,
+                Answered(Rules),
                 InForce("second"),
+                RulesWere(&["first", "second"]),
                 Shutdown(Yes, LONG),
             ],
         }
@@ -72,12 +128,22 @@ macro_rules! rules_survive {
 /// What every runtime must do.
 pub const SCENARIOS: &[Scenario] = &[
     // 4.1: answers to batches.
-    delivered_after!("a 200 with any object is a success", "4.1", 1, Answer::json(200, &json!({"x": 1}))),
-    delivered_after!("an empty object is a success", "4.1, W29", 1, Answer::json(200, &json!({}))),
-    delivered_after!("a 200 that is no object is a success", "4.1", 1, Answer::json(200, &json!(null))),
-    delivered_after!("201 is a success", "4.1, W37", 1, Answer::status(201)),
-    delivered_after!("202 is a success", "4.1, W29, W37", 1, Answer::json(202, &json!({"success": true}))),
-    delivered_after!("204 is a success", "4.1, W29, W37", 1, Answer::status(204)),
+    delivered_after!(
+        "a 200 with any object is a success",
+        "4.1",
+        1,
+        Answer::json(200, &json!({"x": 1})),
+        Duplicates(0),
+    ),
+    delivered_after!("201 is a success", "4.1, W37", 1, Answer::status(201), Duplicates(0)),
+    delivered_after!(
+        "202 is a success",
+        "4.1, W29, W37",
+        1,
+        Answer::json(202, &json!({"success": true})),
+        Duplicates(0),
+    ),
+    delivered_after!("204 is a success", "4.1, W29, W37", 1, Answer::status(204), Duplicates(0)),
     delivered_after!(
         "a 200 that says no and names nothing is tried again",
         "4.1, W16",
@@ -88,7 +154,8 @@ pub const SCENARIOS: &[Scenario] = &[
         "what a 200 names as failed is tried again, alone",
         "4.1, W16",
         1,
-        Answer::partly(&[0, 2, 4])
+        Answer::every_second(),
+        Duplicates(0),
     ),
     delivered_after!(
         "a page of HTML is no success",
@@ -96,79 +163,154 @@ pub const SCENARIOS: &[Scenario] = &[
         1,
         Answer::status(200).body("<html>maintenance</html>").refusing()
     ),
-    delivered_after!(
-        "a redirect is not followed",
+    plain(
+        "a redirect is not followed, and holds",
         "4.1, W29",
-        1,
-        Answer::status(302).header("location", "http://127.0.0.1:9/")
+        &[
+            Redirects(Events, 302),
+            Redirects(Events, 307),
+            Step::Events(6),
+            Arrived(6),
+            Elsewhere(0),
+            Apart(Events, 3, HELD),
+            Shutdown(Yes, LONG),
+            Delivered(6),
+        ],
     ),
-    delivered_after!("400 is bisected", "4.1, W7", 1, Answer::status(400)),
-    delivered_after!("401 holds", "4.1, W31", 1, Answer::status(401)),
-    delivered_after!("403 holds", "4.1, W31", 1, Answer::status(403)),
-    delivered_after!("404 holds", "4.1", 1, Answer::status(404)),
-    delivered_after!("408 is a failure", "4.1, W29", 2, Answer::status(408)),
-    delivered_after!("409 is no verdict", "4.1, W29", 1, Answer::status(409)),
-    delivered_after!("413 splits", "4.1, W15", 2, Answer::status(413)),
-    delivered_after!("422 is bisected", "4.1, W7", 2, Answer::status(422)),
+    bisected!("400 is bisected", "4.1, W7, W13", Answer::status(400)),
+    held_after!("401 holds", "4.1, W31", HELD, Answer::status(401)),
+    held_after!("403 holds", "4.1, W31", HELD, Answer::status(403)),
+    held_after!("404 holds", "4.1", HELD, Answer::status(404)),
+    delivered_after!("408 is a failure", "4.1, W29", 2, Answer::status(408), SameBatch),
+    held_after!("409 holds", "4.1, W29", HELD, Answer::status(409)),
+    plain(
+        "413 splits, and what proved too large is not tried again",
+        "4.1, W15",
+        &[
+            Always(Events, || Answer::status(413).if_longer_than(8)),
+            Step::Events(64),
+            Arrived(64),
+            Duplicates(0),
+            AtMost(Events, 40),
+            Shutdown(Yes, LONG),
+            Delivered(64),
+        ],
+    ),
+    bisected!("422 is bisected", "4.1, W7, W13", Answer::status(422)),
     delivered_after!(
-        "429 waits as long as it says",
+        "429 waits as long as it says, in a flush too",
         "4.1, 5.3",
         2,
-        Answer::status(429).header("retry-after", "0.2")
+        Answer::status(429).header("retry-after", "1"),
+        Apart(Events, 3, SECOND),
     ),
-    delivered_after!("500 is a failure", "4.1", 6, Answer::status(500)),
+    delivered_after!("500 is a failure", "4.1", 6, Answer::status(500), SameBatch),
     delivered_after!(
         "503 with Retry-After is heeded",
         "4.1, W30",
         2,
-        Answer::status(503).header("retry-after", "1")
+        Answer::status(503).header("retry-after", "1"),
+        Apart(Events, 3, SECOND),
     ),
-    delivered_after!("a reset is a failure", "4.1", 3, Answer::reset()),
-    delivered_after!("a lost answer repeats the batch", "4.1", 2, Answer::lost()),
-    delivered_after!("a cut answer is a failure", "4.1", 1, Answer::cut()),
-    delivered_after!("bytes that are not HTTP are a failure", "hostile", 2, Answer::garbage()),
-    delivered_after!("an answer that comes twice counts once", "hostile", 1, Answer::normal().twice()),
-    delivered_after!("a platform that hangs costs a time limit", "4.1, UA-03", 1, Answer::hang()),
+    delivered_after!("a reset is a failure", "4.1", 3, Answer::reset(), SameBatch),
+    delivered_after!(
+        "a lost answer repeats the batch",
+        "4.1",
+        2,
+        Answer::lost(),
+        Requested(Events, 3),
+        SameBatch,
+    ),
+    delivered_after!(
+        "a cut answer repeats the batch",
+        "4.1",
+        1,
+        Answer::cut(),
+        Requested(Events, 2),
+        SameBatch,
+    ),
+    delivered_after!("bytes that are not HTTP are a failure", "hostile", 2, Answer::garbage(), SameBatch),
+    plain(
+        "an answer that comes twice is not taken for that to the next request",
+        "hostile",
+        &[
+            Answers(Events, 1, || Answer::normal().twice()),
+            Step::Events(6),
+            Flush(Yes, LONG),
+            Answers(Events, 1, || Answer::status(503)),
+            Step::Events(6),
+            Shutdown(Yes, LONG),
+            Delivered(12),
+            Arrived(12),
+            Duplicates(0),
+        ],
+    ),
+    delivered_after!(
+        "a platform that hangs costs a time limit",
+        "4.1, UA-03",
+        1,
+        Answer::hang(),
+        Apart(Events, 2, HALF_A_LIMIT),
+    ),
     delivered_after!(
         "an answer that is too slow is none",
         "4.1",
         1,
-        Answer::normal().after(Duration::from_secs(8))
+        Answer::normal().after(Duration::from_secs(8)),
+        Requested(Events, 2),
+        SameBatch,
+        Apart(Events, 2, HALF_A_LIMIT),
     ),
     delivered_after!(
         "an answer that trickles is none",
         "hostile",
         1,
-        Answer::normal().trickling(Duration::from_millis(50))
+        Answer::normal().trickling(Duration::from_millis(50)),
+        Requested(Events, 2),
+        SameBatch,
+        Apart(Events, 2, HALF_A_LIMIT),
     ),
-    delivered_after!("a body without end is not read to its end", "hostile", 1, Answer::endless_body()),
-    delivered_after!("headers without end are refused", "hostile", 1, Answer::endless_headers()),
+    delivered_after!(
+        "a body without end is not read to its end",
+        "hostile",
+        1,
+        Answer::endless_body(),
+        Flooded(BUFFERED),
+    ),
+    delivered_after!(
+        "headers without end are not read to their end",
+        "hostile",
+        1,
+        Answer::endless_headers(),
+        Flooded(BUFFERED),
+    ),
     plain(
-        "one bad event does not destroy its batch",
+        "what is refused for a while is delivered in the end",
         "4.1, W7, W13",
         &[
             // The batch, then halves, until the last is refused alone; and then once more.
-            Answers(Events, 1, || Answer::status(422)),
-            Answers(Events, 1, || Answer::status(422)),
-            Answers(Events, 1, || Answer::status(422)),
+            Answers(Events, 3, || Answer::status(422)),
             Step::Events(4),
             Arrived(3),
             Shutdown(Yes, LONG),
             Delivered(4),
+            DeadLetters(0),
         ],
     ),
     plain(
-        "what is refused again and again becomes a dead letter",
+        "what is refused alone, and again after a success of others, becomes a dead letter",
         "4.1, W16",
         &[
-            Always(Events, || Answer::status(422)),
-            Step::Events(1),
+            Always(Events, || Answer::status(422).if_it_has("poison")),
+            Step::Event(poison),
             Requested(Events, 1),
-            Normally(Events),
-            Step::Events(1),
-            Arrived(1),
+            Pending(1),
+            Step::Events(3),
+            Dropped(DropReason::DeadLetter, 1),
+            DeadLetters(1),
             Shutdown(Yes, LONG),
-            Pending(0),
+            Delivered(3),
+            Arrived(3),
         ],
     ),
     plain(
@@ -179,6 +321,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Step::Events(3),
             Step::Metrics(3),
             MetricsArrived(3),
+            MetricsDelivered(3),
             Normally(Events),
             Flush(Yes, LONG),
             Shutdown(Yes, LONG),
@@ -186,7 +329,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     // 5.3: what `Retry-After` may say.
     delivered_after!(
-        "Retry-After: nan does not hold",
+        "Retry-After: nan is no wait",
         "5.3, W30",
         1,
         Answer::status(429).header("retry-after", "nan")
@@ -204,23 +347,17 @@ pub const SCENARIOS: &[Scenario] = &[
         Answer::status(429).header("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")
     ),
     delivered_after!(
-        "Retry-After: a number with spaces and a sign",
+        "Retry-After: a number with spaces and a sign is read",
         "5.3",
         1,
-        Answer::status(429).header("retry-after", " +0.1 ")
+        Answer::status(429).header("retry-after", " +1.5 "),
+        Apart(Events, 2, Duration::from_millis(1_500)),
     ),
-    plain(
-        "Retry-After: quiet is kept",
+    held_after!(
+        "Retry-After: quiet is kept, for new events too",
         "5.3",
-        &[
-            Answers(Events, 1, || Answer::status(429).header("retry-after", "2")),
-            Step::Events(1),
-            Requested(Events, 1),
-            Pause(SECOND),
-            AtMost(Events, 1),
-            Arrived(1),
-            Shutdown(Yes, LONG),
-        ],
+        Duration::from_secs(2),
+        Answer::status(429).header("retry-after", "2")
     ),
     plain(
         "Retry-After: the longest wait is bounded by the deadline of a shutdown",
@@ -240,9 +377,16 @@ pub const SCENARIOS: &[Scenario] = &[
         &[Step::Events(3), Shutdown(Yes, LONG), Statuses(1, "healthy")],
     ),
     plain(
-        "a status that is refused holds nothing up",
+        "a status that is refused is not repeated, and holds nothing up",
         "4.2",
-        &[Always(Status, || Answer::status(404)), Step::Events(3), Shutdown(Yes, LONG), Delivered(3)],
+        &[
+            Always(Status, || Answer::status(404)),
+            Step::Events(3),
+            Shutdown(Yes, LONG),
+            Delivered(3),
+            Requested(Status, 1),
+            AtMost(Status, 1),
+        ],
     ),
     // 4.3: rules.
     rules_survive!(
@@ -278,13 +422,34 @@ pub const SCENARIOS: &[Scenario] = &[
         fields: &[("project_id", "project")],
         with: With::Nothing,
         steps: &[
-            Step::Rules(r#"{"rule_id":"before","ttl":300}"#),
-            Refresh,
-            InForce("before"),
+            // The fetch of the start is over, and the next one is due in five minutes.
+            InForce("default-rule"),
             Step::Rules(r#"{"rule_id":"after","ttl":300}"#),
             Attacks(1),
             InForce("after"),
             Shutdown(Yes, LONG),
+        ],
+    },
+    plain(
+        "rules: without a project nobody asks",
+        "4.3",
+        &[Refresh, Attacks(3), Arrived(3), Refresh, Shutdown(Yes, LONG), AtMost(Rules, 0)],
+    ),
+    Scenario {
+        name: "requests say which project they are of",
+        shows: "1",
+        fields: &[("project_id", "project")],
+        with: With::Nothing,
+        steps: &[
+            Refresh,
+            Step::Events(1),
+            Step::Metrics(1),
+            Requested(Rules, 1),
+            Shutdown(Yes, LONG),
+            Header(Rules, "x-project-id", Some("project")),
+            Header(Events, "x-project-id", Some("project")),
+            Header(Metrics, "x-project-id", Some("project")),
+            Header(Status, "x-project-id", Some("project")),
         ],
     },
     // Outages, order, duplicates.
@@ -314,12 +479,16 @@ pub const SCENARIOS: &[Scenario] = &[
         with: With::Nothing,
         steps: &[
             Down,
-            Step::Events(100),
+            Step::Events(300),
             Pause(Duration::from_millis(100)),
-            Step::Events(100),
+            // Slowly, so that there is still a backlog when new ones come.
+            Always(Events, || Answer::normal().after(Duration::from_millis(50))),
             Up,
-            Step::Events(100),
-            Arrived(300),
+            Arrived(20),
+            Step::Events(20),
+            Arrived(100),
+            Step::Events(20),
+            Arrived(340),
             InOrder,
             Shutdown(Yes, LONG),
         ],
@@ -331,9 +500,11 @@ pub const SCENARIOS: &[Scenario] = &[
             Answers(Events, 2, || Answer::status(503)),
             Answers(Events, 1, Answer::lost),
             Step::Events(5),
-            Shutdown(Yes, LONG),
-            Duplicates(5),
+            Flush(Yes, LONG),
+            Requested(Events, 4),
             SameBatch,
+            Shutdown(Yes, LONG),
+            Delivered(5),
         ],
     ),
     plain(
@@ -341,11 +512,27 @@ pub const SCENARIOS: &[Scenario] = &[
         "W4",
         &[Step::Events(10_000), Shutdown(Yes, LONG), Delivered(10_000), Arrived(10_000)],
     ),
-    plain(
-        "an event is not kept waiting for an interval",
-        "W38, UA",
-        &[Step::Events(1), Arrived(1), Shutdown(Yes, LONG)],
-    ),
+    Scenario {
+        name: "an event is not kept waiting for an interval",
+        shows: "W38, UA",
+        // Far longer than anybody waits here.
+        fields: &[("flush_interval", "86400")],
+        with: With::Nothing,
+        steps: &[Step::Events(1), Arrived(1), Shutdown(Yes, LONG)],
+    },
+    Scenario {
+        name: "no window has more requests than the limit",
+        shows: "5.2, W33",
+        fields: &[("rate_limit", "10"), ("rate_window", "1"), ("batch_max_records", "1")],
+        with: With::Nothing,
+        steps: &[
+            Step::Events(40),
+            Arrived(40),
+            NotBefore(Events, 11, SECOND),
+            NotBefore(Events, 31, Duration::from_secs(3)),
+            Shutdown(Yes, LONG),
+        ],
+    },
     plain(
         "the breaker opens, and closes when the platform is back",
         "5.4, W32, W34",
@@ -353,6 +540,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Down,
             Step::Events(3),
             Health(StatusLevel::Degraded),
+            Reason("breaker is open"),
             Up,
             Arrived(3),
             Health(StatusLevel::Healthy),
@@ -372,6 +560,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Up,
             Shutdown(Yes, LONG),
             Delivered(10),
+            Just(5, 15),
         ],
     },
     Scenario {
@@ -450,7 +639,9 @@ pub const SCENARIOS: &[Scenario] = &[
             Down,
             Step::Events(3),
             Reason("breaker is open"),
-            Shutdown(No, SECOND),
+            Shutdown(No, Duration::from_secs(2)),
+            // That is, not before the end of its time.
+            Lasted(SECOND),
             Pending(3),
             Dropped(DropReason::Closed, 0),
         ],
@@ -490,7 +681,7 @@ pub const SCENARIOS: &[Scenario] = &[
         shows: "UA",
         fields: &[],
         with: With::PanickingTransport,
-        steps: &[Step::Events(3), Flush(Yes, LONG), Delivered(3), Shutdown(Yes, LONG)],
+        steps: &[Step::Events(3), Flush(Yes, LONG), Delivered(3), Captured(3), Shutdown(Yes, LONG)],
     },
     Scenario {
         name: "a processor that panics costs its event, a hook that panics nothing",
@@ -503,6 +694,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Flush(No, LONG),
             Dropped(DropReason::Processor, 3),
             Delivered(3),
+            Arrived(3),
             Shutdown(Yes, LONG),
         ],
     },
@@ -517,14 +709,19 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "what is sent is encrypted, signed and compressed as configured",
         shows: "3, W36",
         fields: &[("compression_threshold", "0")],
-        with: With::Nothing,
+        // The platform reads and verifies it, and refuses what is neither.
+        with: With::Keys,
         steps: &[
             Step::Events(100),
             Step::Metrics(10),
             Shutdown(Yes, LONG),
             Header(Events, "content-encoding", Some("gzip")),
             Header(Metrics, "content-encoding", Some("gzip")),
+            Header(Status, "content-encoding", Some("gzip")),
             Delivered(100),
+            Arrived(100),
+            MetricsArrived(10),
+            Just(0, 100),
         ],
     },
     Scenario {
@@ -591,6 +788,48 @@ pub const SCENARIOS: &[Scenario] = &[
         steps: HANDED_ON,
     },
     Scenario {
+        name: "what was delivered leaves the journal",
+        shows: "W27",
+        fields: &[],
+        with: With::OwnStore,
+        steps: &[
+            Down,
+            Step::Events(20),
+            Persisted(20),
+            Up,
+            Delivered(20),
+            // What is not delivered stays, so that the journal is not deleted as a whole.
+            Down,
+            Step::Events(1),
+            Persist(Yes, LONG),
+            Blocks(1),
+            Pending(1),
+            Up,
+            Delivered(21),
+            Blocks(0),
+            Shutdown(Yes, LONG),
+        ],
+    },
+    Scenario {
+        name: "a batch is the same one after a restart",
+        shows: "W19",
+        fields: &[],
+        with: With::OwnStore,
+        steps: &[
+            Always(Events, Answer::lost),
+            Step::Events(5),
+            Requested(Events, 2),
+            Persist(Yes, LONG),
+            Shutdown(No, SECOND),
+            Normally(Events),
+            Start,
+            Delivered(5),
+            Recovered(5),
+            SameBatch,
+            Shutdown(Yes, LONG),
+        ],
+    },
+    Scenario {
         name: "a backlog may be larger than memory",
         shows: "W1, W10",
         fields: &[("buffer_size", "40"), ("journal_records", "10000")],
@@ -655,6 +894,24 @@ pub const SCENARIOS: &[Scenario] = &[
             Delivered(3),
         ],
     },
+    Scenario {
+        name: "durability is not claimed while the store is away",
+        shows: "W8, W12",
+        fields: &[("journal_timeout", "0.5")],
+        with: With::OwnStore,
+        steps: &[
+            Down,
+            StoreDown,
+            Step::Events(3),
+            Persist(No, SECOND),
+            StoreUp,
+            Persist(Yes, LONG),
+            Up,
+            Arrived(3),
+            Shutdown(Yes, LONG),
+            Delivered(3),
+        ],
+    },
     plain(
         "without a journal durability is delivery",
         "W12",
@@ -681,8 +938,14 @@ const HANDED_ON: &[Step] = &[
     Up,
     Start,
     Arrived(20),
+    InOrder,
     Duplicates(0),
     Shutdown(Yes, LONG),
     Recovered(20),
     Delivered(20),
 ];
+
+/// An event that a platform may refuse for its text.
+fn poison() -> SecurityEvent {
+    SecurityEvent::now("rate_limited").ip_address("192.0.2.7").reason("poison")
+}

@@ -22,6 +22,7 @@ use guard_agent_proto::{
 };
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+use super::wrongs::{Client, Meddler};
 use super::{Launch, Runtime, Subject};
 use crate::collector::{Delivered, Wire};
 
@@ -29,8 +30,10 @@ use crate::collector::{Delivered, Wire};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Simulated;
 
-/// Longer than anything takes on virtual time.
-const LONGEST: Duration = Duration::from_secs(600);
+/// Longer than anything takes on virtual time, and shorter than what a wrong agent may wait.
+const LONGEST: Duration = Duration::from_secs(40);
+/// As much of an answer as a client reads before it sees that it has no end.
+const ENOUGH: usize = 64 << 10;
 /// Wall clock at the start: 2026-01-01.
 const EPOCH: i64 = 1_767_225_600_000_000;
 
@@ -47,9 +50,9 @@ impl Runtime for Simulated {
         let pool = RefCell::new(LocalPool::new());
         let spawner = pool.borrow().spawner();
         let time = Time::default();
-        let Some(platform) = launch.wire.clone() else { return Err(StartError::NoRuntime) };
+        let Some(network) = launch.network.clone() else { return Err(StartError::NoRuntime) };
         let timeout = launch.config.timeout;
-        WORLD.set(Some(World { time: time.clone(), platform, timeout }));
+        WORLD.set(Some(World { time: time.clone(), network, timeout }));
         let agent = launch.builder::<World>().start_with(|driver| {
             // The pool is there.
             let _ = spawner.spawn_local(driver);
@@ -63,10 +66,20 @@ thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
+/// What can be reached.
+#[derive(Clone)]
+pub(super) struct Network {
+    pub(super) platform: Wire,
+    /// Where redirects lead.
+    pub(super) elsewhere: Wire,
+    /// Of a client that is wrong in a way.
+    pub(super) meddler: Option<Meddler>,
+}
+
 #[derive(Clone)]
 struct World {
     time: Time,
-    platform: Wire,
+    network: Network,
     timeout: Duration,
 }
 
@@ -183,18 +196,61 @@ impl HttpClient for SimulatedClient {
         world.map(Self).ok_or_else(|| HttpError::Tls("there is no world".into()))
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<Response, HttpFailure> {
-        let World { time, platform, timeout } = &self.0;
+    async fn exchange(&self, mut request: HttpRequest) -> Result<Response, HttpFailure> {
+        let Some(meddler) = &self.0.network.meddler else { return self.attempt(&request).await };
+        meddler.on_request(&mut request);
+        let mut answer = self.attempt(&request).await;
+        if meddler.client() == Some(Client::SendsTwice) {
+            answer = self.attempt(&request).await;
+        }
+        while meddler.client() == Some(Client::RepeatsStatus)
+            && request.url.ends_with("/status")
+            && answer.as_ref().is_ok_and(|response| response.status >= 400)
+            && self.0.time.now() < Instant::ZERO + LONGEST
+        {
+            answer = self.attempt(&request).await;
+        }
+        meddler.on_answer(&request, &mut answer);
+        answer
+    }
+
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        // What encodes does not block.
+        work();
+        Box::pin(async {})
+    }
+}
+
+impl SimulatedClient {
+    async fn attempt(&self, request: &HttpRequest) -> Result<Response, HttpFailure> {
+        let World { time, network, timeout } = &self.0;
+        let wrong = network.meddler.as_ref().and_then(Meddler::client);
         let deadline = time.now() + *timeout;
         let way = Duration::from_millis(1);
         time.sleep_until(time.now() + way).await;
+        let now = || time.now().since(Instant::ZERO);
         let lost = |kind, cause: &str| Err(HttpFailure::Failed(kind, cause.to_owned()));
-        match platform.deliver(&request) {
+        let mut delivered = network.platform.deliver(request, now());
+        if wrong == Some(Client::FollowsRedirects)
+            && matches!(&delivered, Delivered::Answered { response, .. } if response.status / 100 == 3)
+            && request.method == "POST"
+        {
+            delivered = network.elsewhere.deliver(request, now());
+        }
+        match delivered {
             Delivered::Refused => lost(TransportErrorKind::Connect, "connection refused"),
             Delivered::Broken(kind) => lost(kind, "the connection broke"),
             Delivered::Silence => {
                 time.sleep_until(deadline).await;
                 Err(HttpFailure::TimedOut)
+            }
+            Delivered::Endless { headers_end } => {
+                let all = wrong == Some(Client::ReadsToTheEnd);
+                network.platform.read_on(if all { usize::MAX } else { ENOUGH });
+                if headers_end {
+                    return Ok(Response { status: 200, body: vec![b'x'; ENOUGH], ..Response::default() });
+                }
+                lost(TransportErrorKind::Protocol, "headers without end")
             }
             Delivered::Answered { response, after } => {
                 let at = time.now() + after + way;
@@ -202,12 +258,6 @@ impl HttpClient for SimulatedClient {
                 if at > deadline { Err(HttpFailure::TimedOut) } else { Ok(response) }
             }
         }
-    }
-
-    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        // What encodes does not block.
-        work();
-        Box::pin(async {})
     }
 }
 
