@@ -184,21 +184,21 @@ impl Lane {
         Some(entry)
     }
 
-    /// Takes out all records that are `gone`, but for what is in flight, and for batches that were sent and of
-    /// which others are not: they are sent as they are.
+    /// Takes out all records that are `gone`, except for what is in flight, and for batches that were sent and of
+    /// which others are not: they are sent as they are. What is left of one that was not sent waits to be sealed
+    /// anew: whoever has the rest may know it by that name, and send it whole.
     pub(crate) fn hand_over(&mut self, gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let mut out = self.queue.extract(&gone);
         out.extend(self.parked.extract_if(.., |entry| gone(entry)));
-        for mut work in core::mem::take(&mut self.sealed) {
-            if (work.sent || work.held) && !work.batch.entries.iter().all(&gone) {
+        for work in core::mem::take(&mut self.sealed) {
+            let gone_of_it = work.batch.entries.iter().filter(|entry| gone(entry)).count();
+            if gone_of_it == 0 || work.sent && gone_of_it < work.batch.len() {
                 self.sealed.push_back(work);
                 continue;
             }
-            let batch = Arc::make_mut(&mut work.batch);
-            out.extend(batch.entries.extract_if(.., |entry| gone(entry)));
-            if !work.batch.is_empty() {
-                self.sealed.push_back(work);
-            }
+            let (theirs, left) = Arc::unwrap_or_clone(work.batch).entries.into_iter().partition(&gone);
+            out.extend::<Vec<_>>(theirs);
+            self.queue.merge(&mut Vec::into_iter(left).collect());
         }
         for entry in &out {
             self.forget(entry);
@@ -598,11 +598,15 @@ impl Lane {
         entries
     }
 
-    /// Puts parked and sealed records back in the queue.
+    /// Puts parked and sealed records back in the queue, except for batches that were sent: those do not change.
     fn unpark(&mut self) {
         let mut entries = core::mem::take(&mut self.parked);
-        for work in self.sealed.drain(..) {
-            entries.extend(Arc::unwrap_or_clone(work.batch).entries);
+        for work in core::mem::take(&mut self.sealed) {
+            if work.sent || work.held {
+                self.sealed.push_back(work);
+            } else {
+                entries.extend(Arc::unwrap_or_clone(work.batch).entries);
+            }
         }
         entries.sort_by_key(Entry::seq);
         self.queue.merge(&mut entries.into_iter().collect());
@@ -805,6 +809,41 @@ mod tests {
         let waiting = bench.lane.queue.from(Seq::from_u64(0)).map(|entry| entry.seq().as_u64());
         assert_eq!(waiting.collect::<Vec<_>>(), (0..=PARK_LIMIT as u64).collect::<Vec<_>>());
         assert_eq!(bench.lane.queue.count_before(Seq::from_u64(1)), 1);
+    }
+
+    #[test]
+    fn an_endpoint_that_refuses_everything_changes_no_batch_that_was_sent_before() {
+        let mut bench = Bench::new();
+        bench.push(1);
+        let sent = Batch::clone(&bench.depart().unwrap());
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        bench.push(PARK_LIMIT as u64);
+        while bench.lane.held().is_none() {
+            bench.depart().unwrap();
+            // Another run may have sent it: a journal brings it before the last of the others is refused.
+            if bench.lane.parked.len() + 1 == PARK_LIMIT {
+                bench.lane.restore(sent.clone());
+            }
+            bench.answer(Verdict::Refused { message: String::from("no") });
+        }
+        assert_eq!(*bench.depart().unwrap(), sent);
+    }
+
+    #[test]
+    fn what_is_left_of_a_batch_that_never_left_is_not_sent_under_its_name() {
+        for durable in [false, true] {
+            let mut bench = Bench::new();
+            bench.push(4);
+            let batch = bench.lane.seal_ahead(Room::UNLIMITED, bench.now, &mut bench.rng).unwrap();
+            if durable {
+                bench.lane.on_seal_durable(batch.id());
+            }
+            let gone = bench.lane.hand_over(|entry| entry.seq() < Seq::from_u64(3));
+            assert_eq!(gone.len(), 2);
+            let rest = bench.depart().unwrap();
+            assert_eq!((rest.len(), rest.entries[0].seq()), (2, Seq::from_u64(3)));
+            assert_ne!(rest.id(), batch.id(), "durable: {durable}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod stream;
 mod trouble;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
@@ -82,9 +82,8 @@ pub(crate) struct Journal {
     /// The store went back in time, so that what is stored may be gone.
     doubt: ByKind<bool>,
     next_origin: u16,
-    /// Streams that were given up with their content, and the records in them: here and stored.
-    given_up: BTreeSet<u16>,
-    released: ByKind<(u64, u64)>,
+    /// Logs of streams that were given up with their content: some of it may still be delivered.
+    given_up: BTreeMap<u16, ByKind<Log>>,
     closing: bool,
 }
 
@@ -288,8 +287,7 @@ impl Journal {
             read_limit: 4,
             doubt: ByKind::default(),
             next_origin: 1,
-            given_up: BTreeSet::new(),
-            released: ByKind::default(),
+            given_up: BTreeMap::new(),
             closing: false,
         })
     }
@@ -313,7 +311,10 @@ impl Journal {
     /// A record in memory was delivered or given up.
     pub(crate) fn on_settled(&mut self, kind: Kind, seq: Seq) {
         let place = seq.place();
-        let Some(stream) = self.streams.get_mut(&seq.origin()) else { return };
+        let Some(stream) = self.streams.get_mut(&seq.origin()) else {
+            self.given_up.get_mut(&seq.origin()).into_iter().for_each(|logs| logs[kind].settle(place));
+            return;
+        };
         stream.break_seals(kind, &Spans::from_ends(place, place));
         // A store that said that it lost a record may bring it all the same.
         if stream.logs[kind].has(place) {
@@ -347,7 +348,7 @@ impl Journal {
     pub(crate) fn is_lost(&self, kind: Kind, seq: Seq) -> bool {
         match seq.origin() {
             0 => seq < self.lost[kind],
-            origin => !self.streams.contains_key(&origin) && !self.given_up.contains(&origin),
+            origin => !self.streams.contains_key(&origin) && !self.given_up.contains_key(&origin),
         }
     }
 
@@ -450,7 +451,9 @@ impl Journal {
 
     /// Known records that only the store holds.
     pub(crate) fn stored(&self, kind: Kind) -> u64 {
-        self.streams.values().map(|stream| stream.logs[kind].stored()).sum::<u64>() + self.released[kind].1
+        let given_up = self.given_up.values();
+        let logs = self.streams.values().map(|stream| &stream.logs).chain(given_up);
+        logs.map(|logs| logs[kind].stored()).sum()
     }
 
     /// Their memory, were they here.
@@ -471,8 +474,8 @@ impl Journal {
     pub(crate) fn persisted(&self, kind: Kind) -> u64 {
         let sound = self.streams.values().filter(|stream| !stream.overwritten);
         let persisted = |log: &Log| log.here() + if self.doubt[kind] { 0 } else { log.stored() };
-        let (here, stored) = self.released[kind];
-        here + stored + sound.map(|stream| persisted(&stream.logs[kind])).sum::<u64>()
+        let given_up = self.given_up.values().map(|logs| logs[kind].here() + logs[kind].stored());
+        given_up.chain(sound.map(|stream| persisted(&stream.logs[kind]))).sum()
     }
 
     /// Our own records of that kind before this place were acknowledged.

@@ -135,12 +135,8 @@ impl Journal {
                 self.on_read(origin, kind, 0, Vec::new(), asked_at, news);
             }
             (Outstanding::Close { origin, keep }, _) => {
-                let Some(stream) = self.streams.remove(&origin).filter(|_| keep) else { return };
-                self.given_up.insert(origin);
-                for kind in Kind::ALL {
-                    self.released[kind].0 += stream.logs[kind].here();
-                    self.released[kind].1 += stream.logs[kind].stored();
-                }
+                let stream = self.streams.remove(&origin).filter(|_| keep);
+                self.given_up.extend(stream.map(|stream| (origin, stream.logs)));
             }
         }
     }

@@ -858,6 +858,35 @@ fn a_shutdown_with_nothing_left_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_record_that_arrives_after_its_stream_was_given_up_is_not_persisted_any_more() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.leave_orphan(1, 3);
+    bench.pass_served(LEASE);
+    bench.requests.clear();
+    bench.events(3);
+    bench.pass_served(SECOND);
+    let request = bench.take_request();
+    bench.shutdown(10);
+    bench.serve();
+    bench.jump(10 * SECOND - Duration::from_millis(400));
+    bench.serve();
+    let status = bench.take_request();
+    bench.answer(&status, 200);
+    let mut given_up = false;
+    while !given_up {
+        let request = bench.stores.pop().unwrap();
+        given_up = matches!(request.op, StoreOp::Close { keep: true, .. });
+        let result = bench.store.execute_at(request.clone(), bench.now.instant);
+        bench.input(Input::StoreReply { id: request.id, result });
+    }
+    assert!(bench.closed.is_none(), "another stream is still to be given up");
+    let persisted = bench.agent.stats().records.events.persisted;
+    bench.answer(&request, 200);
+    let Payload::Batch(batch) = &request.payload else { panic!("{request:?}") };
+    assert_eq!(bench.agent.stats().records.events.persisted, persisted - batch.len() as u64);
+}
+
+#[test]
 fn a_shutdown_waits_for_an_answer_about_a_lease() {
     let mut bench = Bench::journaled(|_| {});
     bench.serve();

@@ -85,7 +85,7 @@ impl Bench {
         }
         for kind in Kind::ALL {
             let ledger = self.agent.stats().records[kind];
-            assert!(ledger.balances(), "{kind}: {ledger:?}");
+            assert!(ledger.balances() && ledger.persisted <= ledger.pending, "{kind}: {ledger:?}");
         }
     }
 
