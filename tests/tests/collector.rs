@@ -114,6 +114,29 @@ fn answers_are_given_in_the_order_of_the_script() {
 }
 
 #[test]
+fn an_answer_may_be_for_some_batches_alone() {
+    let collector = Collector::start();
+    collector.events().answer_always(Answer::status(422).if_longer_than(2));
+    assert!(post(&collector, &batch("1-a", &[1, 2, 3])).starts_with("HTTP/1.1 422"));
+    assert!(post(&collector, &batch("1-b", &[1, 2])).starts_with("HTTP/1.1 200"));
+
+    collector.events().answer_always(Answer::status(400).if_it_has("00000005-"));
+    assert!(post(&collector, &batch("1-c", &[4, 5])).starts_with("HTTP/1.1 400"));
+    assert!(post(&collector, &batch("1-d", &[4])).starts_with("HTTP/1.1 200"));
+    assert_eq!(collector.read(|received| (received.event_count, received.duplicates)), (3, 0));
+}
+
+#[test]
+fn every_second_record_may_be_named_as_failed() {
+    let collector = Collector::start();
+    collector.events().answer_next(1, Answer::every_second());
+    let answer = post(&collector, &batch("1-a", &[1, 2, 3]));
+    assert!(answer.contains(r#""index":0"#) && answer.contains(r#""index":2"#), "{answer}");
+    assert!(answer.contains(r#""success":false"#) && !answer.contains(r#""index":1"#), "{answer}");
+    assert_eq!(collector.read(|received| received.event_count), 1);
+}
+
+#[test]
 fn faults_look_as_they_should() {
     let collector = Collector::start();
     let body = batch("1-a", &[1]);

@@ -115,11 +115,22 @@ pub(super) async fn write_answer(
 }
 
 /// An answer without faults.
-#[derive(Debug)]
-pub(super) struct PlainAnswer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+#[derive(Clone, Debug, Default)]
+pub struct PlainAnswer {
+    /// Status code.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// As sent.
+    pub body: Vec<u8>,
+}
+
+impl PlainAnswer {
+    /// The value of the first header of that name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 fn parse_head(buffer: &[u8]) -> io::Result<Option<(RawRequest, usize)>> {

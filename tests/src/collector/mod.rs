@@ -24,6 +24,7 @@ mod wire;
 
 pub use answer::Answer;
 pub use guard_agent_proto::Endpoint;
+pub use http::PlainAnswer;
 pub use platform::Keys;
 pub use received::{Arrival, Exchange, Received};
 pub use wire::{Delivered, Wire};

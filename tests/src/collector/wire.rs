@@ -2,11 +2,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guard_agent_proto::TransportErrorKind;
 use guard_agent_proto::wire::HttpRequest;
-use guard_agent_proto::{Response, TransportErrorKind};
 
 use super::answer::Reply;
-use super::http::{ENDLESS, RawRequest};
+use super::http::{ENDLESS, PlainAnswer, RawRequest};
 use super::server::Shared;
 
 /// A way to a collector without sockets, for those whose time is not real.
@@ -29,8 +29,8 @@ pub enum Delivered {
     },
     /// An answer.
     Answered {
-        /// As a client reads it.
-        response: Response,
+        /// As it is on the wire.
+        answer: PlainAnswer,
         /// How long it takes.
         after: Duration,
     },
@@ -60,26 +60,18 @@ impl Wire {
         // Here every answer belongs to a request.
         taken.received.unasked += u64::from(answer.again.is_some());
         drop(taken);
-        let response = |status, headers: &[(String, String)], body: &[u8]| {
-            let header = |wanted: &str| {
-                let found = headers.iter().find(|(name, _)| name == wanted);
-                found.map(|(_, value)| value.clone())
-            };
-            let (retry_after, etag) = (header("retry-after"), header("etag"));
-            Response { status, retry_after, etag, body: body.to_vec(), ..Response::default() }
-        };
-        let response = match &answer.reply {
-            Reply::Platform => response(platform.status, &platform.headers, &platform.body),
-            Reply::Http { status, headers, body } => response(*status, headers, body),
+        let plain = match answer.reply {
+            Reply::Platform => platform,
+            Reply::Http { status, headers, body } => PlainAnswer { status, headers, body },
             Reply::EndlessBody => return Delivered::Endless { headers_end: true },
             Reply::EndlessHeaders => return Delivered::Endless { headers_end: false },
             Reply::Hang => return Delivered::Silence,
             Reply::Reset => return Delivered::Broken(TransportErrorKind::Connection),
             Reply::Cut | Reply::Garbage => return Delivered::Broken(TransportErrorKind::Protocol),
         };
-        let bytes = u32::try_from(response.body.len()).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(plain.body.len()).unwrap_or(u32::MAX);
         let after = answer.delay + answer.trickle.unwrap_or_default() * bytes;
-        Delivered::Answered { response, after }
+        Delivered::Answered { answer: plain, after }
     }
 
     /// Reads so many bytes of an answer without end, and no more than there are.

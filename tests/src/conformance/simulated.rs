@@ -24,7 +24,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 use super::wrongs::{Client, Meddler};
 use super::{Launch, Runtime, Subject};
-use crate::collector::{Delivered, Wire};
+use crate::collector::{Delivered, PlainAnswer, Wire};
 
 /// Time that only passes when everybody waits, and a platform without sockets between.
 #[derive(Clone, Copy, Debug, Default)]
@@ -197,7 +197,9 @@ impl HttpClient for SimulatedClient {
     }
 
     async fn exchange(&self, mut request: HttpRequest) -> Result<Response, HttpFailure> {
-        let Some(meddler) = &self.0.network.meddler else { return self.attempt(&request).await };
+        let Some(meddler) = &self.0.network.meddler else {
+            return self.attempt(&request).await.map(response);
+        };
         meddler.on_request(&mut request);
         let mut answer = self.attempt(&request).await;
         if meddler.client() == Some(Client::SendsTwice) {
@@ -205,13 +207,13 @@ impl HttpClient for SimulatedClient {
         }
         while meddler.client() == Some(Client::RepeatsStatus)
             && request.url.ends_with("/status")
-            && answer.as_ref().is_ok_and(|response| response.status >= 400)
+            && answer.as_ref().is_ok_and(|answer| answer.status >= 400)
             && self.0.time.now() < Instant::ZERO + LONGEST
         {
             answer = self.attempt(&request).await;
         }
         meddler.on_answer(&request, &mut answer);
-        answer
+        answer.map(response)
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
@@ -221,8 +223,20 @@ impl HttpClient for SimulatedClient {
     }
 }
 
+/// What a client reads of an answer.
+fn response(answer: PlainAnswer) -> Response {
+    let header = |name| answer.header(name).map(str::to_owned);
+    Response {
+        status: answer.status,
+        retry_after: header("retry-after"),
+        etag: header("etag"),
+        body: answer.body,
+        ..Response::default()
+    }
+}
+
 impl SimulatedClient {
-    async fn attempt(&self, request: &HttpRequest) -> Result<Response, HttpFailure> {
+    async fn attempt(&self, request: &HttpRequest) -> Result<PlainAnswer, HttpFailure> {
         let World { time, network, timeout } = &self.0;
         let wrong = network.meddler.as_ref().and_then(Meddler::client);
         let deadline = time.now() + *timeout;
@@ -232,7 +246,7 @@ impl SimulatedClient {
         let lost = |kind, cause: &str| Err(HttpFailure::Failed(kind, cause.to_owned()));
         let mut delivered = network.platform.deliver(request, now());
         if wrong == Some(Client::FollowsRedirects)
-            && matches!(&delivered, Delivered::Answered { response, .. } if response.status / 100 == 3)
+            && matches!(&delivered, Delivered::Answered { answer, .. } if answer.status / 100 == 3)
             && request.method == "POST"
         {
             delivered = network.elsewhere.deliver(request, now());
@@ -248,14 +262,18 @@ impl SimulatedClient {
                 let all = wrong == Some(Client::ReadsToTheEnd);
                 network.platform.read_on(if all { usize::MAX } else { ENOUGH });
                 if headers_end {
-                    return Ok(Response { status: 200, body: vec![b'x'; ENOUGH], ..Response::default() });
+                    return Ok(PlainAnswer {
+                        status: 200,
+                        body: vec![b'x'; ENOUGH],
+                        ..PlainAnswer::default()
+                    });
                 }
                 lost(TransportErrorKind::Protocol, "headers without end")
             }
-            Delivered::Answered { response, after } => {
+            Delivered::Answered { answer, after } => {
                 let at = time.now() + after + way;
                 time.sleep_until(at.min(deadline)).await;
-                if at > deadline { Err(HttpFailure::TimedOut) } else { Ok(response) }
+                if at > deadline { Err(HttpFailure::TimedOut) } else { Ok(answer) }
             }
         }
     }

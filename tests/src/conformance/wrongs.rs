@@ -12,8 +12,7 @@ use guard_agent_proto::shell::{Handle, TrySendErrorKind};
 use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest};
 use guard_agent_proto::wire::{Credentials, HttpRequest};
 use guard_agent_proto::{
-    ConfigError, DeadLetter, DropCounts, DropReason, Health, Kind, Report, Response, Secret, SecurityEvent,
-    Stats,
+    ConfigError, DeadLetter, DropCounts, DropReason, Health, Kind, Report, Secret, SecurityEvent, Stats,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -21,6 +20,7 @@ use sha2::Sha256;
 
 use super::Subject;
 use super::play::SIGNING_SECRET;
+use crate::collector::PlainAnswer;
 
 /// A way to be wrong.
 pub(super) struct Wrong {
@@ -49,7 +49,7 @@ enum How {
     Calls(Call),
 }
 
-type Exchanged = Result<Response, HttpFailure>;
+type Exchanged = Result<PlainAnswer, HttpFailure>;
 type Stored = Result<StoreAnswer, StoreError>;
 
 /// What an HTTP client does with connections.
@@ -98,7 +98,7 @@ pub(super) struct Memory {
     number: u32,
     batches: BTreeSet<String>,
     event: Option<Value>,
-    answer: Option<Response>,
+    answer: Option<PlainAnswer>,
     starts: u32,
 }
 
@@ -252,30 +252,32 @@ pub(super) const WRONGS: &[Wrong] = &[
     }),
     reads("takes a broken connection for a success", "a reset is a failure", |_, _, answer| {
         if answer.is_err() {
-            *answer = Ok(Response { status: 201, ..Response::default() });
+            *answer = Ok(PlainAnswer { status: 201, ..PlainAnswer::default() });
         }
     }),
     reads("ignores Retry-After", "429 waits as long as it says", |_, _, answer| {
-        map(answer, |response| response.retry_after = None);
+        map(answer, |response| drop_header(response, "retry-after", |_| true));
     }),
     reads("heeds Retry-After of 429 alone", "503 with Retry-After", |_, _, answer| {
         map(answer, |response| {
             if response.status == 503 {
-                response.retry_after = None;
+                drop_header(response, "retry-after", |_| true);
             }
         });
     }),
     reads("reads digits alone in Retry-After", "spaces and a sign", |_, _, answer| {
         map(answer, |response| {
-            let is_plain = |text: &String| text.bytes().all(|byte| byte.is_ascii_digit());
-            response.retry_after.take_if(|text| !is_plain(text));
+            let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+            drop_header(response, "retry-after", |text| !is_plain(text));
         });
     }),
     reads("waits for long if Retry-After makes no sense", "nan is no wait", |_, _, answer| {
         map(answer, |response| {
             let makes_sense = |text: &str| text.trim().parse().is_ok_and(|seconds: f64| seconds >= 0.0);
-            if let Some(text) = response.retry_after.as_mut().filter(|text| !makes_sense(text)) {
-                *text = String::from("300");
+            for (name, text) in &mut response.headers {
+                if name == "retry-after" && !makes_sense(text) {
+                    *text = String::from("300");
+                }
             }
         });
     }),
@@ -317,7 +319,7 @@ pub(super) const WRONGS: &[Wrong] = &[
     }),
     reads("has no rules after a broken connection", "a reset changes nothing", |_, request, answer| {
         if request.url.ends_with("/rules") && answer.is_err() {
-            *answer = Ok(Response::default());
+            *answer = Ok(PlainAnswer::default());
             map(answer, no_rules);
         }
     }),
@@ -647,25 +649,29 @@ impl Subject for WrongAgent {
     }
 }
 
-fn map(answer: &mut Exchanged, edit: impl FnOnce(&mut Response)) {
+fn map(answer: &mut Exchanged, edit: impl FnOnce(&mut PlainAnswer)) {
     if let Ok(response) = answer {
         edit(response);
     }
 }
 
-fn succeed(response: &mut Response) {
+fn succeed(response: &mut PlainAnswer) {
     response.status = 200;
     response.body = json!({"success": true}).to_string().into_bytes();
 }
 
-fn says_no(response: &Response) -> bool {
+fn drop_header(response: &mut PlainAnswer, name: &str, if_it: impl Fn(&str) -> bool) {
+    response.headers.retain(|(known, value)| known != name || !if_it(value));
+}
+
+fn says_no(response: &PlainAnswer) -> bool {
     let value: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     value["success"] == json!(false)
 }
 
-fn no_rules(response: &mut Response) {
+fn no_rules(response: &mut PlainAnswer) {
     response.status = 200;
-    response.etag = None;
+    drop_header(response, "etag", |_| true);
     response.body = json!({"rule_id": "default-rule", "version": 1, "ttl": 300}).to_string().into_bytes();
 }
 
