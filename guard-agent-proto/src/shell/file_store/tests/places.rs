@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use proptest::prelude::ProptestConfig;
+
 use super::super::FileStore;
 use super::{STREAM, Scratch};
 use crate::store::{Space, StoreErrorKind, StreamId};
@@ -141,7 +143,8 @@ fn what_is_being_made_or_deleted_is_no_orphan() {
             orphans
         });
         let owner = scope.spawn(|| {
-            for number in 0..200 {
+            // It has to be met in the act: as often as cases are tried.
+            for number in 0..ProptestConfig::default().cases {
                 let owner = scratch.agent(1);
                 owner.append(1, "block");
                 owner.close(false);
