@@ -58,6 +58,7 @@ pub(super) enum Client {
     FollowsRedirects,
     ReadsToTheEnd,
     SendsTwice,
+    TellsNoStatus,
     RepeatsStatus,
 }
 
@@ -326,6 +327,7 @@ pub(super) const WRONGS: &[Wrong] = &[
     client("follows redirects", "a redirect is not followed", Client::FollowsRedirects),
     client("reads an answer without end", "a body without end", Client::ReadsToTheEnd),
     client("sends everything twice", "the order", Client::SendsTwice),
+    client("tells no status", "the status is told at the end", Client::TellsNoStatus),
     client("repeats a status until it is taken", "a status that is refused", Client::RepeatsStatus),
     fields(
         "gives up an answer after 0.1 s",
