@@ -27,6 +27,8 @@ pub(crate) struct Rules {
     gate: Option<(Instant, Reason)>,
     backoff: Backoff,
     failures: u32,
+    /// By how many microseconds the platform's clock is ahead of ours.
+    ahead: i64,
 }
 
 /// When rules are polled after an attack-class event was delivered.
@@ -65,6 +67,7 @@ impl Rules {
             gate: None,
             backoff: Backoff::new(config.backoff_factor, Duration::from_secs(60)),
             failures: 0,
+            ahead: 0,
         }
     }
 
@@ -87,6 +90,11 @@ impl Rules {
         self.current.as_ref()?.etag.clone()
     }
 
+    /// An answer came that was sent at `theirs` by the platform's clock, which `expires_at` is about.
+    pub(crate) const fn set_clock(&mut self, theirs: Timestamp, ours: Timestamp) {
+        self.ahead = theirs.as_unix_micros().saturating_sub(ours.as_unix_micros());
+    }
+
     /// Reads the answer to the poll.
     pub(crate) fn on_answer(
         &mut self,
@@ -97,7 +105,7 @@ impl Rules {
     ) -> Update {
         self.in_flight = None;
         let (retry_after, message) = match answer {
-            RulesAnswer::Rules(rules) if expired(&rules, now.wall) => {
+            RulesAnswer::Rules(rules) if expired(&rules, self.theirs(now.wall)) => {
                 (None, String::from("the rules had expired when they came; the last good ones stay"))
             }
             RulesAnswer::Rules(rules) => {
@@ -149,7 +157,7 @@ impl Rules {
 
     /// Ends the rules in force if their hard end passed; answers whether it did.
     pub(crate) fn expire(&mut self, wall: Timestamp) -> bool {
-        let expired = self.current.as_ref().is_some_and(|current| expired(&current.rules, wall));
+        let expired = self.current.as_ref().is_some_and(|current| expired(&current.rules, self.theirs(wall)));
         if expired {
             self.current = None;
         }
@@ -158,7 +166,7 @@ impl Rules {
 
     /// When the rules in force end.
     pub(crate) fn expires_at(&self, now: Now) -> Option<(Instant, Reason)> {
-        let left = remaining(&self.current.as_ref()?.rules, now.wall)?;
+        let left = remaining(&self.current.as_ref()?.rules, self.theirs(now.wall))?;
         Some((now.instant + left, Reason::RulesExpiry))
     }
 
@@ -170,13 +178,18 @@ impl Rules {
         self.failures >= FAILING
     }
 
+    /// The time by the platform's clock.
+    const fn theirs(&self, ours: Timestamp) -> Timestamp {
+        Timestamp::from_unix_micros(ours.as_unix_micros().saturating_add(self.ahead))
+    }
+
     fn on_success(&mut self, now: Now, rules: &DynamicRules) {
         self.gate = None;
         self.backoff.reset();
         self.failures = 0;
         let fresh = u64::try_from(rules.ttl).ok().filter(|ttl| *ttl > 0).map(Duration::from_secs);
         let wait = fresh.map_or(self.interval, |ttl| ttl.max(MIN_TTL).min(self.interval));
-        let wait = remaining(rules, now.wall).map_or(wait, |left| wait.min(left.max(MIN_TTL)));
+        let wait = remaining(rules, self.theirs(now.wall)).map_or(wait, |left| wait.min(left.max(MIN_TTL)));
         self.due = now.instant + wait;
     }
 
@@ -307,5 +320,20 @@ mod tests {
         let late = document(|rules| rules.expires_at = Some(end));
         assert!(matches!(poll(&mut rules, at(101), late), Update::Failed { .. }));
         assert!(rules.current().is_none());
+    }
+
+    #[test]
+    fn the_hard_end_is_by_the_platforms_clock() {
+        let ours = at(100_000);
+        for theirs in [at(96_400), at(100_000), at(103_600)] {
+            let mut rules = rules();
+            let end = Timestamp::from_unix_micros(theirs.wall.as_unix_micros() + 60_000_000);
+            rules.set_clock(theirs.wall, ours.wall);
+            let taken = poll(&mut rules, ours, document(|rules| rules.expires_at = Some(end)));
+            assert_eq!(taken, Update::Taken { changed: true });
+            assert_eq!(rules.expires_at(ours), Some((at(100_060).instant, Reason::RulesExpiry)));
+            assert!(!rules.expire(at(100_059).wall));
+            assert!(rules.expire(at(100_060).wall));
+        }
     }
 }

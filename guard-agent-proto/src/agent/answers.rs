@@ -121,7 +121,9 @@ impl Agent {
     fn on_rules_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
         let update = match result {
             Ok(response) => {
-                let answer = wire::parse_rules(&response, self.now.wall);
+                let sent_at = wire::sent_at(&response, self.now.wall);
+                self.rules.set_clock(sent_at, self.now.wall);
+                let answer = wire::parse_rules(&response, sent_at);
                 let (ok, failed) = match &answer {
                     wire::RulesAnswer::Rules(_) | wire::RulesAnswer::NotModified => (true, false),
                     wire::RulesAnswer::Failed { .. } => (false, true),
@@ -183,7 +185,7 @@ impl Agent {
     ) -> (Verdict, u16) {
         match result {
             Ok(response) => {
-                let verdict = wire::judge(&response, self.now.wall);
+                let verdict = wire::judge(&response, wire::sent_at(&response, self.now.wall));
                 let ok = matches!(verdict, Verdict::Delivered { .. } | Verdict::Partly { .. });
                 let failed = matches!(verdict, Verdict::Failed { .. });
                 self.on_answered(id, endpoint, response.status, ok, failed);

@@ -97,6 +97,7 @@ fn result() -> impl Strategy<Value = Result<Response, TransportError>> {
             status,
             retry_after: retry_after.map(Into::into),
             etag: Some("tag".into()),
+            date: Some("Sun, 06 Nov 1994 08:49:37 GMT".into()),
             body: body.as_bytes().to_vec(),
             ..Response::default()
         })

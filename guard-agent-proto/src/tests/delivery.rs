@@ -252,6 +252,25 @@ fn retry_after_is_kept_on_429_and_503_and_slows_the_pace() {
 }
 
 #[test]
+fn a_retry_after_date_is_relative_to_the_date_of_its_answer() {
+    // Far from the bench's clock.
+    let date = Some("Sun, 22 Nov 2026 20:00:00 GMT".into());
+    for status in [429, 503] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(1);
+        bench.pass(SECOND);
+        let request = bench.take_request();
+        let retry_after = Some("Sun, 22 Nov 2026 20:00:20 GMT".into());
+        let answer = Response { status, retry_after, date: date.clone(), ..Response::accepted() };
+        bench.answer_with(&request, answer);
+        bench.pass(19 * SECOND);
+        assert!(bench.requests.is_empty(), "{status}");
+        bench.pass(4 * SECOND);
+        bench.take_request();
+    }
+}
+
+#[test]
 fn a_retry_after_of_one_kind_does_not_hold_the_other() {
     let mut bench = Bench::new(|config| config.flush_interval = SECOND);
     bench.events(1);

@@ -174,3 +174,17 @@ fn the_status_tells_what_the_contract_asks_for() {
     bench.pass(299 * SECOND);
     assert!(bench.requests.is_empty(), "a failed push waits for the next one");
 }
+
+#[test]
+fn the_hard_end_of_rules_is_relative_to_the_date_of_their_answer() {
+    let mut bench = bench();
+    let request = polled(&mut bench);
+    // For the bench's clock they ended hours ago.
+    let document = rules(r#"{"rule_id":"r","expires_at":"2026-11-22T12:02:00Z"}"#);
+    let date = Some("Sun, 22 Nov 2026 12:00:00 GMT".into());
+    bench.answer_with(&request, Response { date, ..document });
+    bench.pass(119 * SECOND);
+    assert!(bench.agent.rules().is_some());
+    bench.pass(2 * SECOND);
+    assert!(bench.agent.rules().is_none());
+}

@@ -9,7 +9,7 @@ mod rules;
 mod sign;
 
 pub(crate) use response::{ItemRef, Verdict, judge};
-pub(crate) use retry_after::parse_retry_after;
+pub(crate) use retry_after::{parse_retry_after, sent_at};
 pub(crate) use rules::{RulesAnswer, parse_rules};
 
 use alloc::string::String;

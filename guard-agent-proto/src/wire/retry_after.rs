@@ -1,7 +1,7 @@
 use alloc::format;
 use core::time::Duration;
 
-use crate::Timestamp;
+use crate::{Response, Timestamp};
 
 /// A platform may not ask for a longer wait than this.
 const MAX_WAIT: Duration = Duration::from_secs(300);
@@ -10,14 +10,24 @@ const MAX_CHARS: usize = 64;
 const FIFTY_YEARS: i64 = 50 * 31_557_600 * 1_000_000;
 
 /// Reads a `Retry-After` value: seconds or an HTTP date, capped at 300 s; `None` when unreadable, not
-/// finite, negative or in the past.
+/// finite, negative or in the past. `wall` is the time by the clock of the side that sent it.
 pub(crate) fn parse_retry_after(value: &str, wall: Timestamp) -> Option<Duration> {
-    let end = value.char_indices().nth(MAX_CHARS).map_or(value.len(), |(end, _)| end);
-    let value = value[..end].trim();
+    let value = beginning(value);
     match value.parse::<f64>() {
         Ok(seconds) => seconds_to_wait(seconds),
         Err(_) => until(value, wall),
     }
+}
+
+/// The time of an answer by the clock of the side that sent it, or by ours if it carries no readable date. A time that
+/// the answer names is to be compared with this one, since the clocks of client and platform may be hours apart.
+pub(crate) fn sent_at(response: &Response, wall: Timestamp) -> Timestamp {
+    response.date.as_deref().and_then(|date| parse_http_date(beginning(date), wall)).unwrap_or(wall)
+}
+
+fn beginning(value: &str) -> &str {
+    let end = value.char_indices().nth(MAX_CHARS).map_or(value.len(), |(end, _)| end);
+    value[..end].trim()
 }
 
 fn seconds_to_wait(seconds: f64) -> Option<Duration> {
@@ -141,6 +151,21 @@ mod tests {
         value.push_str("garbage");
         assert_eq!(parse_retry_after(&value, WALL), Some(Duration::from_secs(5)));
         assert_eq!(parse_retry_after(&"é".repeat(MAX_CHARS + 1), WALL), None);
+    }
+
+    #[test]
+    fn an_answer_is_dated_by_its_sender() {
+        let dated = |date: &str| {
+            let response = Response { date: Some(date.into()), ..Response::default() };
+            sent_at(&response, WALL)
+        };
+        let sent = Timestamp::from_unix_micros(WALL.as_unix_micros() + 30_000_000);
+        assert_eq!(dated("Sun, 06 Nov 1994 08:49:37 GMT"), sent);
+        assert_eq!(dated(" Sunday, 06-Nov-94 08:49:37 GMT"), sent);
+        for unreadable in ["", "now", "784111747", "Sun, 06 Nov 1994 08:49:37 PST"] {
+            assert_eq!(dated(unreadable), WALL, "{unreadable:?}");
+        }
+        assert_eq!(sent_at(&Response::default(), WALL), WALL);
     }
 
     proptest! {

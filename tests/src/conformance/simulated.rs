@@ -233,6 +233,7 @@ fn response(answer: PlainAnswer) -> Response {
         status: answer.status,
         retry_after: header("retry-after"),
         etag: header("etag"),
+        date: header("date"),
         body: answer.body,
         ..Response::default()
     }

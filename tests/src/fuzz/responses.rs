@@ -30,9 +30,10 @@ fn answer_one(driver: &mut Driver, u: &mut Unstructured<'_>) -> Result<()> {
     let status = if u.ratio(1, 2)? { 200 } else { u.int_in_range(100..=599)? };
     let retry_after = u.arbitrary::<Option<&str>>()?.map(String::from);
     let etag = u.arbitrary::<Option<&str>>()?.map(String::from);
+    let date = u.arbitrary::<Option<&str>>()?.map(String::from);
     let length = u.arbitrary_len::<u8>()?.min(u.len());
     let body = u.bytes(length)?.to_vec();
-    exchange(driver, endpoint, Response { status, retry_after, etag, body, ..Response::default() });
+    exchange(driver, endpoint, Response { status, retry_after, etag, date, body, ..Response::default() });
     Ok(())
 }
 
