@@ -3,16 +3,19 @@ use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use futures_channel::oneshot;
+use guard_agent_proto::TransportErrorKind;
 use guard_agent_proto::shell::BoxFuture;
-use guard_agent_proto::shell::http::{HttpClient, HttpFailure, HttpSetup, Proxy};
+use guard_agent_proto::shell::http::{HttpAnswer, HttpClient, HttpFailure, HttpSetup};
 use guard_agent_proto::wire::HttpRequest;
-use guard_agent_proto::{Response, TransportErrorKind};
 use rustls::crypto::{CryptoProvider, ring};
-use ureq::http::{HeaderMap, Request};
+use ureq::http::Request;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{Error, Timeout};
 
 use crate::HttpError;
+use crate::heads::PlainHeads;
 use crate::runtime::offload;
 use crate::workers::Workers;
 
@@ -44,7 +47,7 @@ impl HttpClient for UreqClient {
             .root_certs(RootCerts::new_with_certs(&roots))
             .client_cert(identity)
             .build();
-        let mut config = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -55,18 +58,15 @@ impl HttpClient for UreqClient {
             .timeout_global(Some(setup.timeout))
             .timeout_connect(Some(setup.connect_timeout))
             .max_idle_age(HttpSetup::IDLE_CONNECTION);
-        match &setup.proxy {
-            Proxy::Environment => {}
-            Proxy::Never => config = config.proxy(None),
-            Proxy::Always(url) => {
-                let proxy = ureq::Proxy::new(url.expose()).map_err(|_| HttpError::proxy())?;
-                config = config.proxy(Some(proxy));
-            }
-        }
-        Ok(Self { agent: config.build().new_agent(), workers: Workers::default() })
+        // Which proxy it is was decided.
+        let proxy = setup.proxy.as_ref().map(|proxy| ureq::Proxy::new(proxy.url().expose()));
+        let config = config.proxy(proxy.transpose().map_err(|_| HttpError::proxy())?);
+        let connector = DefaultConnector::default().chain(PlainHeads);
+        let agent = ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default());
+        Ok(Self { agent, workers: Workers::default() })
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<Response, HttpFailure> {
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
         let (give, take) = oneshot::channel();
         let agent = self.agent.clone();
         let run = self.workers.run(Box::new(move || {
@@ -91,7 +91,7 @@ impl fmt::Debug for UreqClient {
     }
 }
 
-fn exchange(agent: &ureq::Agent, request: HttpRequest) -> Result<Response, HttpFailure> {
+fn exchange(agent: &ureq::Agent, request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
     let unusable = |_| HttpFailure::Failed(TransportErrorKind::Other, "bad URL or header".into());
     let mut builder = Request::builder().method(request.method).uri(request.url);
     for (name, value) in &request.headers {
@@ -103,21 +103,19 @@ fn exchange(agent: &ureq::Agent, request: HttpRequest) -> Result<Response, HttpF
         agent.run(builder.body(request.body).map_err(unusable)?)
     };
     let (head, body) = answer.map_err(failure)?.into_parts();
-    let mut response = Response {
-        status: head.status.as_u16(),
-        retry_after: text(&head.headers, "retry-after"),
-        etag: text(&head.headers, "etag"),
-        ..Response::default()
-    };
+    let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let mut answer = HttpAnswer::new(head.status.as_u16(), headers);
+    let mut body = body.into_with_config().limit(u64::MAX).reader();
+    let mut piece = [0; 4 << 10];
     // Dropping a body with something left to read closes its connection.
-    let most = u64::try_from(Response::MAX_BODY).unwrap_or(u64::MAX);
-    let read = body.into_with_config().limit(u64::MAX).reader().take(most).read_to_end(&mut response.body);
-    read.map_err(|error| failure(Error::from(error)))?;
-    Ok(response)
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.to_owned())
+    loop {
+        match body.read(&mut piece) {
+            Ok(length) if length > 0 && answer.push(&piece[..length]) => {}
+            Ok(_) => return Ok(answer),
+            Err(error) if answer.is_complete_at(&error) => return Ok(answer),
+            Err(error) => return Err(failure(Error::from(error))),
+        }
+    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
@@ -130,7 +128,11 @@ fn failure(error: Error) -> HttpFailure {
         Error::HostNotFound | Error::ConnectionFailed | Error::ConnectProxyFailed(_) => {
             TransportErrorKind::Connect
         }
-        Error::Tls(_) | Error::Rustls(_) | Error::Pem(_) => TransportErrorKind::Tls,
+        Error::Rustls(error) => {
+            let other = |cause| HttpFailure::Failed(TransportErrorKind::Tls, cause);
+            return HttpFailure::of_tls(&error).unwrap_or_else(|| other(cause));
+        }
+        Error::Tls(_) | Error::Pem(_) => TransportErrorKind::Tls,
         Error::Protocol(_) | Error::Http(_) | Error::LargeResponseHeader(..) => TransportErrorKind::Protocol,
         _ => TransportErrorKind::Other,
     };
@@ -139,13 +141,14 @@ fn failure(error: Error) -> HttpFailure {
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum of another crate, which may grow")]
 fn io_failure(error: &io::Error) -> HttpFailure {
+    if let Some(failure) = HttpFailure::of_tls(error) {
+        return failure;
+    }
     let inner = error.get_ref();
     // The resolver's errors have no kind.
     let unresolved = error.to_string().starts_with("failed to lookup address");
     let kind = if unresolved {
         TransportErrorKind::Connect
-    } else if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-        TransportErrorKind::Tls
     } else {
         match error.kind() {
             io::ErrorKind::ConnectionRefused

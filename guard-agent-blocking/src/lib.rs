@@ -101,6 +101,7 @@
 mod agent;
 mod alarm;
 mod block_on;
+mod heads;
 mod http;
 mod receipt;
 #[cfg(feature = "redis")]

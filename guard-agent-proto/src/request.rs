@@ -83,6 +83,8 @@ pub struct Response {
     pub etag: Option<String>,
     /// `Date`, if it came and is readable text: the dates in the answer are relative to it.
     pub date: Option<String>,
+    /// The side that answered, for messages: scheme, host and port, and those of the proxy; never credentials.
+    pub peer: Option<Arc<str>>,
     /// The body, at most [`Response::MAX_BODY`] bytes of it.
     pub body: Vec<u8>,
     /// No message may quote the body, because it repeats a secret of ours, as
@@ -97,7 +99,15 @@ impl Response {
     /// The answer of a custom transport that delivered what it was given.
     #[must_use]
     pub const fn accepted() -> Self {
-        Self { status: 200, retry_after: None, etag: None, date: None, body: Vec::new(), confidential: false }
+        Self {
+            status: 200,
+            retry_after: None,
+            etag: None,
+            date: None,
+            peer: None,
+            body: Vec::new(),
+            confidential: false,
+        }
     }
 
     /// The answer of a custom transport that has rules.

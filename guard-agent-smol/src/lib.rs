@@ -80,18 +80,14 @@
 //! The futures of [`Agent`] may be awaited anywhere. Beside the executor there are, from the first use on:
 //!
 //! * one thread for timers and sockets (`async-io`, which smol starts for the whole process);
-//! * one thread of the HTTP client (libcurl, by isahc), which ends with the agent and is never joined on an executor;
-//! * threads for work that blocks (`smol::unblock`), which end when there is none.
+//! * threads for work that blocks (`smol::unblock`: names are looked up there), which end when there is none.
 //!
 //! # What it links
 //!
-//! libcurl, built from source with rustls and aws-lc (a C compiler is needed). With the feature `redis`, the client of
+//! hyper, and rustls with aws-lc (a C compiler is needed). With the feature `redis`, the client of
 //! Redis for smol, which runs its connection on smol's global executor wherever the agent runs, and links tokio's
 //! `sync` module and codec for it; no tokio runtime is ever started. In a process where `guard-agent-tokio` is linked
 //! too, a connection belongs to tokio if it is made inside a tokio runtime.
-//!
-//! Each request has a connection of its own, since libcurl takes for its answer what a server or a proxy sent before on
-//! an idle one. At the default `rate_limit` that is at most 1.7 a second.
 //!
 //! # The journal
 //!
@@ -107,7 +103,7 @@
 //! # Logs
 //!
 //! The agent logs through `tracing` under the target `guard_agent`, rarely, and never per record. If log records are
-//! themselves turned into events, leave out that target and those of the HTTP client: `isahc`, `curl`, `rustls`.
+//! themselves turned into events, leave out that target and those of the HTTP client: `hyper`, `rustls`.
 //!
 //! # Features
 //!
@@ -125,15 +121,15 @@ pub use guard_agent_proto::shell::{
 };
 pub use guard_agent_proto::wire::Credentials;
 pub use guard_agent_proto::*;
-pub use http::IsahcClient;
+pub use http::HyperClient;
 pub use runtime::Smol;
 
 /// A running agent on smol: see [`shell::Agent`].
 pub type Agent = shell::Agent<Smol>;
 /// Puts an agent together that runs on smol: see [`shell::AgentBuilder`].
 pub type AgentBuilder = shell::AgentBuilder<Smol>;
-/// Delivers over HTTP/1.1, by isahc and rustls.
-pub type HttpTransport = shell::http::HttpTransport<IsahcClient>;
+/// Delivers over HTTP/1.1, by hyper and rustls.
+pub type HttpTransport = shell::http::HttpTransport<HyperClient>;
 /// A journal in Redis on smol: see [`shell::redis::RedisStore`].
 #[cfg(feature = "redis")]
 pub type RedisStore = shell::redis::RedisStore<shell::redis::AsyncRedis>;

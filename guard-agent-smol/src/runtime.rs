@@ -7,7 +7,7 @@ use guard_agent_proto::shell::{Backend, BoxFuture, MonotonicClock, Runtime, Star
 use guard_agent_proto::{Instant, Now};
 use smol::Timer;
 
-use crate::{Agent, IsahcClient};
+use crate::{Agent, HyperClient};
 #[cfg(feature = "redis")]
 use crate::{ConfigError, RedisOptions, RedisStore};
 
@@ -33,7 +33,7 @@ impl Runtime for Smol {
 }
 
 impl Backend for Smol {
-    type Client = IsahcClient;
+    type Client = HyperClient;
     type Agent = Agent;
 
     fn current() -> Result<Self, StartError> {
@@ -73,7 +73,7 @@ impl Runtime for AsyncStd {
 
 #[cfg(feature = "async-std")]
 impl Backend for AsyncStd {
-    type Client = IsahcClient;
+    type Client = HyperClient;
     type Agent = crate::async_std::Agent;
 
     fn current() -> Result<Self, StartError> {

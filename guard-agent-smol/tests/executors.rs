@@ -54,7 +54,7 @@ fn with_another_executors_block_on() {
     futures_executor::block_on(works(Agent::builder(config(&collector)).start().unwrap(), &collector));
 }
 
-/// libcurl's thread takes its time to end while a request is under way; an executor must not wait for it.
+/// An executor must not wait for the end of a request that is under way.
 #[test]
 fn the_end_of_the_client_holds_up_no_executor() {
     let collector = Collector::start();

@@ -2,11 +2,11 @@ use std::error::Error;
 use std::io;
 use std::iter;
 
+use guard_agent_proto::TransportErrorKind;
 use guard_agent_proto::shell::BoxFuture;
-use guard_agent_proto::shell::http::{HttpClient, HttpFailure, HttpSetup, Proxy};
+use guard_agent_proto::shell::http::{HttpAnswer, HttpClient, HttpFailure, HttpSetup};
 use guard_agent_proto::wire::HttpRequest;
-use guard_agent_proto::{Response, TransportErrorKind};
-use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Identity, Method};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
@@ -33,6 +33,12 @@ impl HttpClient for ReqwestClient {
             .no_brotli()
             .no_zstd()
             .no_deflate()
+            .http1_max_headers(HttpAnswer::MAX_HEADERS)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            // Which proxy it is was decided.
+            .no_proxy()
             .connect_timeout(setup.connect_timeout)
             .timeout(setup.timeout)
             .pool_idle_timeout(HttpSetup::IDLE_CONNECTION);
@@ -49,33 +55,27 @@ impl HttpClient for ReqwestClient {
             let pem = [&identity.chain_pem, b"\n".as_slice(), identity.key_pem.expose().as_bytes()].concat();
             builder = builder.identity(Identity::from_pem(&pem).map_err(tls)?);
         }
-        match &setup.proxy {
-            Proxy::Environment => {}
-            Proxy::Never => builder = builder.no_proxy(),
-            Proxy::Always(url) => {
-                let proxy = reqwest::Proxy::all(url.expose()).map_err(|_| HttpError::proxy())?;
-                builder = builder.proxy(proxy);
-            }
+        if let Some(proxy) = &setup.proxy {
+            let proxy = reqwest::Proxy::all(proxy.url().expose()).map_err(|_| HttpError::proxy())?;
+            builder = builder.proxy(proxy);
         }
         builder.build().map(Self).map_err(tls)
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<Response, HttpFailure> {
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
         let request = self.build(request)?;
-        let mut answer = self.0.execute(request).await.map_err(|error| failure(&error))?;
-        let mut response = Response {
-            status: answer.status().as_u16(),
-            retry_after: text(answer.headers(), header::RETRY_AFTER),
-            etag: text(answer.headers(), header::ETAG),
-            ..Response::default()
-        };
-        // Dropping an answer with body left to read closes its connection.
-        while response.body.len() < Response::MAX_BODY
-            && let Some(chunk) = answer.chunk().await.map_err(|error| failure(&error))?
-        {
-            response.body.extend_from_slice(&chunk);
+        let mut response = self.0.execute(request).await.map_err(|error| failure(&error))?;
+        let headers = response.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let mut answer = HttpAnswer::new(response.status().as_u16(), headers);
+        // Dropping a response with body left to read closes its connection.
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if answer.push(&chunk) => {}
+                Ok(_) => return Ok(answer),
+                Err(error) if answer.is_complete_at(&error) => return Ok(answer),
+                Err(error) => return Err(failure(&error)),
+            }
         }
-        Ok(response)
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
@@ -105,11 +105,10 @@ impl ReqwestClient {
     }
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.to_owned())
-}
-
 fn failure(error: &reqwest::Error) -> HttpFailure {
+    if let Some(failure) = HttpFailure::of_tls(error) {
+        return failure;
+    }
     let kind = classify(error);
     if kind == TransportErrorKind::Timeout {
         HttpFailure::TimedOut
@@ -123,9 +122,7 @@ fn failure(error: &reqwest::Error) -> HttpFailure {
 fn classify(error: &reqwest::Error) -> TransportErrorKind {
     let io = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let hyper = chain(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
-    if chain(error).any(is_tls) {
-        TransportErrorKind::Tls
-    } else if error.is_connect() {
+    if error.is_connect() {
         TransportErrorKind::Connect
     } else if hyper.is_some_and(hyper::Error::is_parse) || io.is_some_and(is_malformed_body) {
         TransportErrorKind::Protocol
@@ -140,12 +137,6 @@ fn classify(error: &reqwest::Error) -> TransportErrorKind {
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     iter::successors(Some(error), |&error| error.source())
-}
-
-/// An I/O error hides what it wraps from `source`, and TLS errors come wrapped twice.
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    error.is::<rustls::Error>()
-        || error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|inner| is_tls(inner))
 }
 
 /// How hyper reports a body that is cut off or whose chunks cannot be read.

@@ -63,6 +63,7 @@ impl Agent {
         path: Path,
         result: Result<Response, TransportError>,
     ) {
+        let source = source(&result);
         let (verdict, status) = self.read_answer(id, endpoint(kind), result);
         let retry_after = match &verdict {
             Verdict::SlowDown { retry_after } | Verdict::Failed { retry_after } => *retry_after,
@@ -113,12 +114,13 @@ impl Agent {
         if alive {
             self.counters.last_flush = Some(self.now.wall);
         } else if let (true, Some(message)) = (lasting, trouble) {
-            self.tell(flush_stage(kind), endpoint(kind), message);
+            self.tell(flush_stage(kind), endpoint(kind), message + &source);
         }
         self.settle(kind, settled);
     }
 
     fn on_rules_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
+        let source = source(&result);
         let update = match result {
             Ok(response) => {
                 let sent_at = wire::sent_at(&response, self.now.wall);
@@ -143,7 +145,7 @@ impl Agent {
             Err(error) => {
                 self.on_unanswered(id, Endpoint::Rules, &error);
                 self.rules.on_no_answer(self.now.instant, &mut self.rng);
-                Update::Failed { message: error.to_string() }
+                Update::Failed { message: String::from("no answer") }
             }
         };
         match update {
@@ -157,13 +159,14 @@ impl Agent {
             }
             Update::Failed { message } => {
                 self.counters.rules_failed += 1;
-                self.tell(ErrorStage::Rules, Endpoint::Rules, message);
+                self.tell(ErrorStage::Rules, Endpoint::Rules, message + &source);
             }
         }
     }
 
     fn on_status_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
         self.status.on_answer();
+        let source = source(&result);
         let (verdict, status) = self.read_answer(id, Endpoint::Status, result);
         if let Verdict::SlowDown { retry_after: Some(wait) } | Verdict::Failed { retry_after: Some(wait) } =
             &verdict
@@ -172,7 +175,7 @@ impl Agent {
         }
         if let Some(message) = trouble(&verdict, status) {
             self.counters.status_failed += 1;
-            self.tell(ErrorStage::Status, Endpoint::Status, message);
+            self.tell(ErrorStage::Status, Endpoint::Status, message + &source);
         }
     }
 
@@ -348,6 +351,15 @@ const fn flush_stage(kind: Kind) -> ErrorStage {
 }
 
 /// What to tell of an answer that is no success.
+/// End of a message about an answer: the side that gave it, or why there is none.
+fn source(result: &Result<Response, TransportError>) -> String {
+    match result {
+        Ok(Response { peer: Some(peer), .. }) => format!(" ({peer})"),
+        Ok(Response { peer: None, .. }) => String::new(),
+        Err(error) => format!(": {error}"),
+    }
+}
+
 fn trouble(verdict: &Verdict, status: u16) -> Option<String> {
     match verdict {
         Verdict::Delivered { .. } => None,

@@ -577,3 +577,19 @@ fn failures_are_told_once_per_episode() {
     let told = bench.events.iter().filter(|event| matches!(event, AgentEvent::Error { .. })).count();
     assert_eq!(told, 4, "{:?}", bench.events);
 }
+
+#[test]
+fn a_message_about_an_answer_says_who_gave_it() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    let peer = Some("https://api.example:443 via http://proxy.example:3128".into());
+    bench.answer_with(&request, Response { status: 404, peer, ..Response::accepted() });
+    let told = bench.events.iter().find_map(|event| match event {
+        AgentEvent::Error { message, .. } => Some(message.as_str()),
+        _ => None,
+    });
+    let told = told.unwrap();
+    assert!(told.ends_with("(https://api.example:443 via http://proxy.example:3128)"), "{told}");
+}

@@ -203,6 +203,8 @@ impl Wire {
         let mut headers = vec![
             ("user-agent", Secret::new(USER_AGENT)),
             ("accept", Secret::new("*/*")),
+            // Answers are short, and not every server that compresses them does it right.
+            ("accept-encoding", Secret::new("identity")),
             ("content-type", Secret::new("application/json")),
             ("x-api-key", self.api_key.clone()),
             ("x-agent-install-id", self.install_id.clone()),

@@ -133,7 +133,7 @@ fn message(response: &Response) -> String {
 }
 
 fn acknowledgement(response: &Response) -> Verdict {
-    let body = response.body.trim_ascii();
+    let body = without_mark(&response.body).trim_ascii();
     if body.is_empty() {
         return Verdict::Delivered { invalid_timestamps: 0 };
     }
@@ -146,6 +146,11 @@ fn acknowledgement(response: &Response) -> Verdict {
         }
         Err(_) => Verdict::Hold { message: format!("not the platform's answer: {}", quote(response)) },
     }
+}
+
+/// A body without the byte order mark that some servers put before their JSON.
+pub(super) fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 fn read_object(answer: &Map<String, Value>, response: &Response) -> Verdict {
@@ -228,6 +233,7 @@ mod tests {
             " \r\n",
             "{}",
             r#"{"success":true}"#,
+            "\u{feff}{\"success\":true}\r\n",
             r#"{"x":1}"#,
             r#"{"success":null}"#,
             r#"{"success":0}"#,
@@ -317,7 +323,7 @@ mod tests {
 
     #[test]
     fn successes_of_someone_else() {
-        for body in ["<html>login</html>", "OK", "{\"success\":tr", "{} {}", "\u{feff}{}", "\0"] {
+        for body in ["<html>login</html>", "OK", "{\"success\":tr", "{} {}", "\0"] {
             assert!(matches!(verdict(200, body), Verdict::Hold { .. }), "{body}");
         }
         let deep = "[".repeat(100_000);

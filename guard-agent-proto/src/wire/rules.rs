@@ -6,7 +6,7 @@ use core::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::response::{Class, describe, is_truthy, quote, retry_after};
+use super::response::{Class, describe, is_truthy, quote, retry_after, without_mark};
 use crate::{DynamicRules, Response, Timestamp};
 
 /// Members that make an object a rules document. Dates, versions and messages are in many other
@@ -68,7 +68,7 @@ pub(crate) fn parse_rules(response: &Response, wall: Timestamp) -> RulesAnswer {
 }
 
 fn read_document(response: &Response) -> RulesAnswer {
-    match serde_json::from_slice(&response.body) {
+    match serde_json::from_slice(without_mark(&response.body)) {
         Ok(Value::Object(document)) if bears_rules(&document) => read_rules(&document, response),
         _ => RulesAnswer::NotRules { message: format!("not a rules document: {}", quote(response)) },
     }
@@ -133,6 +133,7 @@ mod tests {
             (r#"{"rule_id":"r1","ttl":60,"unknown":[1]}"#, &[]),
             (r#"{"rule_id":"r1","error":null,"errors":[],"detail":"","success":true}"#, &[]),
             (" {\"emergency_mode\":false}\n", &[]),
+            ("\u{feff}{\"emergency_mode\":false}", &[]),
         ] {
             let RulesAnswer::Rules(rules) = answer(200, body) else {
                 panic!("{body}");

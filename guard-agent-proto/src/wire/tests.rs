@@ -119,6 +119,7 @@ fn headers_follow_the_contract() {
     let always = [
         ("user-agent", concat!("guard-agent-rust/", env!("CARGO_PKG_VERSION"))),
         ("accept", "*/*"),
+        ("accept-encoding", "identity"),
         ("content-type", "application/json"),
         ("x-api-key", "0123456789"),
         ("x-agent-install-id", "install-1"),

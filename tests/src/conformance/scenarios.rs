@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use guard_agent_proto::Endpoint::{Events, Metrics, Rules, Status};
+use guard_agent_proto::shell::gzip;
+use guard_agent_proto::wire::Content;
 use guard_agent_proto::{DropReason, SecurityEvent, StatusLevel};
 use serde_json::json;
 
@@ -144,6 +146,30 @@ pub const SCENARIOS: &[Scenario] = &[
         Duplicates(0),
     ),
     delivered_after!("204 is a success", "4.1, W29, W37", 1, Answer::status(204), Duplicates(0)),
+    delivered_after!(
+        "an acknowledgement is read through gzip that nobody asked for",
+        "4.1",
+        1,
+        Answer::status(200)
+            .header("content-encoding", "gzip")
+            .body(gzip(br#"{"success":true}"#, Content::Json)),
+        Duplicates(0),
+    ),
+    delivered_after!(
+        "an acknowledgement is read behind a byte order mark",
+        "4.1",
+        1,
+        Answer::status(200).body("\u{feff}{\"success\":true}\r\n"),
+        Duplicates(0),
+    ),
+    delivered_after!(
+        "an acknowledgement is read behind two hundred headers",
+        "4.1",
+        1,
+        (0..200)
+            .fold(Answer::json(200, &json!({"success": true})), |answer, _| answer.header("x-filler", "1")),
+        Duplicates(0),
+    ),
     delivered_after!(
         "a 200 that says no and names nothing is tried again",
         "4.1, W16",
@@ -352,6 +378,15 @@ pub const SCENARIOS: &[Scenario] = &[
         1,
         Answer::status(429).header("retry-after", " +1.5 "),
         Apart(Events, 2, Duration::from_millis(1_500)),
+    ),
+    delivered_after!(
+        "Retry-After: a date is relative to that of its answer",
+        "5.3, W30",
+        1,
+        Answer::status(429)
+            .header("date", "Sun, 06 Nov 1994 08:49:37 GMT")
+            .header("retry-after", "Sun, 06 Nov 1994 08:49:39 GMT"),
+        Apart(Events, 2, Duration::from_secs(2)),
     ),
     held_after!(
         "Retry-After: quiet is kept, for new events too",

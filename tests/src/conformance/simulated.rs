@@ -12,14 +12,12 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use futures_executor::LocalPool;
 use futures_util::task::LocalSpawnExt as _;
-use guard_agent_proto::shell::http::{HttpClient, HttpFailure, HttpSetup};
+use guard_agent_proto::shell::http::{HttpAnswer, HttpClient, HttpFailure, HttpSetup};
 use guard_agent_proto::shell::{
     self, Backend, BoxFuture, Handle, HttpError, Runtime as AgentRuntime, StartError, TrySendErrorKind,
 };
 use guard_agent_proto::wire::{Credentials, HttpRequest};
-use guard_agent_proto::{
-    ConfigError, Instant, Now, Report, Response, SecurityEvent, Timestamp, TransportErrorKind,
-};
+use guard_agent_proto::{ConfigError, Instant, Now, Report, SecurityEvent, Timestamp, TransportErrorKind};
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 use super::wrongs::{Client, Meddler};
@@ -196,7 +194,7 @@ impl HttpClient for SimulatedClient {
         world.map(Self).ok_or_else(|| HttpError::Tls("there is no world".into()))
     }
 
-    async fn exchange(&self, mut request: HttpRequest) -> Result<Response, HttpFailure> {
+    async fn exchange(&self, mut request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
         let Some(meddler) = &self.0.network.meddler else {
             return self.attempt(&request).await.map(response);
         };
@@ -226,17 +224,12 @@ impl HttpClient for SimulatedClient {
     }
 }
 
-/// What a client reads of an answer.
-fn response(answer: PlainAnswer) -> Response {
-    let header = |name| answer.header(name).map(str::to_owned);
-    Response {
-        status: answer.status,
-        retry_after: header("retry-after"),
-        etag: header("etag"),
-        date: header("date"),
-        body: answer.body,
-        ..Response::default()
-    }
+/// An answer as a client reads it.
+fn response(plain: PlainAnswer) -> HttpAnswer {
+    let headers = plain.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let mut answer = HttpAnswer::new(plain.status, headers);
+    answer.push(&plain.body);
+    answer
 }
 
 impl SimulatedClient {

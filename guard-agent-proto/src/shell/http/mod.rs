@@ -1,12 +1,18 @@
 //! HTTP, but for the client that speaks it.
 
+mod answer;
 mod options;
+mod origin;
+mod proxy;
 
 use std::boxed::Box;
+use std::error::Error;
 use std::fmt;
 use std::format;
 use std::future::Future;
-use std::string::String;
+use std::io;
+use std::iter;
+use std::string::{String, ToString as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,21 +22,19 @@ use rustls::crypto::CryptoProvider;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
-pub use options::{HttpError, HttpOptions, HttpSetup, Identity, Proxy};
+pub use answer::HttpAnswer;
+pub use options::{HttpError, HttpOptions, HttpSetup, Identity};
+pub use origin::Origin;
+pub use proxy::ProxyServer;
 
 use super::{Attempt, BoxFuture, Transport, gzip};
 use crate::wire::{Credentials, HttpRequest, Wire};
-use crate::{
-    AgentConfig, AgentStatus, Batch, ConfigError, Payload, Response, TransportError, TransportErrorKind,
-};
+use crate::{AgentConfig, AgentStatus, Batch, ConfigError, Payload, TransportError, TransportErrorKind};
 
 /// What a runtime brings to speak HTTP/1.1.
 ///
-/// One call is one attempt: no redirects, retries, cookies or decompression.
+/// One call is one attempt: no redirects, retries, cookies, decompression, or proxies except the one of the setup.
 pub trait HttpClient: Send + Sync + Sized + 'static {
-    /// Whether it can show a certificate of its own.
-    const SHOWS_IDENTITY: bool = true;
-
     /// The cryptography of the client's TLS.
     fn crypto() -> CryptoProvider;
 
@@ -41,12 +45,12 @@ pub trait HttpClient: Send + Sync + Sized + 'static {
     /// TLS cannot be set up, or an option means nothing to this client.
     fn new(setup: &HttpSetup) -> Result<Self, HttpError>;
 
-    /// Sends a request and reads the answer: status, `Retry-After`, `ETag`, and at most
-    /// [`Response::MAX_BODY`] bytes of body, after which the connection is dropped.
+    /// Sends a request and reads the answer, the body as it comes until [`HttpAnswer::push`] has enough, after which
+    /// the connection is dropped.
     fn exchange(
         &self,
         request: HttpRequest,
-    ) -> impl Future<Output = Result<Response, HttpFailure>> + Send + '_;
+    ) -> impl Future<Output = Result<HttpAnswer, HttpFailure>> + Send + '_;
 
     /// As [`Runtime::offload`](super::Runtime::offload).
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
@@ -59,21 +63,37 @@ pub enum HttpFailure {
     TimedOut,
     /// There was no connection in time.
     ConnectTimedOut,
+    /// TLS was spoken, and the answer is none.
+    NotTls,
     /// Anything else: of what kind, and its innermost cause, which holds neither URL nor header.
     Failed(TransportErrorKind, String),
 }
 
-/// The core keeps what these headers say, and sends an entity tag back: a longer one is nobody's.
-const LONGEST_HEADER: usize = 1 << 10;
+impl HttpFailure {
+    /// The failure that rustls reports in an error or in one of its causes, if any.
+    #[must_use]
+    pub fn of_tls(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut causes = iter::successors(Some(error), |&error| error.source());
+        let error = causes.find_map(tls_error)?;
+        let is_other = *error == rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        Some(if is_other { Self::NotTls } else { Self::Failed(TransportErrorKind::Tls, error.to_string()) })
+    }
+}
+
+/// Words in which the parser of all clients refuses an answer that does not begin as HTTP does.
+const NOT_HTTP: &str = "invalid HTTP version";
 const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
 
 /// Delivers over HTTP/1.1.
 ///
 /// One call is one attempt: redirects, retries, cookies and decompression are off. At most
-/// [`Response::MAX_BODY`] bytes of an answer are read; the connection of a longer one is dropped.
+/// [`Response::MAX_BODY`](crate::Response::MAX_BODY) bytes of an answer are read; the connection of a longer one is dropped.
 pub struct HttpTransport<C> {
     client: C,
     wire: RwLock<Arc<Wire>>,
+    /// The other end, for messages; without credentials.
+    peer: Arc<str>,
+    is_tls: bool,
     connect_timeout: Duration,
     timeout: Duration,
     bytes_sent: AtomicU64,
@@ -87,10 +107,12 @@ impl<C: HttpClient> HttpTransport<C> {
     /// Every option that cannot be used, by name; or TLS that cannot be set up.
     pub fn new(config: &AgentConfig, install_id: &str, options: &HttpOptions) -> Result<Self, HttpError> {
         let wire = Wire::new(config, install_id)?;
-        let setup = options.check(config, &C::crypto(), C::SHOWS_IDENTITY)?;
+        let setup = options.check(config, &C::crypto())?;
         Ok(Self {
             client: C::new(&setup)?,
             wire: RwLock::new(Arc::new(wire)),
+            peer: setup.peer().into(),
+            is_tls: setup.endpoint.is_tls,
             connect_timeout: config.connect_timeout,
             timeout: config.timeout,
             bytes_sent: AtomicU64::new(0),
@@ -129,10 +151,9 @@ impl<C: HttpClient> HttpTransport<C> {
         self.bytes_sent.fetch_add(request.body.len() as u64, Ordering::Relaxed);
 
         let exchange = self.client.exchange(request).await;
-        let mut response = exchange.map_err(|failure| self.describe(failure))?;
-        response.body.truncate(Response::MAX_BODY);
-        response.retry_after.take_if(|value| value.len() > LONGEST_HEADER);
-        response.etag.take_if(|etag| etag.len() > LONGEST_HEADER || wire.repeats_secret(etag.as_bytes()));
+        let mut response = exchange.map_err(|failure| self.describe(failure))?.into_response();
+        response.peer = Some(Arc::clone(&self.peer));
+        response.etag.take_if(|etag| wire.repeats_secret(etag.as_bytes()));
         // A proxy knows secrets that the platform does not.
         let by_proxy = response.status == PROXY_AUTHENTICATION_REQUIRED;
         response.confidential = by_proxy || wire.repeats_secret(&response.body);
@@ -163,9 +184,15 @@ impl<C: HttpClient> HttpTransport<C> {
             HttpFailure::ConnectTimedOut => {
                 (TransportErrorKind::Connect, format!("no connection within {:?}", self.connect_timeout))
             }
+            HttpFailure::NotTls => {
+                (TransportErrorKind::Tls, "the answer is not TLS: is this a port for http?".into())
+            }
+            HttpFailure::Failed(kind, cause) if cause.contains(NOT_HTTP) && !self.is_tls => {
+                (kind, "the answer is not HTTP: is this a port for https?".into())
+            }
             HttpFailure::Failed(kind, cause) => (kind, one_line(&cause)),
         };
-        TransportError::new(kind, message)
+        TransportError::new(kind, format!("{message} ({})", self.peer))
     }
 }
 
@@ -195,6 +222,11 @@ impl<C> fmt::Debug for HttpTransport<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpTransport").field("bytes_sent", &self.bytes_sent).finish_non_exhaustive()
     }
+}
+
+/// An I/O error hides what it wraps from `source`, and TLS errors come wrapped twice.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    error.downcast_ref().or_else(|| tls_error(error.downcast_ref::<io::Error>()?.get_ref()?))
 }
 
 /// Whether encoding takes longer (from about 100 µs on) than an async worker should be kept.

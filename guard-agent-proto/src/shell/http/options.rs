@@ -1,4 +1,5 @@
 use std::borrow::ToOwned;
+use std::env;
 use std::fmt;
 use std::format;
 use std::string::String;
@@ -11,13 +12,34 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::{Origin, ProxyServer, proxy};
 use crate::{AgentConfig, ConfigError, ConfigProblem, Secret};
 
 /// How [`HttpTransport`](super::HttpTransport) reaches the platform, where the defaults do not fit.
 ///
 /// By default it trusts the system's certificate authorities (which it needs for an `https` endpoint or an
-/// `https` proxy named here), shows no certificate of its own and uses the proxies of the environment
-/// (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`).
+/// `https` proxy), shows no certificate of its own and uses the proxy of the environment.
+///
+/// # The proxy of the environment
+///
+/// It is chosen once, at the start, and means the same on every runtime. The variable for an `https` endpoint is
+/// `HTTPS_PROXY`, for an `http` endpoint `HTTP_PROXY` (unless `REQUEST_METHOD` is set: a CGI gets it from its client),
+/// for both then `ALL_PROXY`; the name in lower case comes first, and what is empty does not count. Its value is the URL
+/// of an `http` or `https` proxy, with user name and password where it asks for them; without a scheme it is `http`,
+/// without a port 80 or 443. Any other value (`socks5`, for example) is an error at the start.
+///
+/// `NO_PROXY` lists, between commas or spaces, which endpoints are reached without it:
+///
+/// | spelling | means |
+/// | --- | --- |
+/// | `*` | all |
+/// | `example.com`, `.example.com`, `*.example.com` | that name and those below it, whatever the case |
+/// | `10.1.2.3`, `fd00::1`, `[fd00::1]` | that address |
+/// | `10.0.0.0/8`, `fd00::/8` | the addresses of that block |
+/// | `example.com:8443`, `10.1.2.3:8443`, `[fd00::1]:8443` | the same, on that port alone |
+///
+/// The host of the endpoint is compared as it is written: addresses and blocks are about an endpoint that is given as an
+/// address, since names are not looked up for this.
 ///
 /// ```
 /// use guard_agent_proto::shell::HttpOptions;
@@ -40,14 +62,13 @@ struct PemIdentity {
 }
 
 /// Through which proxy requests go.
-#[derive(Clone, Debug, Default)]
-pub enum Proxy {
-    /// Those that the environment names.
+#[derive(Clone, Default)]
+enum Proxy {
+    /// The one that the environment names.
     #[default]
     Environment,
-    /// None.
     Never,
-    /// The one of that URL, whose scheme is `http` or `https`.
+    /// The one of that URL.
     Always(Secret),
 }
 
@@ -75,7 +96,7 @@ impl HttpOptions {
     }
 
     /// Shows the platform this certificate: the chain in PEM, leaf first, and the leaf's private key in
-    /// PEM (PKCS #8, PKCS #1 or SEC 1). On smol and async-std there is an error instead: libcurl cannot with rustls.
+    /// PEM (PKCS #8, PKCS #1 or SEC 1).
     #[must_use]
     pub fn client_identity(mut self, chain_pem: impl Into<Vec<u8>>, key_pem: impl Into<String>) -> Self {
         self.client_identity = Some(PemIdentity { chain: chain_pem.into(), key: Secret::new(key_pem) });
@@ -106,50 +127,38 @@ impl HttpOptions {
         &self,
         config: &AgentConfig,
         provider: &CryptoProvider,
-        shows_identity: bool,
     ) -> Result<HttpSetup, ConfigError> {
         let mut problems = Vec::new();
-        let endpoint = scheme_of(&config.endpoint);
+        let endpoint = Origin::parse(&config.endpoint).map(|(origin, _)| origin);
         if endpoint.is_none() {
             problems.push(problem("endpoint", "[secret]", "an http or https URL"));
         }
-        let proxy_scheme = match &self.proxy {
-            Proxy::Environment | Proxy::Never => None,
-            Proxy::Always(url) => {
-                let scheme = scheme_of(url.expose());
-                if scheme.is_none() {
-                    problems.push(problem("proxy", "[secret]", "an http or https URL"));
-                }
-                scheme
-            }
-        };
+        let proxy = self.proxy.of(endpoint.as_ref()).unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
         let roots = self.roots().unwrap_or_else(|bound| {
             let value = format!("{} bytes", self.root_certificates.len());
             problems.push(problem("root_certificates", &value, bound));
             Vec::new()
         });
         let identity = self.client_identity.as_ref().and_then(|identity| {
-            let checked = if shows_identity {
-                identity.check(provider)
-            } else {
-                Err(String::from("absent: the HTTP client of this runtime cannot show a certificate"))
-            };
+            let checked = identity.check(provider);
             checked.map_err(|bound| problems.push(problem("client_identity", "[secret]", bound))).ok()
         });
-        if !problems.is_empty() {
+        let Some(endpoint) = endpoint.filter(|_| problems.is_empty()) else {
             return Err(ConfigError { problems });
-        }
+        };
         // A container without certificate authorities can still speak plain HTTP to its neighbour.
-        let is_plain = endpoint == Some(Scheme::Http);
-        let needs_none = is_plain && proxy_scheme != Some(Scheme::Https);
+        let needs_none = !endpoint.is_tls && proxy.as_ref().is_none_or(|proxy| !proxy.origin().is_tls);
         Ok(HttpSetup {
+            endpoint,
             connect_timeout: config.connect_timeout,
             timeout: config.timeout,
             roots,
             only_these_roots: self.only_these_roots || needs_none,
             identity,
-            proxy: self.proxy.clone(),
-            is_plain,
+            proxy,
         })
     }
 
@@ -176,6 +185,22 @@ impl fmt::Debug for HttpOptions {
     }
 }
 
+impl Proxy {
+    fn of(&self, endpoint: Option<&Origin>) -> Result<Option<ProxyServer>, ConfigProblem> {
+        const BOUND: &str = "an http or https URL";
+        match (self, endpoint) {
+            (Self::Never, _) | (Self::Environment, None) => Ok(None),
+            (Self::Always(url), _) => {
+                ProxyServer::parse(url.expose()).map(Some).ok_or_else(|| problem("proxy", "[secret]", BOUND))
+            }
+            (Self::Environment, Some(endpoint)) => {
+                let proxy = proxy::from_environment(endpoint, |name| env::var(name).ok());
+                proxy.map_err(|variable| problem("proxy", "[secret]", format!("{BOUND} in {variable}")))
+            }
+        }
+    }
+}
+
 impl PemIdentity {
     /// Checked here, with the key's own errors, since clients report a mismatch late or not at all.
     fn check(&self, provider: &CryptoProvider) -> Result<Identity, String> {
@@ -193,6 +218,8 @@ impl PemIdentity {
 /// What an HTTP client is made of: options that were checked.
 #[derive(Debug)]
 pub struct HttpSetup {
+    /// Where requests go.
+    pub endpoint: Origin,
     /// Time for a connection, TLS included.
     pub connect_timeout: Duration,
     /// Time for a whole request.
@@ -203,13 +230,19 @@ pub struct HttpSetup {
     pub only_these_roots: bool,
     /// What the agent shows the platform.
     pub identity: Option<Identity>,
-    /// Through which proxy.
-    pub proxy: Proxy,
-    /// Whether the endpoint is reached without TLS.
-    pub is_plain: bool,
+    /// Through which proxy; the environment is not to be asked again.
+    pub proxy: Option<ProxyServer>,
 }
 
 impl HttpSetup {
+    /// The other side, for messages: the endpoint and, if any, the proxy.
+    pub(super) fn peer(&self) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("{} via {}", self.endpoint, proxy.origin()),
+            None => format!("{}", self.endpoint),
+        }
+    }
+
     /// How long an idle connection is kept. Shorter than the idle limit of common load balancers (60 s and more), so
     /// that it is the client that closes: a request on a connection that the other side is just closing is lost.
     pub const IDLE_CONNECTION: Duration = Duration::from_secs(30);
@@ -242,35 +275,20 @@ pub struct Identity {
     pub key_pem: Secret,
 }
 
+impl Identity {
+    /// The private key, read.
+    ///
+    /// # Errors
+    ///
+    /// Never after it was checked.
+    pub fn key(&self) -> Result<PrivateKeyDer<'static>, String> {
+        PrivateKeyDer::from_pem_slice(self.key_pem.expose().as_bytes()).map_err(|error| format!("{error}"))
+    }
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scheme {
-    Http,
-    Https,
-}
-
-/// The scheme of a URL with a host; `None` for other schemes.
-fn scheme_of(url: &str) -> Option<Scheme> {
-    let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    let brackets = host.starts_with('[') == host.contains(']');
-    if host.is_empty()
-        || host.starts_with(':')
-        || !brackets
-        || url.chars().any(|c| c.is_whitespace() || c.is_control())
-    {
-        return None;
-    }
-    match () {
-        () if scheme.eq_ignore_ascii_case("http") => Some(Scheme::Http),
-        () if scheme.eq_ignore_ascii_case("https") => Some(Scheme::Https),
-        () => None,
     }
 }
 
