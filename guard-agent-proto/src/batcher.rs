@@ -58,6 +58,10 @@ impl Batcher {
         }
     }
 
+    pub(crate) const fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// When the waiting records make a batch; `None` without records. Records before `urgent` do not
     /// wait for others.
     pub(crate) fn ready_at(&self, queue: &Buffer, urgent: Seq) -> Option<(Instant, Reason)> {

@@ -27,15 +27,6 @@ impl Buffer {
         }
     }
 
-    /// Puts records back in front: they are older than all that wait.
-    pub(crate) fn push_front(&mut self, entries: Vec<Entry>) {
-        self.entries.reserve_exact(entries.len());
-        for entry in entries.into_iter().rev() {
-            self.json_bytes += entry.json.len();
-            self.entries.push_front(entry);
-        }
-    }
-
     /// Takes over all of `other`, keeping the order of sequence numbers.
     pub(crate) fn merge(&mut self, other: &mut Self) {
         let sorted = match (self.entries.back(), other.entries.front()) {
@@ -206,7 +197,7 @@ mod tests {
             prop_assert!(taken.is_sorted_by_key(Entry::seq));
             let left: usize = all.entries.iter().map(|e| e.json.len()).sum();
             prop_assert_eq!(left, all.json_bytes());
-            all.push_front(taken);
+            all.merge(&mut taken.into_iter().collect());
             all.push(entry(45, 7));
             prop_assert!(all.entries.iter().is_sorted_by_key(Entry::seq));
             prop_assert_eq!(all.json_bytes(), lens.iter().chain(&other).sum::<usize>() + 7);

@@ -8,33 +8,39 @@ use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::batcher::{Batcher, Room};
 use crate::buffer::Buffer;
+use crate::quarantine::{Quarantine, Refusal};
 use crate::rng::Rng;
 use crate::wire::{ItemRef, Verdict};
-use crate::{AgentConfig, Batch, BatchId, DropReason, Instant, Kind, Now, Reason, RequestId, Seq};
+use crate::{AgentConfig, Batch, BatchId, DrainOrder, DropReason, Instant, Kind, Now, Reason, Seq};
 
-/// Records of one kind on their way out, in order: waiting, sealed, in flight, or set aside.
+/// Records of one kind on their way out: waiting, sealed, in flight, under suspicion, or quarantined.
 ///
-/// A batch that fails stays in front and is tried again as it is. What the platform says decides what
-/// happens to it: see [`Lane::on_verdict`].
+/// A batch that fails is tried again as it is. What the platform says decides what happens to it, and who is to
+/// blame for a refusal: see [`Lane::on_verdict`].
 #[derive(Clone, Debug)]
 pub(crate) struct Lane {
     batcher: Batcher,
     queue: Buffer,
     /// Batches that go before anything in `queue`.
     sealed: VecDeque<Work>,
-    in_flight: Option<(RequestId, Work)>,
-    /// Records that were refused alone. Once anything else gets through they are tried again, and what
-    /// is refused then is poison.
-    parked: Vec<Entry>,
-    /// Parked records that make us think that the endpoint refuses everything.
-    park_limit: usize,
+    /// Batches that may hold what is refused. They go when nothing better can, or first where order counts.
+    suspects: VecDeque<Work>,
+    in_flight: Option<Work>,
+    quarantine: Quarantine,
     /// Nothing leaves before that.
     gate: Option<(Instant, Reason)>,
     quick: Backoff,
     slow: Backoff,
     retry_attempts: u32,
-    /// Endings that were no success since the last one, or since the lane was hurried.
-    strikes: u32,
+    in_order: bool,
+    /// Endings that were no success since the last one, or since our waiting was cut short.
+    consecutive_failures: u32,
+    /// Successes of this endpoint: a batch that is refused before and after one is to blame itself.
+    successes: u64,
+    /// Refusals since the last success that are a batch's or everybody's fault.
+    unexplained: u32,
+    /// Batches that left since a suspect did, up to [`MOST_PASSED_OVER`].
+    passed_over: u8,
     hold: Option<Hold>,
     refusal: (u16, String),
     len: usize,
@@ -45,16 +51,43 @@ pub(crate) struct Lane {
 #[derive(Clone, Debug)]
 struct Work {
     batch: Arc<Batch>,
-    /// How often its outcome was unclear.
-    tries: u32,
+    past: Past,
+    not_before: Option<(Instant, Reason)>,
     /// It was sent, so it must not change any more.
     sent: bool,
-    /// Its records were refused alone, and others got through since.
-    retrial: bool,
     /// It waits until its seal is durable.
     held: bool,
-    /// Some of its records are from the other lane, which waits for them.
+}
+
+/// What happened to the records of a batch, in this one or in one that it is a part of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past {
+    /// Equal refusals in a row that need not be the content's fault, and their status.
+    refusals: u32,
+    status: u16,
+    /// Successes of the endpoint when they were refused last.
+    successes: u64,
+    /// They are a part of a batch that was refused.
+    is_part: bool,
+    /// They were refused often enough to be compared with other content.
+    is_compared: bool,
+    /// Others passed, and that batch did not.
+    is_convicted: bool,
+    /// The platform named them in an answer that took the others.
+    is_named: bool,
+    /// They were refused alone before.
+    is_trial: bool,
+    /// Some of them are from the other lane, which waits for them.
     borrowed: bool,
+}
+
+/// How long to wait after a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Quick,
+    /// Slow once it repeats.
+    QuickThenSlow,
+    Slow,
 }
 
 /// A batch that leaves.
@@ -63,6 +96,17 @@ pub(crate) struct Departure {
     pub(crate) batch: Arc<Batch>,
     /// What the other lane got of it.
     pub(crate) share: Share,
+}
+
+/// Where the next batch comes from, in order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A batch that was sealed before.
+    Sealed,
+    /// The records that wait.
+    Queue,
+    /// A batch under suspicion, or records that were refused alone.
+    Suspects,
 }
 
 /// What the other lane got of a batch.
@@ -81,15 +125,27 @@ pub(crate) enum Share {
 pub(crate) struct Hold {
     /// Status code of the refusal.
     pub(crate) status: u16,
-    /// Every record was refused, one by one.
-    pub(crate) everything: bool,
+    pub(crate) cause: HoldCause,
 }
 
-/// Records that left a lane.
+/// What a lane that holds takes to be the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HoldCause {
+    /// The caller or the route.
+    Refusal,
+    /// Every record was refused, one by one.
+    Everything,
+    /// The account.
+    Quota,
+}
+
+/// Records that left a lane, and what else an answer did.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
     pub(crate) delivered: Vec<Entry>,
     pub(crate) dead: Vec<Dead>,
+    /// A record was refused alone for the first time.
+    pub(crate) quarantined: bool,
 }
 
 /// A record that was given up.
@@ -101,15 +157,23 @@ pub(crate) struct Dead {
     pub(crate) message: String,
 }
 
-/// Parked records before a first success that let us suspect the endpoint.
-const PARK_LIMIT: usize = 16;
-/// The suspicion needs ever more of them when it repeats, so that no run of poison blocks a lane for ever.
-const PARK_LIMIT_MAX: usize = 4_096;
 const QUICK_CAP: Duration = Duration::from_secs(60);
 const SLOW_BASE: Duration = Duration::from_secs(10);
 const SLOW_CAP: Duration = Duration::from_secs(300);
 /// A slow retry is never quicker than this.
 const SLOW_FLOOR: Duration = Duration::from_secs(5);
+/// Equal refusals of the caller or the route after which a batch is compared with different content.
+const HOLD_PATIENCE: u32 = 2;
+/// Unexplained refusals from which on the lane waits between them: it is hardly the content.
+const QUICK_COMPARISONS: u32 = 3;
+/// Batches that are compared at a time; the rest waits in the queue, where it may leave memory.
+const MOST_COMPARED: usize = 2;
+/// Refusals in a row from which on a search is finished before new records take part in it.
+const DENSE: u32 = 8;
+/// Parts that refused batches are split into for comparison.
+const MOST_PARTS: usize = 16;
+/// Other batches that may leave in a row while a suspect could, too.
+const MOST_PASSED_OVER: u8 = 3;
 
 impl Lane {
     pub(crate) fn new(kind: Kind, config: &AgentConfig) -> Self {
@@ -117,14 +181,18 @@ impl Lane {
             batcher: Batcher::new(kind, config),
             queue: Buffer::default(),
             sealed: VecDeque::new(),
+            suspects: VecDeque::new(),
             in_flight: None,
-            parked: Vec::new(),
-            park_limit: PARK_LIMIT,
+            quarantine: Quarantine::new(),
             gate: None,
             quick: Backoff::new(config.backoff_factor, QUICK_CAP),
             slow: Backoff::new(SLOW_BASE, SLOW_CAP),
             retry_attempts: config.retry_attempts,
-            strikes: 0,
+            in_order: config.drain == DrainOrder::Fifo,
+            consecutive_failures: 0,
+            successes: 0,
+            unexplained: 0,
+            passed_over: 0,
             hold: None,
             refusal: (0, String::new()),
             len: 0,
@@ -164,7 +232,7 @@ impl Lane {
     pub(crate) fn restore(&mut self, batch: Batch) {
         self.len += batch.len();
         self.cost += batch.entries.iter().map(Entry::cost).sum::<usize>();
-        self.sealed.push_back(Work { sent: true, ..Work::new(Arc::new(batch)) });
+        self.sealed.push_back(Work { sent: true, ..Work::new(Arc::new(batch), Past::default()) });
     }
 
     /// Takes out the oldest unsealed record if it `may_go`.
@@ -189,16 +257,18 @@ impl Lane {
     /// anew: whoever has the rest may know it by that name, and send it whole.
     pub(crate) fn hand_over(&mut self, gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let mut out = self.queue.extract(&gone);
-        out.extend(self.parked.extract_if(.., |entry| gone(entry)));
-        for work in core::mem::take(&mut self.sealed) {
-            let gone_of_it = work.batch.entries.iter().filter(|entry| gone(entry)).count();
-            if gone_of_it == 0 || work.sent && gone_of_it < work.batch.len() {
-                self.sealed.push_back(work);
-                continue;
+        out.extend(self.quarantine.extract(&gone));
+        for works in [&mut self.sealed, &mut self.suspects] {
+            for work in core::mem::take(works) {
+                let gone_of_it = work.batch.entries.iter().filter(|entry| gone(entry)).count();
+                if gone_of_it == 0 || work.sent && gone_of_it < work.batch.len() {
+                    works.push_back(work);
+                    continue;
+                }
+                let (theirs, left) = Arc::unwrap_or_clone(work.batch).entries.into_iter().partition(&gone);
+                out.extend::<Vec<_>>(theirs);
+                self.queue.merge(&mut Vec::into_iter(left).collect());
             }
-            let (theirs, left) = Arc::unwrap_or_clone(work.batch).entries.into_iter().partition(&gone);
-            out.extend::<Vec<_>>(theirs);
-            self.queue.merge(&mut Vec::into_iter(left).collect());
         }
         for entry in &out {
             self.forget(entry);
@@ -213,10 +283,9 @@ impl Lane {
         Some(entry)
     }
 
-    /// Gives up the oldest parked record.
-    pub(crate) fn evict_parked(&mut self) -> Option<Entry> {
-        let oldest = (0..self.parked.len()).min_by_key(|index| self.parked[*index].seq())?;
-        let entry = self.parked.remove(oldest);
+    /// Gives up the oldest quarantined record.
+    pub(crate) fn evict_quarantined(&mut self) -> Option<Entry> {
+        let entry = self.quarantine.evict()?;
         self.forget(&entry);
         Some(entry)
     }
@@ -238,18 +307,46 @@ impl Lane {
         self.queue.oldest()
     }
 
-    /// When the next batch may leave as far as this lane is concerned, and what it waits for. `None`
+    /// When a batch from `source` may leave as far as this lane is concerned, and what it waits for. `None`
     /// while one is in flight or when there is nothing to send.
-    pub(crate) fn ready_at(&self, urgent: Seq) -> Option<(Instant, Reason)> {
+    pub(crate) fn ready_at(&self, source: Source, urgent: Seq) -> Option<(Instant, Reason)> {
         if self.in_flight.is_some() {
             return None;
         }
-        let ready = match self.sealed.front() {
-            Some(work) if work.held => return None,
-            Some(work) => (work.batch.entries.first()?.accepted_at, Reason::Backoff),
-            None => self.batcher.ready_at(&self.queue, urgent)?,
-        };
+        let is_searching = self.in_order && !self.suspects.is_empty();
+        let ready = match source {
+            Source::Sealed if is_searching => None,
+            Source::Sealed => self.next_sealed().map(|(_, ready)| ready),
+            Source::Queue if is_searching || !self.sealed.is_empty() || self.is_comparing_enough() => None,
+            Source::Queue => self.batcher.ready_at(&self.queue, urgent),
+            Source::Suspects => self.suspects_ready_at(),
+        }?;
         Some(self.gate.map_or(ready, |gate| gate.max(ready)))
+    }
+
+    /// The sealed batch that may leave first. A part of a batch that fails does not hold up the others, unless
+    /// order counts; one that waits for its seal holds up all.
+    fn next_sealed(&self) -> Option<(usize, (Instant, Reason))> {
+        let first = self.sealed.front().filter(|work| !work.held)?;
+        if self.in_order {
+            return Some((0, first.ready_at()?));
+        }
+        let free = self.sealed.iter().enumerate().filter(|(_, work)| !work.held);
+        let (place, work) = free.min_by_key(|(_, work)| work.not_before)?;
+        Some((place, work.ready_at()?))
+    }
+
+    fn suspects_ready_at(&self) -> Option<(Instant, Reason)> {
+        let work = self.next_suspect().and_then(|place| self.suspects[place].ready_at());
+        let trial = self.quarantine.due().map(|due| (due, Reason::Backoff));
+        if self.in_order { work.or(trial) } else { work.into_iter().chain(trial).min() }
+    }
+
+    /// Whether so many batches were refused in a row that another one would show nothing new.
+    fn is_comparing_enough(&self) -> bool {
+        let compared = self.suspects.iter().filter(|work| work.past.is_compared).count();
+        self.unexplained > 0 && compared >= MOST_COMPARED
+            || self.unexplained >= DENSE && !self.suspects.is_empty()
     }
 
     /// Seals the next batch, and holds it until [`Lane::on_seal_durable`].
@@ -258,7 +355,7 @@ impl Lane {
             return None;
         }
         let batch = self.batcher.seal(&mut self.queue, room, now.wall, rng);
-        self.sealed.push_back(Work { held: true, ..Work::new(Arc::clone(&batch)) });
+        self.sealed.push_back(Work { held: true, ..Work::new(Arc::clone(&batch), Past::default()) });
         Some(batch)
     }
 
@@ -274,32 +371,46 @@ impl Lane {
         }
     }
 
-    /// Takes the next batch out; only when [`Lane::ready_at`] says so. A new one holds what there is `room`
-    /// for; what room is left is filled with the oldest of `others`.
+    /// Takes the next batch of `source` out; only when [`Lane::ready_at`] says so. A new one holds what there is
+    /// `room` for; what room is left is filled with the oldest of `others`.
     pub(crate) fn depart(
         &mut self,
-        id: RequestId,
+        source: Source,
         room: Room,
         others: Option<&mut Self>,
         now: Now,
         rng: &mut Rng,
     ) -> Option<Departure> {
-        while let Some(work) = self.sealed.pop_front() {
-            if work.sent || !self.batcher.is_too_large(&work.batch) {
-                self.sealed.push_front(work);
-                break;
-            }
-            self.split(work, now, rng);
-        }
-        let (mut work, share) = match self.sealed.pop_front() {
-            Some(work) => (work, Share::NoRoom),
-            None if self.queue.is_empty() => return None,
-            None => self.fill(room, others, now, rng),
+        let (mut work, share) = match source {
+            Source::Sealed => (self.take_sealed(now, rng)?, Share::NoRoom),
+            Source::Queue if self.queue.is_empty() => return None,
+            Source::Queue => self.fill(room, others, now, rng),
+            Source::Suspects => (self.take_suspect(now, rng)?, Share::NoRoom),
         };
-        work.sent = true;
+        self.passed_over = match source {
+            Source::Suspects => 0,
+            Source::Sealed | Source::Queue => (self.passed_over + 1).min(MOST_PASSED_OVER),
+        };
+        (work.sent, work.not_before) = (true, None);
         let batch = Arc::clone(&work.batch);
-        self.in_flight = Some((id, work));
+        self.in_flight = Some(work);
         Some(Departure { batch, share })
+    }
+
+    /// Whether other batches went first often enough for a suspect to have its turn.
+    pub(crate) const fn owes_suspects(&self) -> bool {
+        self.passed_over >= MOST_PASSED_OVER
+    }
+
+    fn take_sealed(&mut self, now: Now, rng: &mut Rng) -> Option<Work> {
+        loop {
+            let (place, _) = self.next_sealed()?;
+            let work = self.sealed.remove(place)?;
+            if work.sent || !self.batcher.is_too_large(&work.batch) {
+                return Some(work);
+            }
+            self.split_sealed(work, now, rng);
+        }
     }
 
     /// A new batch, and what the others got of it.
@@ -320,7 +431,8 @@ impl Lane {
         }
         let borrowed = !entries.is_empty();
         entries.extend(own);
-        (Work { borrowed, ..Work::new(self.batcher.batch(entries, now.wall, rng)) }, share)
+        let past = Past { borrowed, ..Past::default() };
+        (Work::new(self.batcher.batch(entries, now.wall, rng), past), share)
     }
 
     /// The oldest unsealed records, as many as there is room for.
@@ -338,28 +450,30 @@ impl Lane {
         (entries, Share::Rest)
     }
 
-    /// Reads the answer to the request in flight. What it says about the batch and about the lane's
-    /// next attempt is decided here, in one place:
+    /// Reads the answer to the request in flight. What it says about the batch, who is to blame for a refusal, and
+    /// when the next attempt is due is decided here, in one place:
     ///
-    /// | verdict | batch | next attempt |
-    /// | --- | --- | --- |
-    /// | delivered | leaves; parked records are tried again | at once |
-    /// | partly | what the answer names is tried again, then bisected | backoff |
-    /// | unsure | tried again, then bisected | backoff |
-    /// | too large | split; a single record is given up | at once |
-    /// | refused | bisected; a single record is parked, or given up if others got through since | at once |
-    /// | slow down, failed | stays | backoff, unless breaker or `Retry-After` decide |
-    /// | hold | stays | slow |
+    /// | verdict | to blame | batch | next attempt |
+    /// | --- | --- | --- | --- |
+    /// | delivered | nobody | leaves; suspects and quarantined records are tried again | at once |
+    /// | partly | content | what is named is tried again, then quarantined | backoff; others at once |
+    /// | too large | content | split; a single record is given up | at once |
+    /// | refused | content | what is named is quarantined; without names it is split, a single record quarantined | at once |
+    /// | quota | account | stays, halved at every other refusal | the agent's |
+    /// | slow down | server | stays | backoff, unless breaker or `Retry-After` decide |
+    /// | failed | server, or as [`Lane::on_unclear`] finds | stays | backoff, unless breaker or `Retry-After` decide |
+    /// | unsure | as [`Lane::on_unclear`] finds | stays | backoff, then slow |
+    /// | hold | caller, or as [`Lane::on_unclear`] finds | stays | slow |
     pub(crate) fn on_verdict(&mut self, verdict: Verdict, status: u16, now: Now, rng: &mut Rng) -> Settled {
         let mut settled = Settled::default();
-        let Some((_, work)) = self.in_flight.take() else {
+        let Some(work) = self.in_flight.take() else {
             return settled;
         };
-        self.strikes = self.strikes.saturating_add(1);
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         match verdict {
             Verdict::Delivered { .. } => {
                 settled.delivered = Arc::unwrap_or_clone(work.batch).entries;
-                self.on_success(now, rng);
+                self.on_success(now, &mut settled);
             }
             Verdict::Partly { failed, message } => {
                 self.refusal = (status, message);
@@ -367,12 +481,12 @@ impl Lane {
             }
             Verdict::Unsure { message } => {
                 self.refusal = (status, message);
-                self.on_unsure(work, now, rng, &mut settled);
+                self.on_unclear(work, Pace::QuickThenSlow, now, rng, &mut settled);
             }
             Verdict::TooLarge => {
                 self.batcher.on_too_large(work.batch.json_len());
                 if work.batch.len() > 1 {
-                    self.split(work, now, rng);
+                    self.split_sealed(work, now, rng);
                 } else {
                     settled.dead.extend(Arc::unwrap_or_clone(work.batch).entries.into_iter().map(|entry| {
                         Dead {
@@ -384,71 +498,105 @@ impl Lane {
                     }));
                 }
             }
-            Verdict::Refused { message } => {
+            Verdict::Refused { named, message } => {
                 self.refusal = (status, message);
-                self.on_refused(work, now, rng, &mut settled);
+                self.on_refused(work, &named, now, rng, &mut settled);
             }
-            Verdict::SlowDown { .. } | Verdict::Failed { .. } => {
-                self.retry(work, now, rng);
+            Verdict::Quota { message } => {
+                self.refusal = (status, message);
+                self.on_quota(work, now, rng);
             }
-            Verdict::Hold { .. } => {
-                self.sealed.push_front(work);
-                self.hold(Hold { status, everything: false }, now, rng);
+            // Without an answer nothing is known about the content, not even whether it arrived.
+            Verdict::Failed { .. } if status == 0 => self.retry(work.afresh(), now, rng),
+            Verdict::Failed { .. } => {
+                self.refusal = (status, alloc::format!("HTTP {status}"));
+                self.on_unclear(work, Pace::Quick, now, rng, &mut settled);
+            }
+            Verdict::SlowDown { .. } => self.retry(work.afresh(), now, rng),
+            Verdict::Hold { message } => {
+                self.refusal = (status, message);
+                self.on_unclear(work, Pace::Slow, now, rng, &mut settled);
             }
         }
         for entry in settled.delivered.iter().chain(settled.dead.iter().map(|dead| &dead.entry)) {
             self.len -= 1;
             self.cost -= entry.cost();
+            self.quarantine.forget(entry.seq());
         }
         settled
     }
 
     /// Somebody else decides when the next attempt is due: the breaker or a `Retry-After`.
     pub(crate) fn clear_backoff(&mut self) {
-        if matches!(self.gate, Some((_, Reason::Backoff))) {
-            self.gate = None;
+        for gate in self.gates() {
+            if matches!(gate, Some((_, Reason::Backoff))) {
+                *gate = None;
+            }
         }
     }
 
     /// Our own waiting after a failure ends by then.
     pub(crate) fn shorten_backoff(&mut self, until: Instant) {
-        if let Some((at, Reason::Backoff)) = &mut self.gate {
-            *at = (*at).min(until);
+        for gate in self.gates() {
+            if let Some((at, Reason::Backoff)) = gate {
+                *at = (*at).min(until);
+            }
         }
     }
 
-    /// The application wants it now, or the credentials changed: our own waiting ends.
-    pub(crate) fn hurry(&mut self) {
-        self.gate = None;
-        self.strikes = 0;
+    /// The application wants it now, or the credentials changed: our own waiting ends, and quarantined records are
+    /// tried again.
+    pub(crate) fn hurry(&mut self, now: Now, rng: &mut Rng) {
+        for gate in self.gates() {
+            *gate = None;
+        }
+        self.consecutive_failures = 0;
+        let released = self.quarantine.release_all();
+        self.try_again(released, now, rng);
     }
 
-    /// Another lane of this endpoint got through: there is no reason to hold, and what we parked
-    /// deserves another trial.
-    pub(crate) fn on_endpoint_alive(&mut self, now: Now, rng: &mut Rng) {
+    fn gates(&mut self) -> impl Iterator<Item = &mut Option<(Instant, Reason)>> {
+        let works = self.sealed.iter_mut().chain(&mut self.suspects);
+        works.map(|work| &mut work.not_before).chain([&mut self.gate])
+    }
+
+    /// Another lane of this endpoint got through: there is no reason to hold, and quarantined records deserve
+    /// another trial, unless that proves them bad.
+    pub(crate) fn on_endpoint_alive(&mut self, now: Now) -> Settled {
         if self.hold.take().is_some() {
-            self.hurry();
+            self.gate = None;
+            self.consecutive_failures = 0;
         }
-        self.retry_parked(now, rng);
+        let mut settled = Settled::default();
+        self.on_other_success(now, &mut settled);
+        for dead in &settled.dead {
+            self.forget(&dead.entry);
+        }
+        settled
     }
 
     /// Whether it failed as often as a quick schedule allows since it was hurried.
     pub(crate) const fn is_exhausted(&self) -> bool {
-        self.strikes > self.retry_attempts
+        self.consecutive_failures > self.retry_attempts
     }
 
     /// Whether the endpoint still refuses what it is sent, since the lane was hurried.
     pub(crate) const fn is_refused(&self) -> bool {
-        self.hold.is_some() && self.strikes > 0
+        self.hold.is_some() && self.consecutive_failures > 0
     }
 
     pub(crate) const fn held(&self) -> Option<Hold> {
         self.hold
     }
 
+    /// The status of a record's refusal since which nothing passed.
+    pub(crate) fn unresolved(&self) -> Option<u16> {
+        self.quarantine.unresolved()
+    }
+
     /// The records that are in flight.
     pub(crate) fn flying(&self) -> &[Entry] {
-        self.in_flight.as_ref().map_or(&[], |(_, work)| &work.batch.entries)
+        self.in_flight.as_ref().map_or(&[], |work| &work.batch.entries)
     }
 
     pub(crate) const fn in_flight(&self) -> bool {
@@ -462,7 +610,7 @@ impl Lane {
 
     /// Whether it has records of the other lane, which must not overtake them.
     pub(crate) fn has_borrowed(&self) -> bool {
-        self.works().any(|work| work.borrowed)
+        self.works().any(|work| work.past.borrowed)
     }
 
     /// Records that are not sealed, and their memory in bytes.
@@ -477,6 +625,11 @@ impl Lane {
         Room { records, bytes }
     }
 
+    /// Records in batches that wait for another attempt, or for their answer.
+    pub(crate) fn retried(&self) -> usize {
+        self.sendable() - self.queue.len()
+    }
+
     /// Records here, wherever they stand.
     pub(crate) const fn len(&self) -> usize {
         self.len
@@ -484,7 +637,7 @@ impl Lane {
 
     /// Records that can be sent at all.
     pub(crate) fn sendable(&self) -> usize {
-        self.len - self.parked.len()
+        self.len - self.quarantine.records().len()
     }
 
     /// Memory of the records here, in bytes.
@@ -492,16 +645,16 @@ impl Lane {
         self.cost
     }
 
-    /// How many records came before `mark`; parked ones only if asked for.
-    pub(crate) fn count_before(&self, mark: Seq, with_parked: bool) -> usize {
-        let parked = if with_parked { &*self.parked } else { &[] };
+    /// How many records came before `mark`; quarantined ones only if asked for.
+    pub(crate) fn count_before(&self, mark: Seq, with_quarantined: bool) -> usize {
+        let quarantined = if with_quarantined { self.quarantine.records() } else { &[] };
         let batches = self.batches().flat_map(|batch| &batch.entries);
-        self.queue.count_before(mark) + batches.chain(parked).filter(|entry| entry.seq() < mark).count()
+        self.queue.count_before(mark) + batches.chain(quarantined).filter(|entry| entry.seq() < mark).count()
     }
 
     /// The records from `mark` on, in no particular order.
     pub(crate) fn from(&self, mark: Seq) -> impl Iterator<Item = &Entry> {
-        let sealed = self.batches().flat_map(|batch| &batch.entries).chain(&self.parked);
+        let sealed = self.batches().flat_map(|batch| &batch.entries).chain(self.quarantine.records());
         sealed.filter(move |entry| entry.seq() >= mark).chain(self.queue.from(mark))
     }
 
@@ -510,144 +663,336 @@ impl Lane {
     }
 
     fn works(&self) -> impl Iterator<Item = &Work> {
-        self.in_flight.iter().map(|(_, work)| work).chain(&self.sealed)
+        self.in_flight.iter().chain(&self.sealed).chain(&self.suspects)
     }
 
-    fn on_success(&mut self, now: Now, rng: &mut Rng) {
+    fn on_success(&mut self, now: Now, settled: &mut Settled) {
         self.batcher.on_delivered();
         self.quick.reset();
         self.slow.reset();
         self.gate = None;
-        self.strikes = 0;
+        self.consecutive_failures = 0;
         self.hold = None;
-        self.retry_parked(now, rng);
+        self.on_other_success(now, settled);
     }
 
-    /// The endpoint took something: what was parked deserves another trial.
-    fn retry_parked(&mut self, now: Now, rng: &mut Rng) {
-        self.park_limit = PARK_LIMIT;
-        let mut parked = Buffer::default();
-        parked.push_front(core::mem::take(&mut self.parked));
-        let mut trials = VecDeque::new();
-        while !parked.is_empty() {
-            let batch = self.batcher.seal(&mut parked, Room::UNLIMITED, now.wall, rng);
-            trials.push_back(Work { tries: self.retry_attempts, retrial: true, ..Work::new(batch) });
-        }
-        trials.append(&mut self.sealed);
-        self.sealed = trials;
+    /// The endpoint took something: quarantined records deserve another trial, unless that proves them bad.
+    fn on_other_success(&mut self, now: Now, settled: &mut Settled) {
+        self.successes += 1;
+        self.unexplained = 0;
+        let dead = self.quarantine.on_success(now.instant);
+        settled.dead.extend(dead.into_iter().map(Dead::letter));
     }
 
     fn on_partly(&mut self, work: Work, failed: &[ItemRef], now: Now, rng: &mut Rng, settled: &mut Settled) {
-        let named = named(&work.batch, failed).unwrap_or_default();
-        // All or none of them leaves nothing to tell apart.
-        if named.iter().all(|named| *named) || !named.contains(&true) {
-            return self.on_unsure(work, now, rng, settled);
-        }
-        let Work { tries, retrial, borrowed, .. } = work;
-        let (mut rest, mut delivered) = (Vec::new(), Vec::new());
-        for (entry, failed) in Arc::unwrap_or_clone(work.batch).entries.into_iter().zip(named) {
-            if failed { rest.push(entry) } else { delivered.push(entry) }
-        }
+        let Some(is_failed) = some_named(&work.batch, failed) else {
+            return self.on_unclear(work, Pace::QuickThenSlow, now, rng, settled);
+        };
+        let past = Past { is_part: true, is_convicted: true, is_named: true, refusals: 0, ..work.past };
+        let (failed, delivered) = divide(work.batch, &is_failed);
         settled.delivered = delivered;
-        self.on_success(now, rng);
-        let batch = self.batcher.batch(rest, now.wall, rng);
-        self.on_unsure(Work { tries, retrial, borrowed, ..Work::new(batch) }, now, rng, settled);
+        self.on_success(now, settled);
+        let rest = Work::new(self.batcher.batch(failed, now.wall, rng), past);
+        self.on_unclear(rest, Pace::QuickThenSlow, now, rng, settled);
     }
 
-    fn on_unsure(&mut self, mut work: Work, now: Now, rng: &mut Rng, settled: &mut Settled) {
-        work.tries += 1;
-        if work.tries <= self.retry_attempts {
-            self.retry(work, now, rng);
+    /// A refusal of the content. Records that the platform names are quarantined, and the others are sent again;
+    /// without names the culprit is searched for by halves.
+    fn on_refused(&mut self, work: Work, named: &[ItemRef], now: Now, rng: &mut Rng, settled: &mut Settled) {
+        let is_trial = work.past.is_trial;
+        if !is_trial {
+            self.unexplained = self.unexplained.saturating_add(1);
+        }
+        if let Some(is_named) = some_named(&work.batch, named) {
+            let past = work.past;
+            let (named, rest) = divide(work.batch, &is_named);
+            let rest = Work::new(self.batcher.batch(rest, now.wall, rng), past);
+            self.put_first(rest.afresh());
+            return self.quarantine(named, true, now, rng, settled);
+        }
+        if work.batch.len() > 1
+            && !is_named(&work.batch, named).is_some_and(|named| named.iter().all(|it| *it))
+        {
+            // In depth: among many bad records a search in breadth meets the first good one late.
+            let [left, right] = self.halves(work.afresh(), now, rng);
+            self.suspects.push_front(right);
+            self.suspects.push_front(left);
         } else {
-            self.on_refused(work, now, rng, settled);
+            self.quarantine(Arc::unwrap_or_clone(work.batch).entries, true, now, rng, settled);
+        }
+        if !is_trial {
+            self.acquit_if_everything_is_refused(now, rng);
         }
     }
 
-    fn on_refused(&mut self, work: Work, now: Now, rng: &mut Rng, settled: &mut Settled) {
+    /// A refusal that can be about the content, although its status blames the caller, the account or the server: a
+    /// firewall in front of the platform answers so. A batch that is refused again and again is compared with
+    /// different content: what waits behind it, or parts of it. If that passes and the batch still does not, it is
+    /// the content, and the search begins. If nothing passes, it is not, and the lane holds or backs off. Where order
+    /// counts only parts are compared, for nothing may overtake a record that could be good.
+    fn on_unclear(&mut self, mut work: Work, pace: Pace, now: Now, rng: &mut Rng, settled: &mut Settled) {
+        let (status, _) = self.refusal;
+        if work.past.is_trial {
+            return self.on_unclear_trial(work, now, rng, settled);
+        }
+        self.quarantine.on_refusal();
+        let others_passed = self.successes > work.past.successes;
+        work.past.refuse(status, self.successes);
+        if work.past.refusals < self.patience(pace) && (self.unexplained == 0 || work.past.is_part) {
+            return match pace {
+                Pace::Slow => {
+                    self.put_first(work);
+                    self.hold(HoldCause::Refusal, now, rng);
+                }
+                Pace::Quick | Pace::QuickThenSlow => self.retry(work, now, rng),
+            };
+        }
+        self.unexplained = self.unexplained.saturating_add(1);
+        let is_equal = work.past.refusals > 1;
+        if is_equal && (others_passed || work.past.is_convicted && self.unexplained <= QUICK_COMPARISONS) {
+            return self.convict(work, now, rng, settled);
+        }
+        let is_alone = self.queue.is_empty() && self.suspects.is_empty();
+        let has_comparison = !(self.in_order || is_alone) || self.may_split(&work);
+        (work.past.borrowed, work.past.is_compared) = (false, true);
+        self.suspect(work);
+        if self.unexplained >= QUICK_COMPARISONS || !has_comparison {
+            match pace {
+                Pace::Quick => self.gate = Some((now.instant + self.quick.next(rng), Reason::Backoff)),
+                Pace::QuickThenSlow | Pace::Slow => self.hold(HoldCause::Refusal, now, rng),
+            }
+        } else {
+            self.gate = None;
+        }
+    }
+
+    /// Equal refusals in a row after which a batch is compared.
+    const fn patience(&self, pace: Pace) -> u32 {
+        match pace {
+            Pace::Quick | Pace::QuickThenSlow if self.retry_attempts >= HOLD_PATIENCE => {
+                self.retry_attempts + 1
+            }
+            Pace::Quick | Pace::QuickThenSlow | Pace::Slow => HOLD_PATIENCE,
+        }
+    }
+
+    /// Quarantined records are refused again. Only an equal refusal says something about them, and only a second one
+    /// if their batch may have arrived before.
+    fn on_unclear_trial(&mut self, mut work: Work, now: Now, rng: &mut Rng, settled: &mut Settled) {
+        let (status, _) = self.refusal;
+        let is_equal = |entry: &Entry| self.quarantine.status(entry.seq()) == Some(status);
+        work.past.refusals += 1;
+        if work.past.refusals < HOLD_PATIENCE || !work.batch.entries.iter().any(is_equal) {
+            return self.retry(work, now, rng);
+        }
+        self.convict(work, now, rng, settled);
+    }
+
+    /// The content is to blame.
+    fn convict(&mut self, mut work: Work, now: Now, rng: &mut Rng, settled: &mut Settled) {
         if work.batch.len() > 1 {
-            return self.split(work, now, rng);
-        }
-        let retrial = work.retrial;
-        let entries = Arc::unwrap_or_clone(work.batch).entries;
-        if retrial {
-            let (status, message) = &self.refusal;
-            return settled.dead.extend(entries.into_iter().map(|entry| Dead {
-                entry,
-                reason: DropReason::DeadLetter,
-                status: *status,
-                message: message.clone(),
-            }));
-        }
-        self.parked.extend(entries);
-        if self.parked.len() >= self.park_limit {
-            self.park_limit = (self.park_limit * 2).min(PARK_LIMIT_MAX);
-            self.unpark();
-            self.hold(Hold { status: self.refusal.0, everything: true }, now, rng);
-        }
-    }
-
-    /// Takes out the parked records that `may_go`, as many as there are: the endpoint seems to refuse everything.
-    pub(crate) fn set_aside(&mut self, may_go: impl Fn(Seq) -> bool, now: Now, rng: &mut Rng) -> Vec<Entry> {
-        let entries: Vec<_> = self.parked.extract_if(.., |entry| may_go(entry.seq())).collect();
-        for entry in &entries {
-            self.forget(entry);
-        }
-        if !entries.is_empty() {
-            self.hold(Hold { status: self.refusal.0, everything: true }, now, rng);
-        }
-        entries
-    }
-
-    /// Puts parked and sealed records back in the queue, except for batches that were sent: those do not change.
-    fn unpark(&mut self) {
-        let mut entries = core::mem::take(&mut self.parked);
-        for work in core::mem::take(&mut self.sealed) {
-            if work.sent || work.held {
-                self.sealed.push_back(work);
+            work.past.is_convicted = true;
+            // In breadth: others that pass are what tells it from a refusal of everything.
+            let [left, right] = self.halves(work, now, rng);
+            return if self.in_order {
+                self.suspects.push_front(right);
+                self.suspects.push_front(left);
             } else {
-                entries.extend(Arc::unwrap_or_clone(work.batch).entries);
+                self.suspects.extend([left, right]);
+            };
+        }
+        let is_of_content = work.past.is_named;
+        self.quarantine(Arc::unwrap_or_clone(work.batch).entries, is_of_content, now, rng, settled);
+    }
+
+    fn quarantine(
+        &mut self,
+        entries: Vec<Entry>,
+        is_of_content: bool,
+        now: Now,
+        rng: &mut Rng,
+        settled: &mut Settled,
+    ) {
+        let (status, message) = &self.refusal;
+        for entry in entries {
+            settled.quarantined |= self.quarantine.status(entry.seq()).is_none();
+            let refusal = Refusal { status: *status, message: message.clone(), is_of_content };
+            let refused = self.quarantine.refuse(entry, refusal, now.instant, rng);
+            settled.dead.extend(refused.err().map(Dead::letter));
+        }
+    }
+
+    /// Refusals of content without a single success do not mean that all of it is bad.
+    fn acquit_if_everything_is_refused(&mut self, now: Now, rng: &mut Rng) {
+        if !self.quarantine.is_full(self.unexplained as usize) {
+            return;
+        }
+        let mut entries = self.quarantine.acquit();
+        for works in [&mut self.sealed, &mut self.suspects] {
+            // A batch that was sent does not change.
+            for work in core::mem::take(works) {
+                if work.sent || work.held {
+                    works.push_back(work);
+                } else {
+                    entries.extend(Arc::unwrap_or_clone(work.batch).entries);
+                }
             }
         }
         entries.sort_by_key(Entry::seq);
         self.queue.merge(&mut entries.into_iter().collect());
+        self.unexplained = 0;
+        self.hold(HoldCause::Everything, now, rng);
     }
 
-    fn split(&mut self, work: Work, now: Now, rng: &mut Rng) {
-        let Work { tries, retrial, borrowed, .. } = work;
-        let mut left = Arc::unwrap_or_clone(work.batch).entries;
-        let right = left.split_off(left.len() / 2);
-        for half in [right, left] {
-            let batch = self.batcher.batch(half, now.wall, rng);
-            self.sealed.push_front(Work { tries, retrial, borrowed, ..Work::new(batch) });
+    /// A refusal that is about the account: the next attempt is the agent's to time. A smaller batch may fit what is
+    /// left of a quota.
+    fn on_quota(&mut self, mut work: Work, now: Now, rng: &mut Rng) {
+        let (status, _) = self.refusal;
+        self.hold = Some(Hold { status, cause: HoldCause::Quota });
+        self.consecutive_failures = u32::MAX;
+        self.quarantine.on_refusal();
+        work.past.refuse(status, self.successes);
+        if work.past.refusals.is_multiple_of(2) && work.batch.len() > 1 {
+            self.split_sealed(work, now, rng);
+        } else {
+            self.put_first(work);
         }
     }
 
-    fn retry(&mut self, work: Work, now: Now, rng: &mut Rng) {
-        self.sealed.push_front(work);
-        self.gate = Some((now.instant + self.quick.next(rng), Reason::Backoff));
+    /// Takes out the quarantined records that `may_go`, as many as there are: the endpoint seems to refuse everything.
+    pub(crate) fn set_aside(&mut self, may_go: impl Fn(Seq) -> bool, now: Now, rng: &mut Rng) -> Vec<Entry> {
+        let entries = self.quarantine.extract(|entry| may_go(entry.seq()));
+        for entry in &entries {
+            self.forget(entry);
+        }
+        if !entries.is_empty() {
+            self.hold(HoldCause::Everything, now, rng);
+        }
+        entries
     }
 
-    fn hold(&mut self, hold: Hold, now: Now, rng: &mut Rng) {
-        self.hold = Some(hold);
-        self.strikes = u32::MAX;
+    /// The suspect that goes next: what was not refused yet as it is, then what waited longest.
+    fn next_suspect(&self) -> Option<usize> {
+        if self.in_order {
+            return (!self.suspects.is_empty()).then_some(0);
+        }
+        let key = |work: &Work| (work.not_before.map(|(at, _)| at), work.sent);
+        (0..self.suspects.len()).min_by_key(|place| key(&self.suspects[*place]))
+    }
+
+    fn take_suspect(&mut self, now: Now, rng: &mut Rng) -> Option<Work> {
+        let due = self.quarantine.release(now.instant);
+        self.try_again(due, now, rng);
+        let work = self.suspects.remove(self.next_suspect()?)?;
+        let is_unexplained = work.past.is_compared && work.past.successes == self.successes;
+        if !(is_unexplained && work.sent && self.may_split(&work)) {
+            return Some(work);
+        }
+        let [left, right] = self.halves(work, now, rng);
+        self.suspects.push_front(right);
+        Some(left)
+    }
+
+    /// Whether parts of it may be compared. Metrics are known by their batch alone, which must not change unless
+    /// it is to blame. A server that fails is hardly the batch's fault.
+    fn may_split(&self, work: &Work) -> bool {
+        let patience = if work.past.status >= 500 { 2 * self.patience(Pace::Quick) } else { HOLD_PATIENCE };
+        work.batch.len() > 1
+            && work.past.refusals >= patience
+            && self.batcher.kind() == Kind::Event
+            && (self.in_order || self.sealed.len() + self.suspects.len() < MOST_PARTS)
+    }
+
+    /// Makes trials of records that were quarantined.
+    fn try_again(&mut self, records: Vec<Entry>, now: Now, rng: &mut Rng) {
+        let mut released: Buffer = records.into_iter().collect();
+        let past = Past { refusals: HOLD_PATIENCE - 1, is_part: true, is_trial: true, ..Past::default() };
+        let mut trials = VecDeque::new();
+        while !released.is_empty() {
+            let batch = self.batcher.seal(&mut released, Room::UNLIMITED, now.wall, rng);
+            trials.push_back(Work::new(batch, past));
+        }
+        if self.in_order {
+            core::mem::swap(&mut trials, &mut self.suspects);
+        }
+        self.suspects.append(&mut trials);
+    }
+
+    fn suspect(&mut self, work: Work) {
+        if self.in_order { self.suspects.push_front(work) } else { self.suspects.push_back(work) }
+    }
+
+    fn split_sealed(&mut self, work: Work, now: Now, rng: &mut Rng) {
+        let is_part = work.past.is_part;
+        for mut half in self.halves(work, now, rng).into_iter().rev() {
+            half.past.is_part = is_part;
+            self.put_first(half.afresh());
+        }
+    }
+
+    fn halves(&self, work: Work, now: Now, rng: &mut Rng) -> [Work; 2] {
+        let past = Past { is_part: true, ..work.past };
+        let mut left = Arc::unwrap_or_clone(work.batch).entries;
+        let right = left.split_off(left.len() / 2);
+        [left, right].map(|half| Work::new(self.batcher.batch(half, now.wall, rng), past))
+    }
+
+    fn retry(&mut self, mut work: Work, now: Now, rng: &mut Rng) {
+        work.not_before = Some((now.instant + self.quick.next(rng), Reason::Backoff));
+        self.put_first(work);
+    }
+
+    fn put_first(&mut self, work: Work) {
+        if work.past.is_part { self.suspects.push_front(work) } else { self.sealed.push_front(work) }
+    }
+
+    fn hold(&mut self, cause: HoldCause, now: Now, rng: &mut Rng) {
+        self.hold = Some(Hold { status: self.refusal.0, cause });
+        self.consecutive_failures = u32::MAX;
         self.gate = Some((now.instant + SLOW_FLOOR + self.slow.next(rng), Reason::Held));
     }
 
     fn forget(&mut self, entry: &Entry) {
         self.len -= 1;
         self.cost -= entry.cost();
+        self.quarantine.forget(entry.seq());
     }
 }
 
 impl Work {
-    const fn new(batch: Arc<Batch>) -> Self {
-        Self { batch, tries: 0, sent: false, retrial: false, held: false, borrowed: false }
+    const fn new(batch: Arc<Batch>, past: Past) -> Self {
+        Self { batch, past, not_before: None, sent: false, held: false }
+    }
+
+    /// With no refusals in a row.
+    const fn afresh(mut self) -> Self {
+        self.past.refusals = 0;
+        self
+    }
+
+    fn ready_at(&self) -> Option<(Instant, Reason)> {
+        Some(self.not_before.unwrap_or((self.batch.entries.first()?.accepted_at, Reason::Backoff)))
+    }
+}
+
+impl Past {
+    /// They are refused with `status`, after that many successes of others.
+    const fn refuse(&mut self, status: u16, successes: u64) {
+        self.refusals = if self.status == status { self.refusals.saturating_add(1) } else { 1 };
+        (self.status, self.successes) = (status, successes);
+    }
+}
+
+impl Dead {
+    fn letter((entry, refusal): (Entry, Refusal)) -> Self {
+        let Refusal { status, message, .. } = refusal;
+        Self { entry, reason: DropReason::DeadLetter, status, message }
     }
 }
 
 /// Which records of the batch an answer names, by place or by idempotency key; `None` if it names one
 /// that is not there, because then it may count in another way than we do.
-fn named(batch: &Batch, items: &[ItemRef]) -> Option<Vec<bool>> {
+fn is_named(batch: &Batch, items: &[ItemRef]) -> Option<Vec<bool>> {
     let mut named = alloc::vec![false; batch.len()];
     for item in items {
         let place = match item {
@@ -659,6 +1004,19 @@ fn named(batch: &Batch, items: &[ItemRef]) -> Option<Vec<bool>> {
         *named.get_mut(place?)? = true;
     }
     Some(named)
+}
+
+/// The same where it names some of them: all or none leaves nothing to tell apart.
+fn some_named(batch: &Batch, items: &[ItemRef]) -> Option<Vec<bool>> {
+    is_named(batch, items).filter(|named| named.contains(&true) && named.contains(&false))
+}
+
+/// The records that are named, and the others.
+fn divide(batch: Arc<Batch>, is_named: &[bool]) -> (Vec<Entry>, Vec<Entry>) {
+    let entries = Arc::unwrap_or_clone(batch).entries.into_iter().zip(is_named);
+    let (named, rest): (Vec<_>, Vec<_>) = entries.partition(|(_, is_named)| **is_named);
+    let entries = |records: Vec<(Entry, &bool)>| records.into_iter().map(|(entry, _)| entry).collect();
+    (entries(named), entries(rest))
 }
 
 /// The key of an encoded event: its first member, as the encoder writes it.
@@ -706,15 +1064,19 @@ mod tests {
 
         /// The next batch once it is due; `None` while one is in flight or when there is none.
         fn depart(&mut self) -> Option<Arc<Batch>> {
-            let (at, _) = self.lane.ready_at(Seq::from_u64(0))?;
-            self.now.instant = self.now.instant.max(at);
-            let departure =
-                self.lane.depart(RequestId::from_u64(1), Room::UNLIMITED, None, self.now, &mut self.rng);
+            let sources = [Source::Sealed, Source::Queue, Source::Suspects].into_iter();
+            let ready = sources.filter_map(|source| {
+                Some((self.lane.ready_at(source, Seq::from_u64(0))?.0.max(self.now.instant), source))
+            });
+            let (at, source) = ready.min_by_key(|(at, _)| *at)?;
+            self.now.instant = at;
+            let departure = self.lane.depart(source, Room::UNLIMITED, None, self.now, &mut self.rng);
             departure.map(|departure| departure.batch)
         }
 
-        fn answer(&mut self, verdict: Verdict) {
-            let Settled { delivered, dead } = self.lane.on_verdict(verdict, 422, self.now, &mut self.rng);
+        fn answer(&mut self, verdict: Verdict, status: u16) {
+            let Settled { delivered, dead, .. } =
+                self.lane.on_verdict(verdict, status, self.now, &mut self.rng);
             self.delivered.extend(delivered.iter().map(|entry| entry.seq().as_u64()));
             self.dead.extend(dead.iter().map(|dead| dead.entry.seq().as_u64()));
         }
@@ -725,37 +1087,42 @@ mod tests {
         let items = prop::collection::vec((0usize..12).prop_map(ItemRef::Index), 0..4);
         prop_oneof![
             4 => Just(Verdict::Delivered { invalid_timestamps: 0 }),
-            2 => items.prop_map(move |failed| Verdict::Partly { failed, message: message() }),
+            2 => items.clone().prop_map(move |failed| Verdict::Partly { failed, message: message() }),
             2 => Just(Verdict::Unsure { message: message() }),
             2 => Just(Verdict::TooLarge),
-            4 => Just(Verdict::Refused { message: message() }),
+            3 => Just(Verdict::Refused { named: vec![], message: message() }),
+            2 => items.prop_map(move |named| Verdict::Refused { named, message: message() }),
             1 => Just(Verdict::SlowDown { retry_after: None }),
             1 => Just(Verdict::Failed { retry_after: None }),
-            1 => Just(Verdict::Hold { message: message() }),
+            2 => Just(Verdict::Hold { message: message() }),
+            1 => Just(Verdict::Quota { message: message() }),
         ]
+    }
+
+    fn status() -> impl Strategy<Value = u16> {
+        prop_oneof![Just(0), Just(403), Just(422), Just(500)]
     }
 
     proptest! {
         /// Whatever the platform says in whatever order, every record is in the lane, delivered once,
-        /// or dead; and a retry repeats its batch.
+        /// or dead; and a batch that was sent never changes.
         #[test]
         fn records_are_kept_in_order_and_none_is_lost(
-            steps in prop::collection::vec((0u64..10, verdict()), 1..80),
+            steps in prop::collection::vec((0u64..10, verdict(), status()), 1..80),
+            in_order: bool,
         ) {
             let mut bench = Bench::new();
-            let mut repeated: Option<Arc<Batch>> = None;
-            for (count, verdict) in steps {
+            bench.lane.in_order = in_order;
+            let mut sent: Vec<Arc<Batch>> = vec![];
+            for (count, verdict, status) in steps {
                 bench.push(count);
                 let Some(batch) = bench.depart() else { continue };
-                if let Some(expected) = repeated.take() {
-                    prop_assert_eq!(&expected, &batch);
-                }
+                let before = sent.iter().find(|before| before.id() == batch.id());
+                prop_assert!(before.is_none_or(|before| *before == batch));
+                sent.push(Arc::clone(&batch));
                 prop_assert!(batch.entries.is_sorted_by_key(Entry::seq));
                 prop_assert!((1..=8).contains(&batch.len()));
-                if matches!(verdict, Verdict::Failed { .. } | Verdict::SlowDown { .. } | Verdict::Hold { .. }) {
-                    repeated = Some(batch);
-                }
-                bench.answer(verdict);
+                bench.answer(verdict, status);
                 let left = bench.lane.from(Seq::from_u64(0)).map(|entry| entry.seq().as_u64());
                 let mut all: Vec<_> =
                     left.chain(bench.delivered.iter().copied()).chain(bench.dead.iter().copied()).collect();
@@ -769,7 +1136,7 @@ mod tests {
     }
 
     #[test]
-    fn trials_of_what_was_parked_are_no_larger_than_other_batches() {
+    fn trials_of_quarantined_records_are_no_larger_than_other_batches() {
         let mut bench = Bench::new();
         bench.lane.batcher = Batcher::new(
             Kind::Event,
@@ -778,36 +1145,38 @@ mod tests {
         for _ in 0..2 {
             bench.push(1);
             bench.depart();
-            bench.answer(Verdict::Refused { message: String::from("bad") });
+            bench.answer(Verdict::Refused { named: vec![], message: String::from("bad") }, 422);
         }
         bench.push(1);
         bench.depart();
-        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 422);
         for seq in [1, 2] {
             let again = bench.depart().unwrap();
             assert_eq!((again.len(), again.entries[0].seq()), (1, Seq::from_u64(seq)));
-            bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+            bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 422);
         }
     }
 
     #[test]
-    fn what_was_parked_waits_where_it_belongs() {
+    fn what_is_acquitted_waits_where_it_belongs() {
         let mut bench = Bench::new();
-        bench.push(PARK_LIMIT as u64);
-        while let Some(batch) = bench.depart() {
-            // Older ones come back from a journal before the last of these is refused.
-            if batch.len() == 1 && bench.lane.parked.len() + 1 == PARK_LIMIT {
+        bench.push(16);
+        for asked in 0.. {
+            let batch = bench.depart().unwrap();
+            assert!(asked < 40, "{batch:?}");
+            if asked == 10 {
+                // An older one comes back from a journal.
                 let record = Record::new(Kind::Event, false, vec![b'x'; 10].into());
                 let entry = Entry::new(Seq::from_u64(0), bench.now.instant, record);
                 bench.lane.merge([entry].into_iter().collect());
             }
-            bench.answer(Verdict::Refused { message: String::from("no") });
+            bench.answer(Verdict::Refused { named: vec![], message: String::from("no") }, 422);
             if bench.lane.held().is_some() {
                 break;
             }
         }
         let waiting = bench.lane.queue.from(Seq::from_u64(0)).map(|entry| entry.seq().as_u64());
-        assert_eq!(waiting.collect::<Vec<_>>(), (0..=PARK_LIMIT as u64).collect::<Vec<_>>());
+        assert_eq!(waiting.collect::<Vec<_>>(), (0..=16).collect::<Vec<_>>());
         assert_eq!(bench.lane.queue.count_before(Seq::from_u64(1)), 1);
     }
 
@@ -816,15 +1185,15 @@ mod tests {
         let mut bench = Bench::new();
         bench.push(1);
         let sent = Batch::clone(&bench.depart().unwrap());
-        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
-        bench.push(PARK_LIMIT as u64);
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 200);
+        bench.push(16);
         while bench.lane.held().is_none() {
             bench.depart().unwrap();
             // Another run may have sent it: a journal brings it before the last of the others is refused.
-            if bench.lane.parked.len() + 1 == PARK_LIMIT {
+            if bench.lane.quarantine.records().len() == 15 {
                 bench.lane.restore(sent.clone());
             }
-            bench.answer(Verdict::Refused { message: String::from("no") });
+            bench.answer(Verdict::Refused { named: vec![], message: String::from("no") }, 422);
         }
         assert_eq!(*bench.depart().unwrap(), sent);
     }
@@ -847,14 +1216,14 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_parked_record_can_make_room() {
+    fn the_oldest_quarantined_record_can_make_room() {
         let mut bench = Bench::new();
         for _ in 0..2 {
             bench.push(1);
             bench.depart();
-            bench.answer(Verdict::Refused { message: String::from("bad") });
+            bench.answer(Verdict::Refused { named: vec![], message: String::from("bad") }, 422);
         }
-        assert_eq!(bench.lane.evict_parked().map(|entry| entry.seq()), Some(Seq::from_u64(1)));
+        assert_eq!(bench.lane.evict_quarantined().map(|entry| entry.seq()), Some(Seq::from_u64(1)));
         assert_eq!((bench.lane.len(), bench.lane.sendable()), (1, 0));
     }
 
@@ -866,30 +1235,29 @@ mod tests {
         bench.lane.spill_into(&mut backlog);
         bench.push(2);
         let seqs = |batch: &Batch| batch.entries.iter().map(|entry| entry.seq().as_u64()).collect::<Vec<_>>();
-        let depart = |bench: &mut Bench, backlog: &mut Lane, id, room| {
-            bench.lane.depart(RequestId::from_u64(id), room, Some(backlog), bench.now, &mut bench.rng)
+        let depart = |bench: &mut Bench, backlog: &mut Lane, room| {
+            bench.lane.depart(Source::Queue, room, Some(backlog), bench.now, &mut bench.rng)
         };
-        let Departure { batch, share } = depart(&mut bench, &mut backlog, 1, Room::UNLIMITED).unwrap();
+        let Departure { batch, share } = depart(&mut bench, &mut backlog, Room::UNLIMITED).unwrap();
         assert_eq!((seqs(&batch), share), (vec![1, 2, 3, 4, 5, 6, 21, 22], Share::Rest));
         assert!(bench.lane.has_borrowed());
         assert_eq!((bench.lane.len(), backlog.len()), (8, 14));
-        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 422);
         assert!(!bench.lane.has_borrowed());
         bench.push(3);
         let room = Room { records: 4, bytes: usize::MAX };
-        let Departure { batch, share } = depart(&mut bench, &mut backlog, 2, room).unwrap();
+        let Departure { batch, share } = depart(&mut bench, &mut backlog, room).unwrap();
         assert_eq!((seqs(&batch), share), (vec![7, 23, 24, 25], Share::Rest));
-        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 422);
         bench.push(4);
-        let Departure { batch, share } = depart(&mut bench, &mut backlog, 3, room).unwrap();
+        let Departure { batch, share } = depart(&mut bench, &mut backlog, room).unwrap();
         assert_eq!((seqs(&batch), share), (vec![26, 27, 28, 29], Share::NoRoom));
-        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 422);
         backlog.queue.take(usize::MAX, usize::MAX);
-        for (id, count, expected) in [(4, 3, Share::NoRecords), (5, 4, Share::NoRoom), (6, 5, Share::NoRoom)]
-        {
+        for (count, expected) in [(3, Share::NoRecords), (4, Share::NoRoom), (5, Share::NoRoom)] {
             bench.push(count);
-            assert_eq!(depart(&mut bench, &mut backlog, id, room).unwrap().share, expected, "of {count}");
-            bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+            assert_eq!(depart(&mut bench, &mut backlog, room).unwrap().share, expected, "of {count}");
+            bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 422);
         }
     }
 
@@ -909,27 +1277,27 @@ mod tests {
         let mut bench = Bench::new();
         bench.push(1);
         bench.depart();
-        bench.answer(Verdict::Hold { message: String::from("who?") });
+        bench.answer(Verdict::Hold { message: String::from("who?") }, 422);
         assert!(bench.lane.held().is_some());
-        bench.lane.on_endpoint_alive(bench.now, &mut bench.rng);
+        bench.lane.on_endpoint_alive(bench.now);
         assert!(bench.lane.held().is_none());
         assert!(bench.depart().is_some());
     }
 
     #[test]
-    fn what_was_parked_gets_one_more_trial_after_a_success() {
-        let refuse = || Verdict::Refused { message: String::from("bad") };
+    fn a_quarantined_record_gets_one_more_trial_after_a_success() {
+        let refuse = || Verdict::Refused { named: vec![], message: String::from("bad") };
         let mut bench = Bench::new();
         bench.push(1);
         bench.depart();
-        bench.answer(refuse());
-        assert!(bench.depart().is_none(), "it is parked");
+        bench.answer(refuse(), 422);
+        assert_eq!(bench.lane.sendable(), 0, "it is quarantined");
         bench.push(1);
         bench.depart();
-        bench.answer(Verdict::Delivered { invalid_timestamps: 0 });
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 422);
         let again = bench.depart().unwrap();
         assert_eq!(again.entries[0].seq(), Seq::from_u64(1));
-        bench.answer(refuse());
+        bench.answer(refuse(), 422);
         assert_eq!((bench.delivered, bench.dead), (vec![2], vec![1]));
     }
 
@@ -939,7 +1307,7 @@ mod tests {
         for (verdict, gate) in [
             (Verdict::Delivered { invalid_timestamps: 0 }, none),
             (Verdict::TooLarge, none),
-            (Verdict::Refused { message: String::new() }, none),
+            (Verdict::Refused { named: vec![], message: String::new() }, none),
             (Verdict::Unsure { message: String::new() }, Some(Reason::Backoff)),
             (Verdict::SlowDown { retry_after: None }, Some(Reason::Backoff)),
             (Verdict::Failed { retry_after: None }, Some(Reason::Backoff)),
@@ -949,9 +1317,12 @@ mod tests {
             bench.push(2);
             bench.depart();
             let shown = format!("{verdict:?}");
-            bench.answer(verdict);
-            assert_eq!(bench.lane.gate.map(|(_, reason)| reason), gate, "{shown}");
-            let slow = bench.lane.gate.is_some_and(|(at, _)| at - bench.now.instant >= SLOW_FLOOR);
+            bench.answer(verdict, 422);
+            let sources = [Source::Sealed, Source::Suspects].into_iter();
+            let ready = sources.filter_map(|source| bench.lane.ready_at(source, Seq::from_u64(0))).min();
+            let ready = ready.filter(|(at, _)| *at > bench.now.instant);
+            assert_eq!(ready.map(|(_, reason)| reason), gate, "{shown}");
+            let slow = ready.is_some_and(|(at, _)| at - bench.now.instant >= SLOW_FLOOR);
             assert_eq!(slow, gate == Some(Reason::Held), "{shown}");
         }
     }

@@ -83,6 +83,7 @@ mod journal;
 mod lane;
 mod model;
 mod pacer;
+mod quarantine;
 mod record;
 mod request;
 mod rng;

@@ -242,6 +242,20 @@ pub enum HealthReason {
         /// The status code.
         status: u16,
     },
+    /// The platform says that the account's quota is used up; records are held.
+    QuotaUsedUp {
+        /// Which one.
+        endpoint: Endpoint,
+        /// The status code.
+        status: u16,
+    },
+    /// A record was refused alone, and nothing passed since. It is quarantined and tried again.
+    RefusesRecord {
+        /// Which one.
+        endpoint: Endpoint,
+        /// The status code.
+        status: u16,
+    },
     /// Rules could not be fetched.
     RulesFailing,
     /// The journal takes no new records, or its store takes longer than two fifths of `journal_lease`, so that no lease
@@ -276,6 +290,12 @@ impl fmt::Display for HealthReason {
             }
             Self::RefusesEverything { endpoint, status } => {
                 write!(f, "The {endpoint} endpoint refuses everything with {status}; records are held")
+            }
+            Self::QuotaUsedUp { endpoint, status } => {
+                write!(f, "The {endpoint} endpoint answers {status}: the quota is used up; records are held")
+            }
+            Self::RefusesRecord { endpoint, status } => {
+                write!(f, "The {endpoint} endpoint refused a record with {status}; it is quarantined")
             }
             Self::RulesFailing => f.write_str("Rules cannot be fetched"),
             Self::JournalDown { why } => {

@@ -9,6 +9,7 @@ use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::flush::Flush;
 use crate::journal::{LeftBecause, LeftStream};
+use crate::lane::Settled;
 use crate::rules::Update;
 use crate::store::{StoreAnswer, StoreError};
 use crate::wire::{self, Verdict};
@@ -17,6 +18,9 @@ use crate::{
     Record, RequestId, Response, StoreOpId, TransportError,
 };
 
+/// First wait of a kind whose quota is used up, and the longest.
+const QUOTA_BASE: Duration = Duration::from_secs(30);
+const QUOTA_CAP: Duration = Duration::from_secs(300);
 /// How long before its deadline a shutdown leaves the rest to the journal.
 const HAND_OVER_MARGIN: Duration = Duration::from_millis(500);
 
@@ -69,7 +73,14 @@ impl Agent {
             Verdict::SlowDown { retry_after } | Verdict::Failed { retry_after } => *retry_after,
             Verdict::Delivered { invalid_timestamps } => {
                 self.counters.invalid_timestamps += invalid_timestamps;
+                self.streams[kind].quota_refusals = 0;
                 None
+            }
+            Verdict::Quota { .. } => {
+                let refusals = &mut self.streams[kind].quota_refusals;
+                let wait = QUOTA_BASE.saturating_mul(1 << (*refusals).min(8)).min(QUOTA_CAP);
+                *refusals += 1;
+                Some(wait)
             }
             Verdict::Partly { .. }
             | Verdict::Unsure { .. }
@@ -78,7 +89,8 @@ impl Agent {
             | Verdict::Hold { .. } => None,
         };
         let trouble = trouble(&verdict, status);
-        let outdated = matches!(verdict, Verdict::Hold { .. }) && id.as_u64() < self.credentials_since;
+        let outdated = matches!(verdict, Verdict::Hold { .. } | Verdict::Quota { .. })
+            && id.as_u64() < self.credentials_since;
         let alive = matches!(verdict, Verdict::Delivered { .. });
         let partly = matches!(verdict, Verdict::Partly { .. });
         let stream = &mut self.streams[kind];
@@ -94,9 +106,11 @@ impl Agent {
             let told = told.map(|id| AgentEvent::Receipt { id, outcome: Outcome::HandedOver });
             self.outputs.extend(told.map(Output::Event));
         }
-        if alive {
-            stream.lane_mut(path.other()).on_endpoint_alive(self.now, &mut self.rng);
-        }
+        let others = if alive || partly {
+            stream.lane_mut(path.other()).on_endpoint_alive(self.now)
+        } else {
+            Settled::default()
+        };
         if let Some(wait) = retry_after {
             // A little later each, so that a fleet does not come back in step.
             let wait = wait.max(Backoff::FLOOR) + self.rng.duration(Duration::ZERO, wait / 10);
@@ -107,16 +121,18 @@ impl Agent {
             stream.lane_mut(path).clear_backoff();
         }
         if outdated {
-            stream.lane_mut(path).hurry();
+            stream.forget_quota();
+            stream.lane_mut(path).hurry(self.now, &mut self.rng);
         }
         let lane = stream.lane(path);
-        let lasting = partly || lane.is_exhausted() || lane.held().is_some();
+        let lasting = partly || settled.quarantined || lane.is_exhausted() || lane.held().is_some();
         if alive {
             self.counters.last_flush = Some(self.now.wall);
         } else if let (true, Some(message)) = (lasting, trouble) {
             self.tell(flush_stage(kind), endpoint(kind), message + &source);
         }
         self.settle(kind, settled);
+        self.settle(kind, others);
     }
 
     fn on_rules_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
@@ -188,7 +204,8 @@ impl Agent {
     ) -> (Verdict, u16) {
         match result {
             Ok(response) => {
-                let verdict = wire::judge(&response, wire::sent_at(&response, self.now.wall));
+                let sent_at = wire::sent_at(&response, self.now.wall);
+                let verdict = wire::judge(&response, sent_at, self.config.accept_any_success);
                 let ok = matches!(verdict, Verdict::Delivered { .. } | Verdict::Partly { .. });
                 let failed = matches!(verdict, Verdict::Failed { .. });
                 self.on_answered(id, endpoint, response.status, ok, failed);
@@ -336,8 +353,9 @@ impl Agent {
     /// Ends our own waiting, but not what the platform asked for.
     pub(super) fn hurry(&mut self) {
         for kind in Kind::ALL {
-            self.streams[kind].live.hurry();
-            self.streams[kind].backlog.hurry();
+            for path in Path::ALL {
+                self.streams[kind].lane_mut(path).hurry(self.now, &mut self.rng);
+            }
         }
         self.breaker.hurry(self.now.instant);
     }
@@ -367,7 +385,7 @@ fn trouble(verdict: &Verdict, status: u16) -> Option<String> {
             Some(format!("answered {status} and reports errors: {message}"))
         }
         Verdict::TooLarge => Some(format!("answered {status}: too large")),
-        Verdict::Refused { message } | Verdict::Hold { message } => {
+        Verdict::Refused { message, .. } | Verdict::Quota { message } | Verdict::Hold { message } => {
             Some(format!("answered {status}: {message}"))
         }
         Verdict::SlowDown { .. } => Some(format!("answered {status}: asks to slow down")),

@@ -19,7 +19,7 @@ const TELL_DROPS_EVERY: Duration = Duration::from_secs(60);
 impl Agent {
     /// Books what left a lane.
     pub(super) fn settle(&mut self, kind: Kind, settled: Settled) {
-        let Settled { delivered, dead } = settled;
+        let Settled { delivered, dead, .. } = settled;
         if delivered.iter().any(Entry::is_attack) {
             self.rules.on_attack_delivered(self.now.instant);
         }
@@ -127,7 +127,7 @@ impl Agent {
 
     pub(super) fn tell_health(&mut self) {
         let health = self.health();
-        if health != self.last_health {
+        if health != self.last_health && !self.closed {
             self.last_health = health.clone();
             self.outputs.push_back(Output::Event(AgentEvent::Health(health)));
         }

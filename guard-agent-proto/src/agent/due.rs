@@ -8,7 +8,7 @@ use super::{Agent, Flight};
 use crate::batch::Batch;
 use crate::flush::Which;
 use crate::journal::{Journal, JournalRoom, Unwritten};
-use crate::lane::{Departure, Share};
+use crate::lane::{Departure, Share, Source};
 use crate::pacer::Class;
 use crate::soonest::Soonest;
 use crate::store::StoreErrorKind;
@@ -167,13 +167,12 @@ impl Agent {
                 {
                     return None;
                 }
-                let shutdown = self.shutdown.as_ref().map(|shutdown| shutdown.mark[kind]);
-                let urgent = shutdown.unwrap_or_else(|| self.flushes.mark(kind));
-                let mut ready = stream.lane(path).ready_at(urgent)?;
+                let urgent = self.urgent(kind);
+                let (mut ready, _, class) = self.next_batch(kind, path, urgent)?;
                 if let Some(at) = stream.retry_after {
                     ready = ready.max((at, Reason::RetryAfter));
                 }
-                (ready, self.class(kind, path, urgent))
+                (ready, class)
             }
             Sender::Rules if self.shutdown.is_none() => (self.rules.due_at()?, Class::Rules),
             Sender::Status => (self.status.due_at()?, Class::Status),
@@ -185,6 +184,29 @@ impl Agent {
         }
         let (at, reason) = ready.max((probe, Reason::BreakerProbe)).max(self.pacer.allowed_at(class, now));
         Some((at, reason, class))
+    }
+
+    /// Records before this are wanted at once, by a flush or a shutdown.
+    fn urgent(&self, kind: Kind) -> Seq {
+        let shutdown = self.shutdown.as_ref().map(|shutdown| shutdown.mark[kind]);
+        shutdown.unwrap_or_else(|| self.flushes.mark(kind))
+    }
+
+    /// The batch of that lane that may leave first, as far as the lane and the pace of its class are concerned.
+    fn next_batch(&self, kind: Kind, path: Path, urgent: Seq) -> Option<((Instant, Reason), Source, Class)> {
+        let now = self.now.instant;
+        let lane = self.streams[kind].lane(path);
+        let mut sources = [Source::Sealed, Source::Queue, Source::Suspects];
+        if lane.owes_suspects() {
+            sources.rotate_right(1);
+        }
+        let is_committed = self.is_committed(kind);
+        let batches = sources.into_iter().filter(|source| *source != Source::Queue || !is_committed);
+        let batches = batches.filter_map(|source| {
+            let ready = lane.ready_at(source, urgent)?;
+            Some((ready, source, self.class(kind, path, urgent)))
+        });
+        batches.min_by_key(|((at, _), _, class)| (*at).max(self.pacer.allowed_at(*class, now).0).max(now))
     }
 
     /// Whether the other lane has nothing that must go before.
@@ -223,7 +245,7 @@ impl Agent {
         let mut timeout = self.config.timeout;
         let payload = match sender {
             Sender::Lane(kind, path) => {
-                let Some(batch) = self.depart_batch(id, kind, path) else { return };
+                let Some(batch) = self.depart_batch(kind, path) else { return };
                 Payload::Batch(batch)
             }
             Sender::Rules => Payload::Rules { etag: self.rules.depart(id, now) },
@@ -250,26 +272,29 @@ impl Agent {
 
     /// The next batch of that lane. Records without a key of their own can only be recognised by that of their
     /// batch: with a journal, it first notes there what the batch consists of, and the batch waits for that.
-    fn depart_batch(&mut self, id: RequestId, kind: Kind, path: Path) -> Option<Arc<Batch>> {
+    fn depart_batch(&mut self, kind: Kind, path: Path) -> Option<Arc<Batch>> {
         let room = self.batch_room(kind);
+        let (_, source, _) = self.next_batch(kind, path, self.urgent(kind))?;
         let (now, rng) = (self.now, &mut self.rng);
         let stream = &mut self.streams[kind];
-        if let (Kind::Metric, Some(journal)) =
-            (kind, self.journal.as_mut().filter(|journal| journal.takes_seals()))
+        let mut source = source;
+        if let (Kind::Metric, Source::Queue, Some(journal)) =
+            (kind, source, self.journal.as_mut().filter(|journal| journal.takes_seals()))
             && let Some(batch) = stream.lane_mut(path).seal_ahead(room, now, rng)
         {
             if journal.on_sealed(&batch, true) {
                 return None;
             }
             stream.lane_mut(path).on_seal_durable(batch.id());
+            source = Source::Sealed;
         }
         let Stream { live, backlog, .. } = stream;
         let departure = match path {
             Path::Live => {
                 let share = kind == Kind::Event && self.config.drain == DrainOrder::LiveFirst;
-                live.depart(id, room, share.then_some(backlog), now, rng)
+                live.depart(source, room, share.then_some(backlog), now, rng)
             }
-            Path::Backlog => backlog.depart(id, room, None, now, rng),
+            Path::Backlog => backlog.depart(source, room, None, now, rng),
         };
         let Departure { batch, share } = departure?;
         stream.live_turns = match (path, share) {
@@ -353,6 +378,8 @@ impl Agent {
                 "the journal was not closed in time ({why}): another agent may send again what was delivered"
             ));
         }
+        // Nothing comes after the end.
+        self.tell_health();
         let ledgers = self.ledgers();
         let Some(shutdown) = self.shutdown.take() else { return };
         let reports = self.flushes.end_all(&ledgers);
@@ -368,7 +395,9 @@ impl Agent {
             Path::ALL.iter().any(|path| {
                 let lane = self.streams[*kind].lane(*path);
                 let allowed = || self.allowed_at(Sender::Lane(*kind, *path));
-                !lane.is_refused() && (lane.awaits_seal() || allowed().is_some_and(|(at, ..)| at < deadline))
+                !lane.is_refused()
+                    && lane.sendable() > 0
+                    && (lane.awaits_seal() || allowed().is_some_and(|(at, ..)| at < deadline))
             })
         })
     }

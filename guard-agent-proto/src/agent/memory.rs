@@ -16,7 +16,7 @@ impl Agent {
         self.leave_to_journal(kind);
         while self.is_beyond_quota(kind) {
             let stream = &mut self.streams[kind];
-            let evicted = stream.evict_parked().or_else(|| match self.config.buffer_overflow_policy {
+            let evicted = stream.evict_quarantined().or_else(|| match self.config.buffer_overflow_policy {
                 // What only the journal holds is older than what is live, and given up when it is read.
                 OverflowPolicy::Drop => stream.backlog.evict().or_else(|| {
                     let stored = self.journal.as_ref().map_or(0, |journal| journal.stored(kind));
@@ -39,7 +39,7 @@ impl Agent {
                 journal.release(kind, entry.seq(), entry.cost());
                 continue;
             }
-            let evicted = stream.evict_parked().or_else(|| match self.config.buffer_overflow_policy {
+            let evicted = stream.evict_quarantined().or_else(|| match self.config.buffer_overflow_policy {
                 OverflowPolicy::Drop => stream.backlog.evict().or_else(|| stream.live.evict()),
                 OverflowPolicy::Raise | OverflowPolicy::Block => stream.live.evict_newest(),
             });
@@ -224,6 +224,15 @@ impl Agent {
             records: half(self.config.buffer_size, live.records + backlog.records),
             bytes: half(self.config.buffer_bytes, live.bytes + backlog.bytes),
         }
+    }
+
+    /// Whether batches that wait for another attempt leave no more than a quarter of memory for what a journal takes.
+    pub(super) fn is_committed(&self, kind: Kind) -> bool {
+        let Stream { live, backlog, .. } = &self.streams[kind];
+        let retried = live.retried() + backlog.retried();
+        self.journal.is_some()
+            && retried > 0
+            && retried >= self.config.buffer_size - self.config.buffer_size / 4
     }
 
     /// How full it is with records of that kind, by number or bytes, whichever is higher: memory, or what the

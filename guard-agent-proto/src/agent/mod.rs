@@ -14,7 +14,7 @@ use crate::breaker::Breaker;
 use crate::flush::{Flush, Flushes, Goal};
 use crate::health::Decided;
 use crate::journal::Journal;
-use crate::lane::Lane;
+use crate::lane::{HoldCause, Lane};
 use crate::pacer::Pacer;
 use crate::rng::Rng;
 use crate::rules::Rules;
@@ -88,6 +88,7 @@ impl Agent {
             live: Lane::new(kind, config),
             backlog: Lane::new(kind, config),
             retry_after: None,
+            quota_refusals: 0,
             live_turns: 0,
             ledger: Ledger::default(),
             next_seq: Seq::from_u64(1),
@@ -154,6 +155,9 @@ impl Agent {
             Input::RefreshRules => self.rules.refresh(self.now.instant),
             Input::CredentialsChanged => {
                 self.credentials_since = self.next_request;
+                for kind in Kind::ALL {
+                    self.streams[kind].forget_quota();
+                }
                 self.hurry();
                 self.rules.refresh(self.now.instant);
             }
@@ -212,15 +216,17 @@ impl Agent {
         for kind in Kind::ALL {
             let endpoint = endpoint(kind);
             let Stream { live, backlog, .. } = &self.streams[kind];
+            let unresolved = live.unresolved().or_else(|| backlog.unresolved());
+            reasons.extend(unresolved.map(|status| HealthReason::RefusesRecord { endpoint, status }));
             let Some(hold) = live.held().or_else(|| backlog.held()) else { continue };
             let status = hold.status;
-            if hold.everything || matches!(status, 401 | 403 | 404) {
+            if hold.cause == HoldCause::Everything || matches!(status, 401 | 403 | 404) {
                 level = StatusLevel::Failed;
             }
-            reasons.push(if hold.everything {
-                HealthReason::RefusesEverything { endpoint, status }
-            } else {
-                HealthReason::Held { endpoint, status }
+            reasons.push(match hold.cause {
+                HoldCause::Everything => HealthReason::RefusesEverything { endpoint, status },
+                HoldCause::Refusal => HealthReason::Held { endpoint, status },
+                HoldCause::Quota => HealthReason::QuotaUsedUp { endpoint, status },
             });
         }
         if self.rules.is_failing() {

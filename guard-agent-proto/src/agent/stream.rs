@@ -13,6 +13,8 @@ pub(super) struct Stream {
     pub(super) backlog: Lane,
     /// The platform asked this endpoint's clients to wait until then.
     pub(super) retry_after: Option<Instant>,
+    /// Answers in a row that the account's quota is used up.
+    pub(super) quota_refusals: u32,
     /// Live batches in a row that had no room for others. From [`LIVE_TURNS`] on the backlog goes first.
     pub(super) live_turns: u8,
     pub(super) ledger: Ledger,
@@ -58,6 +60,13 @@ impl Stream {
         }
     }
 
+    /// The credentials changed: what the account may use, too.
+    pub(super) fn forget_quota(&mut self) {
+        if core::mem::take(&mut self.quota_refusals) > 0 {
+            self.retry_after = None;
+        }
+    }
+
     /// Records in memory.
     pub(super) fn len(&self) -> usize {
         self.live.len() + self.backlog.len() + self.partial().count()
@@ -74,8 +83,8 @@ impl Stream {
 
     /// Gives up the oldest record that was refused alone: memory, or a quota, full of such would let nothing through
     /// for ever.
-    pub(super) fn evict_parked(&mut self) -> Option<Entry> {
-        self.backlog.evict_parked().or_else(|| self.live.evict_parked())
+    pub(super) fn evict_quarantined(&mut self) -> Option<Entry> {
+        self.backlog.evict_quarantined().or_else(|| self.live.evict_quarantined())
     }
 
     /// Adds a record of a batch that was sealed by another run of the agent.

@@ -162,6 +162,9 @@ config! {
     breaker_recovery: [Duration] = secs(5), within millis(10)..=HOUR;
     /// Longest wait for a probe late in an outage, `breaker_recovery` to 1 day. Default 60 s.
     breaker_recovery_max: [Duration] = secs(60), within millis(10)..=DAY;
+    /// Every 2xx that reports no failure counts as an acknowledgement, whatever its body, for backends of your own. The
+    /// platform acknowledges with a JSON object, 201, 202 or 204; a 200 without content is a proxy's. Default `false`.
+    accept_any_success: [bool] = false;
     /// Total time of a request, 1 ms to 1 hour. Default 30 s.
     timeout: [Duration] = secs(30), within millis(1)..=HOUR;
     /// Time to connect, 1 ms to `timeout`. Default 10 s, or `timeout` if that is less.

@@ -48,6 +48,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("breaker_threshold", "2", "2"),
     ("breaker_recovery", "1.5", "1.5"),
     ("breaker_recovery_max", "90", "90"),
+    ("accept_any_success", "true", "1"),
     ("timeout", "20", "20"),
     ("connect_timeout", "3", "3"),
     ("dynamic_rule_interval", "60", "60"),

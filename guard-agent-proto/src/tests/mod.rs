@@ -3,6 +3,7 @@
 
 #[cfg(feature = "std")]
 mod any_order;
+mod blame;
 mod delivery;
 #[cfg(feature = "std")]
 mod durability;

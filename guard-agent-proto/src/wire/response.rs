@@ -16,13 +16,17 @@ const CONFIDENTIAL: &str = "[not quoted: it may hold credentials]";
 const MAX_MESSAGE: usize = 200;
 /// Members that name a record by its place in the batch.
 const INDEX_MEMBERS: [&str; 4] = ["index", "position", "item", "event_index"];
+/// Lists of the body that a path to a record goes through.
+const LISTS: [&str; 2] = ["events", "metrics"];
+/// Words of an answer about the account.
+const QUOTA_WORDS: [&str; 6] = ["quota", "quotas", "plan", "limit", "limits", "subscription"];
 /// Members that name a record by its idempotency key.
 const KEY_MEMBERS: [&str; 3] = ["idempotency_key", "key", "id"];
 
 /// What an answer to a POST means for the batch (or status) that it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Any 2xx without sign of failure. `invalid_timestamps` from the acknowledgement body.
+    /// The platform's acknowledgement. `invalid_timestamps` from its body.
     Delivered { invalid_timestamps: u64 },
     /// A success that names records it did not take (by index in the batch, or by idempotency key):
     /// the others are delivered. The names are the platform's word: they may be those of no record.
@@ -31,13 +35,17 @@ pub(crate) enum Verdict {
     Unsure { message: String },
     /// 413.
     TooLarge,
-    /// 400, 422: about the content.
-    Refused { message: String },
+    /// 400, 422: about the content. `named` are the records that every entry of the answer is about; empty
+    /// where one of them names none. They are the platform's word, as for `Partly`.
+    Refused { named: Vec<ItemRef>, message: String },
+    /// 402, or a failure that speaks of quota, plan or limit: about the account, whatever the content.
+    Quota { message: String },
     /// 429.
     SlowDown { retry_after: Option<Duration> },
     /// 408, 425, 5xx: counts for the breaker.
     Failed { retry_after: Option<Duration> },
-    /// 401, 403, 404, 3xx, every other status, and a 2xx that is not the platform's (HTML, not JSON).
+    /// 401, 403, 404, 3xx, every other status, and a 2xx that is not the platform's (HTML, not JSON, a 200 that
+    /// says nothing).
     Hold { message: String },
 }
 
@@ -50,14 +58,17 @@ pub(crate) enum ItemRef {
     Key(String),
 }
 
-/// Reads an answer to a POST.
-pub(crate) fn judge(response: &Response, wall: Timestamp) -> Verdict {
+/// Reads an answer to a POST. `lenient` takes every 2xx that reports no failure for an acknowledgement.
+pub(crate) fn judge(response: &Response, wall: Timestamp, lenient: bool) -> Verdict {
     match Class::of(response.status) {
-        Class::Success => acknowledgement(response),
+        Class::Success => acknowledgement(response, lenient),
         Class::TooLarge => Verdict::TooLarge,
-        Class::Refused => Verdict::Refused { message: message(response) },
+        Class::Refused => refusal(response),
         Class::SlowDown => Verdict::SlowDown { retry_after: retry_after(response, wall) },
         Class::Failed => Verdict::Failed { retry_after: retry_after(response, wall) },
+        Class::Other if response.status == 402 || response.status == 403 && blames_quota(response) => {
+            Verdict::Quota { message: describe(response) }
+        }
         Class::Other => Verdict::Hold { message: describe(response) },
     }
 }
@@ -132,19 +143,36 @@ fn message(response: &Response) -> String {
     }
 }
 
-fn acknowledgement(response: &Response) -> Verdict {
-    let body = without_mark(&response.body).trim_ascii();
-    if body.is_empty() {
-        return Verdict::Delivered { invalid_timestamps: 0 };
-    }
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(answer)) => read_object(&answer, response),
+fn acknowledgement(response: &Response, lenient: bool) -> Verdict {
+    const DELIVERED: Verdict = Verdict::Delivered { invalid_timestamps: 0 };
+    // The platform answers 200 with an object; these statuses say by themselves that the batch was taken.
+    let lenient = lenient || matches!(response.status, 201 | 202 | 204);
+    match serde_json::from_slice(json(&response.body)) {
+        Ok(Value::Object(answer)) if !answer.is_empty() => read_object(&answer, response),
         // The reference takes both for success, but neither reads like one.
         Ok(Value::Bool(false) | Value::String(_)) => Verdict::Unsure { message: quote(response) },
-        Ok(Value::Null | Value::Bool(true) | Value::Number(_) | Value::Array(_)) => {
-            Verdict::Delivered { invalid_timestamps: 0 }
+        Ok(_) if lenient => DELIVERED,
+        Err(_) if lenient && !looks_like_a_page(&response.body) => DELIVERED,
+        Ok(_) | Err(_) => {
+            Verdict::Hold { message: format!("not the platform's answer: {}", described_body(response)) }
         }
-        Err(_) => Verdict::Hold { message: format!("not the platform's answer: {}", quote(response)) },
+    }
+}
+
+/// A body without what some servers put around its JSON.
+fn json(body: &[u8]) -> &[u8] {
+    without_mark(body).trim_ascii()
+}
+
+/// Whether a body is one for people: a portal or a proxy answers instead of the backend.
+fn looks_like_a_page(body: &[u8]) -> bool {
+    json(body).starts_with(b"<")
+}
+
+fn described_body(response: &Response) -> String {
+    match quote(response) {
+        line if line.is_empty() => String::from("an empty body"),
+        line => line,
     }
 }
 
@@ -162,7 +190,49 @@ fn read_object(answer: &Map<String, Value>, response: &Response) -> Verdict {
     let message = quote(response);
     match errors.and_then(named_items) {
         Some(failed) if !took_nothing(answer) => Verdict::Partly { failed, message },
+        _ if speaks_of_quota(answer) => Verdict::Quota { message },
         _ => Verdict::Unsure { message },
+    }
+}
+
+/// 400 and 422: FastAPI lists under `detail` what it found where; others call the list `errors`.
+fn refusal(response: &Response) -> Verdict {
+    let message = message(response);
+    let named = match serde_json::from_slice(json(&response.body)) {
+        Ok(Value::Object(answer)) => {
+            let errors = ["detail", "errors"].iter().filter_map(|name| answer.get(*name));
+            errors.filter(|errors| is_truthy(Some(errors))).find_map(named_items)
+        }
+        Ok(Value::Array(errors)) if !errors.is_empty() => named_items(&Value::Array(errors)),
+        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => {
+            None
+        }
+    };
+    Verdict::Refused { named: named.unwrap_or_default(), message }
+}
+
+fn blames_quota(response: &Response) -> bool {
+    matches!(serde_json::from_slice(json(&response.body)), Ok(Value::Object(answer)) if speaks_of_quota(&answer))
+}
+
+/// Whether a text of the answer has one of the words for what an account may use.
+fn speaks_of_quota(answer: &Map<String, Value>) -> bool {
+    answer.values().any(|value| {
+        any_text(value, 4, &|text| {
+            let mut words = text.split(|c: char| !c.is_alphanumeric());
+            words.any(|word| QUOTA_WORDS.iter().any(|quota| word.eq_ignore_ascii_case(quota)))
+        })
+    })
+}
+
+fn any_text(value: &Value, depth: usize, matches: &impl Fn(&str) -> bool) -> bool {
+    match value {
+        Value::String(text) => matches(text),
+        Value::Array(items) => depth > 0 && items.iter().any(|item| any_text(item, depth - 1, matches)),
+        Value::Object(members) => {
+            depth > 0 && members.values().any(|item| any_text(item, depth - 1, matches))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -193,7 +263,30 @@ fn named_item(error: &Map<String, Value>) -> Option<ItemRef> {
         Value::String(text) => index(text),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     });
-    by_index.or_else(|| KEY_MEMBERS.iter().find_map(|name| key(error.get(*name)?.as_str()?)))
+    let by_key = || KEY_MEMBERS.iter().find_map(|name| key(error.get(*name)?.as_str()?));
+    by_index.or_else(by_key).or_else(|| located(error.get("loc").or_else(|| error.get("path"))?))
+}
+
+/// The place behind `events` or `metrics` in a path such as `["body","events",77,"ip_address"]`,
+/// `body.events.77` or `/events/77`.
+fn located(path: &Value) -> Option<ItemRef> {
+    match path {
+        Value::Array(steps) => {
+            let list =
+                steps.iter().position(|step| step.as_str().is_some_and(|step| LISTS.contains(&step)))?;
+            match steps.get(list + 1)? {
+                Value::Number(number) => usize::try_from(number.as_u64()?).ok().map(ItemRef::Index),
+                Value::String(text) => index(text),
+                Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+            }
+        }
+        Value::String(path) => {
+            let mut steps = path.split(['.', '/', '[', ']']).filter(|step| !step.is_empty());
+            steps.find(|step| LISTS.contains(step))?;
+            index(steps.next()?)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
 }
 
 fn index(text: &str) -> Option<ItemRef> {
@@ -221,17 +314,14 @@ mod tests {
     }
 
     fn verdict(status: u16, body: impl AsRef<[u8]>) -> Verdict {
-        judge(&answer(status, body), Timestamp::default())
+        judge(&answer(status, body), Timestamp::default(), false)
     }
 
     const DELIVERED: Verdict = Verdict::Delivered { invalid_timestamps: 0 };
 
     #[test]
-    fn successes_without_sign_of_failure() {
+    fn the_platforms_acknowledgement_is_an_object_that_reports_no_failure() {
         for body in [
-            "",
-            " \r\n",
-            "{}",
             r#"{"success":true}"#,
             "\u{feff}{\"success\":true}\r\n",
             r#"{"x":1}"#,
@@ -243,14 +333,86 @@ mod tests {
             r#"{"errors":""}"#,
             r#"{"errors":0}"#,
             r#"{"errors":false}"#,
-            "[]",
-            "[1]",
-            "null",
-            "true",
-            "7",
         ] {
             for status in [200, 201, 202, 204, 206, 299] {
                 assert_eq!(verdict(status, body), DELIVERED, "{status} {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_success_that_says_nothing_is_the_platforms_where_its_status_says_so_or_a_setting() {
+        for body in ["", " \r\n", "{}", "[]", "[1]", "null", "true", "7", "OK"] {
+            let lenient = |status| judge(&answer(status, body), Timestamp::default(), true);
+            for status in [201, 202, 204] {
+                assert_eq!(
+                    (verdict(status, body), lenient(status)),
+                    (DELIVERED, DELIVERED),
+                    "{status} {body}"
+                );
+            }
+            for status in [200, 203, 206, 299] {
+                assert!(matches!(verdict(status, body), Verdict::Hold { .. }), "{status} {body}");
+                assert_eq!(lenient(status), DELIVERED, "{status} {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_is_nobodys_acknowledgement() {
+        for status in [200, 201, 202, 204] {
+            for lenient in [false, true] {
+                let page = answer(status, " <!doctype html>");
+                assert!(
+                    matches!(judge(&page, Timestamp::default(), lenient), Verdict::Hold { .. }),
+                    "{status}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn answers_about_the_account_are_told_from_those_about_content() {
+        for (status, body) in [
+            (200, r#"{"success": false, "errors": ["Event quota exceeded for this month"]}"#),
+            (200, r#"{"success":false,"message":"Plan: 0 events left"}"#),
+            (200, r#"{"errors":{"detail":["daily Limit reached"]}}"#),
+            (403, r#"{"detail":"the limit of your plan is reached"}"#),
+            (402, ""),
+            (402, "<html>pay</html>"),
+        ] {
+            assert!(matches!(verdict(status, body), Verdict::Quota { .. }), "{status} {body}");
+        }
+        for (status, body) in [
+            (200, r#"{"success":false,"errors":["explanation missing"]}"#),
+            (200, r#"{"success":false,"errors":[{"index":1,"message":"limit of length"}]}"#),
+            (403, "<html>your limit</html>"),
+            (422, r#"{"detail":"limit of 10 characters"}"#),
+        ] {
+            assert!(!matches!(verdict(status, body), Verdict::Quota { .. }), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_records_as_fastapi_and_others_do() {
+        let at = |places: &[usize]| places.iter().map(|place| ItemRef::Index(*place)).collect::<Vec<_>>();
+        for (body, named) in [
+            (r#"{"detail":[{"type":"t","loc":["body","events",77,"ip_address"],"msg":"m"}]}"#, at(&[77])),
+            (r#"{"detail":[{"loc":["body","events","3","x"]},{"loc":["body","events",9]}]}"#, at(&[3, 9])),
+            (r#"{"detail":[{"loc":["body","metrics",0,"value"],"msg":"m"}]}"#, at(&[0])),
+            (r#"{"errors":[{"loc":["events",5]}]}"#, at(&[5])),
+            (r#"{"detail":"bad","errors":[{"path":"/events/5/ip"}]}"#, at(&[5])),
+            (r#"[{"path":"body.events[12].ip"}]"#, at(&[12])),
+            (r#"{"detail":[{"loc":["body","events",7]},{"loc":["body","batch_id"]}]}"#, at(&[])),
+            (r#"{"detail":[{"loc":["body","events","ip"]}]}"#, at(&[])),
+            (r#"{"detail":"events 7 is bad"}"#, at(&[])),
+            (r#"{"detail":[]}"#, at(&[])),
+            ("[]", at(&[])),
+            ("no", at(&[])),
+        ] {
+            for status in [400, 422] {
+                let expected = Verdict::Refused { named: named.clone(), message: body.to_owned() };
+                assert_eq!(verdict(status, body), expected, "{status} {body}");
             }
         }
     }
@@ -334,12 +496,12 @@ mod tests {
     fn statuses_that_are_no_success() {
         let held = |status| Verdict::Hold { message: format!("HTTP {status}: no") };
         for status in [400, 422] {
-            assert_eq!(verdict(status, "no"), Verdict::Refused { message: "no".to_owned() });
-            assert_eq!(verdict(status, " "), Verdict::Refused { message: format!("HTTP {status}") });
+            let refused = |message| Verdict::Refused { named: vec![], message };
+            assert_eq!(verdict(status, "no"), refused("no".to_owned()));
+            assert_eq!(verdict(status, " "), refused(format!("HTTP {status}")));
         }
         assert_eq!(verdict(413, "no"), Verdict::TooLarge);
-        for status in [0, 100, 301, 302, 304, 308, 401, 402, 403, 404, 405, 409, 410, 418, 451, 600, u16::MAX]
-        {
+        for status in [0, 100, 301, 302, 304, 308, 401, 403, 404, 405, 409, 410, 418, 451, 600, u16::MAX] {
             assert_eq!(verdict(status, "no"), held(status));
         }
         assert_eq!(verdict(404, ""), Verdict::Hold { message: "HTTP 404".to_owned() });
@@ -347,9 +509,9 @@ mod tests {
         for (header, retry_after) in [(None, None), (Some("7"), wait), (Some("nan"), None)] {
             let response = |status| Response { retry_after: header.map(str::to_owned), ..answer(status, "") };
             let wall = Timestamp::default();
-            assert_eq!(judge(&response(429), wall), Verdict::SlowDown { retry_after });
+            assert_eq!(judge(&response(429), wall, false), Verdict::SlowDown { retry_after });
             for status in [408, 425, 500, 502, 503, 504, 599] {
-                assert_eq!(judge(&response(status), wall), Verdict::Failed { retry_after });
+                assert_eq!(judge(&response(status), wall, false), Verdict::Failed { retry_after });
             }
         }
     }
@@ -380,7 +542,7 @@ mod tests {
         ] {
             let plain = verdict(status, body);
             let confidential = Response { confidential: true, ..answer(status, body) };
-            let hidden = judge(&confidential, Timestamp::default());
+            let hidden = judge(&confidential, Timestamp::default(), false);
             assert_eq!(core::mem::discriminant(&plain), core::mem::discriminant(&hidden), "{status} {body}");
             assert!(format!("{plain:?}").contains("the key"), "{plain:?}");
             let hidden = format!("{hidden:?}");
@@ -395,9 +557,10 @@ mod tests {
             body: Vec<u8>,
             retry_after in proptest::option::of(".*"),
             wall: i64,
+            lenient: bool,
         ) {
             let response = Response { status, retry_after, body, ..Response::default() };
-            judge(&response, Timestamp::from_unix_micros(wall));
+            judge(&response, Timestamp::from_unix_micros(wall), lenient);
         }
 
         /// JSON that looks like an answer reaches further than arbitrary bytes.
@@ -405,7 +568,8 @@ mod tests {
         fn no_answer_panics(body in
             r#"\{("(success|errors|index|id|0)":(true|false|null|-?[0-9]{1,30}|"[a-f0-9-]{0,40}"|\[\{"(index|key)":("?[0-9]{1,30}"?|null)\}\]|\{"[0-9]{1,3}":1\}),?){1,3}\}"#
         ) {
-            judge(&answer(200, body), Timestamp::default());
+            judge(&answer(200, &body), Timestamp::default(), false);
+            judge(&answer(422, body), Timestamp::default(), true);
         }
     }
 }

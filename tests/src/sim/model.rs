@@ -59,6 +59,8 @@ pub(crate) struct Fate {
     pub(crate) streams: Vec<StreamId>,
     /// It was in the memory of a process that died, or nobody can know that the store lost it.
     pub(crate) died: bool,
+    /// Refusals in a row that can be about the content, although their status blames the caller or the server.
+    unclear: u32,
     /// What its receipts said last.
     receipt: Option<Receipt>,
     /// The run that sent it last, in which batch, and what came of it.
@@ -77,6 +79,7 @@ impl Fate {
             resurrected: false,
             streams: Vec::new(),
             died: false,
+            unclear: 0,
             receipt: None,
             last: None,
         }
@@ -498,9 +501,22 @@ impl Model {
             }
             Meaning::Hold => self.neutral(),
         }
+        let unclear = match answer.meaning {
+            Meaning::Failure | Meaning::Hold => answer.result.is_ok(),
+            Meaning::Taken { named, .. } => named,
+            Meaning::Unsure => true,
+            Meaning::Content | Meaning::SlowDown(_) | Meaning::Rules(_) | Meaning::NotModified => false,
+        };
         for id in flight.records {
             let record = usize::try_from(id).ok().and_then(|index| records.get_mut(index));
-            let Some(Fate { made, last, .. }) = record else { continue };
+            let Some(Fate { made, last, unclear: refusals, .. }) = record else { continue };
+            if unclear {
+                *refusals += 1;
+            } else if answer.result.is_err() {
+                *refusals = 0;
+            }
+            // The first may have been a passing one; later ones are compared with how other batches fare.
+            let ended = if unclear && *refusals > 1 { Ended::Content } else { ended };
             let taken = confirmed.contains(&id);
             if taken {
                 self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);

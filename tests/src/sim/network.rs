@@ -39,7 +39,7 @@ pub(crate) enum Fault {
     OddStatus,
     /// 201, 202, 204, or a 200 that says little.
     OddSuccess,
-    /// A 200 with a page of HTML, or with bytes that are not text.
+    /// A 200 with a page of HTML, with bytes that are not text, or with nothing.
     NotThePlatform,
     /// The platform takes some records and names the others.
     Partial,
@@ -224,9 +224,8 @@ impl Network {
             Fault::Unsure => there(Back::After(self.half()), Twist::Unsure),
             Fault::OddSuccess => {
                 let (status, body) = self.rng.pick(&[
-                    (200, ""),
-                    (200, "{}"),
                     (200, "{\"success\":null}"),
+                    (201, "{}"),
                     (201, "{\"success\":true,\"errors\":[]}"),
                     (202, ""),
                     (204, ""),
@@ -258,8 +257,13 @@ impl Network {
                 Route::Nowhere(half, Answer::status(status, "", Meaning::Hold))
             }
             Fault::NotThePlatform => {
-                let body =
-                    self.rng.pick(&["<html>Welcome to the hotel</html>", "\u{0}\u{1}\u{2}", "{\"succ"]);
+                let body = self.rng.pick(&[
+                    "<html>Welcome to the hotel</html>",
+                    "\u{0}\u{1}\u{2}",
+                    "{\"succ",
+                    "",
+                    "{}",
+                ]);
                 Route::Nowhere(half, Answer::status(200, body, Meaning::Hold))
             }
         }

@@ -1,0 +1,418 @@
+//! Who is to blame for a refusal: the content, the caller, the account or the server, alone, mixed, and changing in the
+//! midst of a search.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Bench, SECOND, event, numbers};
+use crate::{
+    AgentEvent, DropReason, Endpoint, ErrorStage, HealthReason, Input, Payload, Request, Response,
+    StatusLevel,
+};
+
+/// The answer to a request for events with these numbers.
+type Front<'a> = &'a mut dyn FnMut(&[usize]) -> Response;
+
+const ROUND_TRIP: Duration = Duration::from_millis(50);
+
+impl Bench {
+    /// Lets time pass with a platform that answers within 50 ms; returns how many batches it saw.
+    fn meet(&mut self, time: Duration, front: Front<'_>) -> usize {
+        let end = self.now.instant + time;
+        let mut asked = 0;
+        while self.now.instant < end {
+            let next = if self.requests.is_empty() { self.idle.0 } else { self.now.instant + ROUND_TRIP };
+            self.jump(next.min(end).since(self.now.instant));
+            for request in core::mem::take(&mut self.requests) {
+                asked += usize::from(self.answer_as(&request, front));
+            }
+        }
+        asked
+    }
+
+    fn answer_as(&mut self, request: &Request, front: Front<'_>) -> bool {
+        match &request.payload {
+            Payload::Batch(batch) => {
+                let response = front(&numbers(batch));
+                self.answer_with(request, response);
+                true
+            }
+            Payload::Status(_) | Payload::Rules { .. } => {
+                self.answer(request, 200);
+                false
+            }
+        }
+    }
+
+    fn delivered(&self) -> u64 {
+        self.agent.stats().records.events.delivered
+    }
+
+    fn pending(&self) -> u64 {
+        self.agent.stats().records.events.pending
+    }
+
+    fn dropped(&self) -> u64 {
+        self.agent.stats().records.events.dropped.total()
+    }
+}
+
+fn ok() -> Response {
+    Response::accepted()
+}
+
+fn answer(status: u16, body: impl Into<Vec<u8>>) -> Response {
+    Response { status, body: body.into(), ..Response::default() }
+}
+
+fn page(status: u16) -> Response {
+    answer(status, "<html>Request blocked</html>")
+}
+
+fn quota() -> Response {
+    answer(200, r#"{"success": false, "errors": ["Event quota exceeded"]}"#)
+}
+
+/// A front that refuses any batch with one of these.
+fn firewall(status: u16, bad: &[usize]) -> impl FnMut(&[usize]) -> Response {
+    let bad = bad.to_vec();
+    move |numbers| if numbers.iter().any(|number| bad.contains(number)) { page(status) } else { ok() }
+}
+
+#[test]
+fn a_front_that_refuses_content_holds_up_nothing_else() {
+    for status in [403, 406, 500, 503] {
+        let mut bench = Bench::new(|_| {});
+        let mut front = firewall(status, &[77]);
+        bench.events(200);
+        let mut asked = bench.meet(20 * SECOND, &mut front);
+        for number in 0..300 {
+            bench.send(vec![event(1_000 + number)]);
+            asked += bench.meet(SECOND, &mut front);
+            assert!(number < 40 || status == 503 || bench.pending() <= 8, "{status}");
+        }
+        // A 503 slows the pace, too: then others pass too late to prove anything.
+        let is_slow = status == 503;
+        bench.meet(if is_slow { 600 * SECOND } else { 20 * SECOND }, &mut front);
+        let ledger = bench.agent.stats().records.events;
+        assert_eq!((ledger.delivered, ledger.dropped.total()), (499, u64::from(!is_slow)), "{status}");
+        assert!(asked < 400, "{status}: {asked} requests");
+        if !is_slow {
+            let letter = bench.agent.take_dead_letters().remove(0);
+            assert_eq!((letter.record, letter.status), (event(77), status));
+            assert!(letter.message.contains(&format!("{status}")), "{}", letter.message);
+        }
+    }
+}
+
+#[test]
+fn a_front_that_refuses_content_is_found_out_without_other_traffic() {
+    for status in [403, 500] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(200);
+        bench.meet(if status == 403 { 60 } else { 300 } * SECOND, &mut firewall(status, &[77]));
+        assert_eq!((bench.delivered(), bench.pending()), (199, 1), "{status}");
+        // Nothing may be dropped that others did not pass beside.
+        bench.meet(3_600 * SECOND, &mut firewall(status, &[77]));
+        assert_eq!((bench.pending(), bench.dropped()), (1, 0), "{status}");
+        assert_eq!(bench.agent.health().level, StatusLevel::Degraded);
+        // The front learns.
+        bench.meet(400 * SECOND, &mut |_| ok());
+        assert_eq!(bench.delivered(), 200, "{status}");
+        assert_eq!(bench.agent.health().level, StatusLevel::Healthy);
+    }
+}
+
+#[test]
+fn several_culprits_are_all_found() {
+    let bad = [3, 50, 51, 120, 199];
+    for status in [403, 422, 500] {
+        let mut bench = Bench::new(|_| {});
+        let mut front = firewall(status, &bad);
+        bench.events(200);
+        for number in 0..300 {
+            bench.send(vec![event(1_000 + number)]);
+            bench.meet(SECOND, &mut front);
+        }
+        assert_eq!(bench.delivered(), 495, "{status}");
+        assert_eq!(bench.pending() + bench.dropped(), 5, "{status}");
+    }
+}
+
+#[test]
+fn a_culprit_in_every_batch_stops_nothing() {
+    let mut front = |numbers: &[usize]| {
+        if numbers.iter().any(|number| number % 40 == 7) { page(403) } else { ok() }
+    };
+    let mut bench = Bench::new(|_| {});
+    for second in 0..600 {
+        bench.send((0..2).map(|number| event(second * 2 + number)).collect());
+        bench.meet(SECOND, &mut front);
+    }
+    bench.meet(60 * SECOND, &mut front);
+    let bad = (0..1_200).filter(|number| number % 40 == 7).count() as u64;
+    assert_eq!(bench.delivered(), 1_200 - bad);
+    assert_eq!(bench.pending() + bench.dropped(), bad);
+}
+
+#[test]
+fn what_the_platform_names_is_quarantined_and_the_rest_leaves_at_once() {
+    let entry =
+        |place: usize| format!(r#"{{"type":"t","loc":["body","events",{place},"ip_address"],"msg":"m"}}"#);
+    for (status, member, bad) in [(422, "detail", vec![77]), (400, "errors", vec![3, 4, 199])] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(200);
+        bench.send((200..2_000).map(event).collect());
+        let mut sizes = vec![];
+        let mut front = |numbers: &[usize]| {
+            sizes.push(numbers.len());
+            let places = (0..numbers.len()).filter(|place| bad.contains(&numbers[*place]));
+            let named: Vec<_> = places.map(entry).collect();
+            if named.is_empty() {
+                return ok();
+            }
+            answer(status, format!(r#"{{"{member}":[{}]}}"#, named.join(",")))
+        };
+        bench.meet(Duration::from_millis(900), &mut front);
+        let bad = bad.len();
+        assert_eq!(sizes[..2], [2_000, 2_000 - bad], "{status}");
+        assert_eq!(bench.delivered(), 2_000 - bad as u64, "{status}");
+        let told = bench
+            .events
+            .iter()
+            .filter(|event| matches!(event, AgentEvent::Error { stage: ErrorStage::FlushEvents, .. }));
+        assert_eq!(told.count(), 1, "{status}");
+    }
+}
+
+#[test]
+fn names_that_do_not_fit_the_batch_are_not_believed() {
+    for body in [
+        r#"{"detail":[{"loc":["body","events",200,"ip_address"],"msg":"m"}]}"#,
+        r#"{"detail":[{"loc":["body","events",7]},{"loc":["body","batch_id"]}]}"#,
+        r#"{"detail":"one of them is bad"}"#,
+    ] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(200);
+        let mut front = |numbers: &[usize]| if numbers.contains(&77) { answer(422, body) } else { ok() };
+        bench.meet(60 * SECOND, &mut front);
+        assert_eq!(bench.delivered(), 199, "{body}");
+    }
+}
+
+#[test]
+fn what_is_not_under_suspicion_goes_first() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(2_000);
+    let mut front = firewall(422, &[77]);
+    bench.meet(Duration::from_millis(100), &mut front);
+    for number in 0..20 {
+        let before = bench.now.instant;
+        bench.send(vec![event(5_000 + number)]);
+        let mut arrived = false;
+        let mut watch = |numbers: &[usize]| {
+            arrived |= numbers.contains(&(5_000 + number));
+            front(numbers)
+        };
+        bench.meet(Duration::from_millis(1_500), &mut watch);
+        assert!(arrived, "{number} sent at {before:?}");
+    }
+    assert_eq!(bench.delivered(), 2_019);
+}
+
+#[test]
+fn a_used_up_quota_is_waited_for_without_a_search() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(300);
+    let asked = bench.meet(420 * SECOND, &mut |_| quota());
+    assert!((4..=7).contains(&asked), "{asked} requests in seven minutes");
+    assert_eq!((bench.pending(), bench.dropped()), (300, 0));
+    let used_up = HealthReason::QuotaUsedUp { endpoint: Endpoint::Events, status: 200 };
+    assert_eq!(bench.agent.health().reasons, [used_up]);
+    bench.meet(600 * SECOND, &mut |_| ok());
+    assert_eq!(bench.delivered(), 300);
+    assert_eq!(bench.agent.health().level, StatusLevel::Healthy);
+}
+
+#[test]
+fn a_quota_that_opens_for_a_few_at_a_time_loses_nothing() {
+    let unclear = answer(200, r#"{"success":false,"errors":["try later"]}"#);
+    for answer in [quota(), unclear.clone(), answer(402, "")] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(200);
+        let (mut window, mut left, mut taken) = (0, 5, 0);
+        for step in 0..7_200 {
+            if step / 20 > window {
+                (window, left) = (step / 20, 5);
+            }
+            if step % 5 == 0 && step < 600 {
+                bench.send(vec![event(1_000 + step)]);
+            }
+            let mut front = |numbers: &[usize]| {
+                if numbers.len() > left {
+                    return answer.clone();
+                }
+                left -= numbers.len();
+                taken += numbers.len();
+                ok()
+            };
+            bench.meet(SECOND, &mut front);
+        }
+        assert_eq!(bench.dropped(), 0, "{answer:?}");
+        // Only where the answer speaks of a quota are batches made to fit what is left of it.
+        let least = if answer == unclear { 0 } else { 40 };
+        assert!(taken >= least, "{answer:?}: {taken} taken in two hours");
+        bench.meet(900 * SECOND, &mut |_| ok());
+        assert_eq!(bench.delivered(), 320, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_lone_refused_record_is_tried_again_by_time_and_by_flush() {
+    for refusal in [answer(400, "no"), answer(422, "no"), quota()] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(1);
+        bench.meet(SECOND, &mut |_| refusal.clone());
+        assert_eq!(bench.pending(), 1);
+        assert_eq!(bench.agent.health().level, StatusLevel::Degraded, "{refusal:?}");
+        assert!(bench.events.iter().any(|event| matches!(event, AgentEvent::Error { .. })), "{refusal:?}");
+        bench.meet(60 * SECOND, &mut |_| ok());
+        assert_eq!(bench.delivered(), 1, "{refusal:?}");
+    }
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    bench.meet(SECOND, &mut |_| answer(400, "no"));
+    bench.flush(5);
+    bench.meet(SECOND, &mut |_| ok());
+    assert_eq!(bench.delivered(), 1);
+    bench.events(1);
+    bench.meet(SECOND, &mut |_| answer(400, "no"));
+    bench.shutdown(5);
+    bench.meet(SECOND, &mut |_| ok());
+    assert_eq!(bench.closed.map(|report| report.is_complete()), Some(true));
+}
+
+#[test]
+fn a_lone_refused_record_is_never_dropped_without_a_success_of_others() {
+    for refusal in [answer(400, "no"), page(403), page(500), answer(200, "")] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(1);
+        bench.meet(7_200 * SECOND, &mut |_| refusal.clone());
+        assert_eq!((bench.pending(), bench.dropped()), (1, 0), "{refusal:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_holds_up_its_batch_alone() {
+    for body in ["", "{}", "<html>", "{\"success\":tr"] {
+        let mut bench = Bench::new(|_| {});
+        let mut front = |numbers: &[usize]| if numbers.contains(&7) { answer(200, body) } else { ok() };
+        bench.events(20);
+        for number in 0..120 {
+            bench.send(vec![event(1_000 + number)]);
+            bench.meet(SECOND, &mut front);
+        }
+        assert_eq!(bench.delivered(), 139, "{body}");
+        // A front that answers so to everything swallows nothing.
+        let mut bench = Bench::new(|_| {});
+        bench.events(20);
+        bench.meet(600 * SECOND, &mut |_| answer(200, body));
+        assert_eq!((bench.delivered(), bench.pending()), (0, 20), "{body}");
+        let held = HealthReason::Held { endpoint: Endpoint::Events, status: 200 };
+        assert_eq!(bench.agent.health().reasons, [held], "{body}");
+        let mut lenient = Bench::new(|config| config.accept_any_success = true);
+        lenient.events(20);
+        lenient.meet(SECOND, &mut |_| answer(200, body));
+        assert_eq!(lenient.delivered(), if body.starts_with('<') { 0 } else { 20 }, "{body}");
+    }
+}
+
+#[test]
+fn a_part_that_fails_does_not_hold_up_the_other() {
+    for status in [500, 503, 408] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(4);
+        let mut front = |numbers: &[usize]| match numbers {
+            [0, 1, 2, 3] => answer(413, ""),
+            [0, ..] => answer(status, ""),
+            _ => ok(),
+        };
+        bench.meet(Duration::from_millis(1_600), &mut front);
+        assert_eq!(bench.delivered(), 2, "{status}");
+    }
+}
+
+/// An outage, a revoked key and a quota begin while a culprit is searched for, and end after a while.
+#[test]
+fn what_begins_during_a_search_ends_it_without_loss() {
+    for other in [page(503), page(403), answer(401, "{}"), quota(), page(407), answer(302, ""), page(200)] {
+        for culprit in [403, 422, 500] {
+            for begins in 1..12 {
+                let mut bench = Bench::new(|_| {});
+                bench.events(200);
+                let (mut asked, mut search) = (0, firewall(culprit, &[77, 150]));
+                let mut front = |numbers: &[usize]| {
+                    asked += 1;
+                    if (begins..begins + 6).contains(&asked) { other.clone() } else { search(numbers) }
+                };
+                bench.meet(1_800 * SECOND, &mut front);
+                let context = format!("{culprit}, then {} from request {begins} on", other.status);
+                assert_eq!(bench.delivered(), 198, "{context}");
+                assert_eq!(bench.pending() + bench.dropped(), 2, "{context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_caller_that_is_refused_pays_few_requests_for_the_comparison() {
+    for status in [401, 403, 404, 407, 302] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(200);
+        let mut asked = bench.meet(60 * SECOND, &mut |_| answer(status, "{}"));
+        for number in 0..600 {
+            bench.send(vec![event(1_000 + number)]);
+            asked += bench.meet(SECOND, &mut |_| answer(status, "{}"));
+        }
+        assert!(asked <= 30, "{status}: {asked} requests in eleven minutes");
+        assert_eq!((bench.pending(), bench.dropped()), (800, 0));
+        bench.input(Input::CredentialsChanged);
+        bench.meet(30 * SECOND, &mut |_| ok());
+        assert_eq!(bench.delivered(), 800, "{status}");
+    }
+}
+
+#[test]
+fn servers_that_fail_at_random_cost_no_record() {
+    for permille in [100, 300, 500, 800] {
+        let mut bench = Bench::new(|_| {});
+        let mut state = 1_u64;
+        let mut front = |_: &[usize]| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if (state >> 33) % 1_000 < permille { page(500) } else { ok() }
+        };
+        for number in 0..1_800 {
+            bench.send(vec![event(number)]);
+            bench.meet(SECOND, &mut front);
+        }
+        bench.meet(1_800 * SECOND, &mut |_| ok());
+        assert_eq!((bench.delivered(), bench.dropped()), (1_800, 0), "{permille}");
+    }
+}
+
+#[test]
+fn what_an_answer_says_is_in_the_dead_letter() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(2);
+    let mut front =
+        |numbers: &[usize]| if numbers.contains(&1) { answer(422, "no such address") } else { ok() };
+    bench.meet(SECOND, &mut front);
+    bench.send(vec![event(2)]);
+    bench.meet(9 * SECOND, &mut front);
+    let letter = bench.agent.take_dead_letters().remove(0);
+    assert_eq!(letter.reason, DropReason::DeadLetter);
+    assert_eq!((letter.status, letter.message), (422, String::from("no such address")));
+}
