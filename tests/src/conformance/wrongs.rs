@@ -13,6 +13,7 @@ use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp,
 use guard_agent_proto::wire::{Credentials, HttpRequest};
 use guard_agent_proto::{
     ConfigError, DeadLetter, DropCounts, DropReason, Health, Kind, Report, Secret, SecurityEvent, Stats,
+    TransportErrorKind,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -187,6 +188,24 @@ pub(super) const WRONGS: &[Wrong] = &[
                 response.status = 503;
             }
         });
+    }),
+    reads("cannot read gzip", "through gzip that nobody asked for", |_, _, answer| {
+        map(answer, |response| drop_header(response, "content-encoding", |_| true));
+    }),
+    reads("stumbles over a byte order mark", "behind a byte order mark", |_, _, answer| {
+        map(answer, |response| {
+            if response.body.starts_with(b"\xef\xbb\xbf") {
+                response.body = b"?".to_vec();
+            }
+        });
+    }),
+    reads("reads a hundred headers at most", "behind two hundred headers", |_, _, answer| {
+        if answer.as_ref().is_ok_and(|response| response.headers.len() > 100) {
+            *answer = Err(HttpFailure::Failed(TransportErrorKind::Protocol, "as planted".to_owned()));
+        }
+    }),
+    reads("goes by its own clock alone", "a date is relative to that of its answer", |_, _, answer| {
+        map(answer, |response| drop_header(response, "date", |_| true));
     }),
     reads("takes HTML for a success", "a page of HTML", |_, _, answer| {
         map(answer, |response| {
