@@ -19,7 +19,7 @@ FUZZ_TARGETS := core journal redact responses
 CLIPPY := $(CARGO) clippy --locked
 DENY_WARNINGS := -- -D warnings
 
-.PHONY: check test $(STEPS) api chaos worlds sabotage package minimal cost demo bench oracle fuzz fuzz-build coverage mutants deny
+.PHONY: check test $(STEPS) api chaos worlds sabotage package minimal cost limits demo bench oracle fuzz fuzz-build coverage mutants deny
 
 ## The inner loop: format, lints, unit and property tests of the core.
 check: tools fmt
@@ -117,6 +117,10 @@ minimal:
 	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
 		echo "make minimal: the nightly toolchain is missing; install it with: rustup toolchain install nightly" >&2; exit 1; }
 	tests/minimal/run
+
+## Each pipe while the system gives it no thread. Linux; as root it changes the user of the pipes.
+limits:
+	tests/limits/run
 
 ## What each runtime crate costs, as a table.
 cost:

@@ -2,12 +2,11 @@ use std::future::pending;
 use std::ops::Deref;
 use std::time::Duration;
 
-use guard_agent_proto::shell::{self, Handle, TrySendError, TrySendErrorKind};
+use guard_agent_proto::shell::{self, Handle, TrySendError, TrySendErrorKind, is_worker};
 use guard_agent_proto::wire::Credentials;
 use guard_agent_proto::{AgentConfig, ConfigError, Report, SecurityEvent, SecurityMetric};
 
 use crate::block_on::block_on;
-use crate::workers::is_ours;
 use crate::{AgentBuilder, Receipt, Threads};
 
 /// A running agent: cheap to clone, usable from any thread, also from one that runs futures.
@@ -35,7 +34,7 @@ impl Agent {
     /// end: an event for which there is none is given up and counted there.
     #[inline]
     pub fn send_event(&self, event: SecurityEvent) {
-        if !self.blocks || is_ours() {
+        if !self.blocks || is_worker() {
             return self.agent.send_event(event);
         }
         if let Err(error) = block_on(self.handle().send_event_within(event, pending()))
@@ -49,7 +48,7 @@ impl Agent {
     /// Hands over a metric; see [`send_event`](Self::send_event).
     #[inline]
     pub fn send_metric(&self, metric: SecurityMetric) {
-        if !self.blocks || is_ours() {
+        if !self.blocks || is_worker() {
             return self.agent.send_metric(metric);
         }
         if let Err(error) = block_on(self.handle().send_metric_within(metric, pending()))

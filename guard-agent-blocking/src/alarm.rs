@@ -17,8 +17,8 @@ enum Order {
     Cancel(TimerId),
 }
 
-/// How long an executor is held up where no thread can be had to wake it.
-const BREATH: Duration = Duration::from_millis(1);
+/// How long an executor is held up at most where no thread can be had to wake it.
+const BREATH: Duration = Duration::from_millis(10);
 
 impl Alarm {
     pub(crate) fn set(&self, timer: TimerId, waker: &Waker) {
@@ -33,7 +33,7 @@ impl Alarm {
         // An executor may poll at once, and come back here.
         drop(orders);
         if !is_set {
-            thread::sleep(BREATH);
+            thread::sleep(BREATH.min(timer.0.saturating_duration_since(Instant::now())));
             waker.wake_by_ref();
         }
     }

@@ -2,22 +2,21 @@ use std::fmt;
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
-use futures_channel::oneshot;
 use guard_agent_proto::TransportErrorKind;
-use guard_agent_proto::shell::BoxFuture;
 use guard_agent_proto::shell::http::{HttpAnswer, HttpClient, HttpFailure, HttpSetup};
+use guard_agent_proto::shell::{BoxFuture, Workers};
 use guard_agent_proto::wire::HttpRequest;
 use rustls::crypto::{CryptoProvider, ring};
-use ureq::http::Request;
+use ureq::config::Config;
+use ureq::http::{Request, Uri};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector as _, DefaultConnector};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::time::Duration;
+use ureq::unversioned::transport::{Connector as _, DefaultConnector, NextTimeout};
 use ureq::{Error, Timeout};
 
 use crate::HttpError;
 use crate::heads::PlainHeads;
-use crate::runtime::offload;
-use crate::workers::Workers;
 
 /// HTTP by ureq and rustls; a request keeps a thread while it is under way.
 #[derive(Clone)]
@@ -62,26 +61,34 @@ impl HttpClient for UreqClient {
         let proxy = setup.proxy.as_ref().map(|proxy| ureq::Proxy::new(proxy.url().expose()));
         let config = config.proxy(proxy.transpose().map_err(|_| HttpError::proxy())?);
         let connector = DefaultConnector::default().chain(PlainHeads);
-        let agent = ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default());
+        let agent = ureq::Agent::with_parts(config.build(), connector, InPlace::default());
         Ok(Self { agent, workers: Workers::default() })
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
-        let (give, take) = oneshot::channel();
         let agent = self.agent.clone();
-        let run = self.workers.run(Box::new(move || {
-            // Whoever waited may have gone meanwhile.
-            let _ = give.send(exchange(&agent, request));
-        }));
-        let other = |cause: String| HttpFailure::Failed(TransportErrorKind::Other, cause);
-        run.map_err(|error| other(format!("no thread: {error}")))?;
-        take.await.unwrap_or_else(|oneshot::Canceled| {
-            Err(HttpFailure::Failed(TransportErrorKind::Panicked, "in the HTTP client".into()))
-        })
+        let call = self.workers.call(move || exchange(&agent, request)).await;
+        call.map_err(|error| HttpFailure::Failed(TransportErrorKind::Other, error.to_string()))?
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        offload(&self.workers, work)
+        self.workers.offload(work)
+    }
+}
+
+/// Looks names up on the thread of the request. With a time limit ureq would use another one, and panic where there is
+/// none; the driver, which waits for the request, has a limit of its own.
+#[derive(Debug, Default)]
+struct InPlace(DefaultResolver);
+
+impl Resolver for InPlace {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        self.0.resolve(uri, config, NextTimeout { after: Duration::NotHappening, ..timeout })
     }
 }
 

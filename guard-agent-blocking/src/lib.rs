@@ -107,7 +107,6 @@ mod receipt;
 #[cfg(feature = "redis")]
 mod redis;
 mod runtime;
-mod workers;
 
 pub use agent::Agent;
 pub use guard_agent_proto::shell::{

@@ -1,10 +1,10 @@
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_channel::oneshot;
 use guard_agent_proto::shell::redis::{RedisClient, RedisStore as Shared};
-use guard_agent_proto::shell::{BoxFuture, RedisOptions, Store};
+use guard_agent_proto::shell::{BoxFuture, RedisOptions, Store, Workers};
 use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreRequest};
 use redis::cluster::{ClusterClient, ClusterConnection};
 use redis::{Client, Cmd, Connection, ConnectionLike as _, Pipeline, RedisResult, Value};
@@ -12,7 +12,6 @@ use rustls::crypto::{CryptoProvider, ring};
 
 use crate::ConfigError;
 use crate::block_on::block_on;
-use crate::workers::Workers;
 
 /// A journal in Redis by its synchronous client; an operation keeps a thread while it is under way. See
 /// [`shell::redis::RedisStore`](guard_agent_proto::shell::redis::RedisStore).
@@ -34,16 +33,13 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn execute(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
-        let (give, take) = oneshot::channel();
         let store = Arc::clone(&self.store);
-        let run = self.workers.run(Box::new(move || {
-            // Whoever waited may have gone meanwhile.
-            let _ = give.send(block_on(store.converse(request)));
-        }));
+        let call = self.workers.call(move || block_on(store.converse(request)));
         Box::pin(async move {
-            let other = |cause: String| StoreError::new(StoreErrorKind::Other, cause);
-            run.map_err(|error| other(format!("no thread: {error}")))?;
-            take.await.unwrap_or_else(|oneshot::Canceled| Err(other("the client of Redis panicked".into())))
+            // Without a thread no operation can be made, whichever it is.
+            let unreachable =
+                |error: io::Error| StoreError::new(StoreErrorKind::Unreachable, error.to_string());
+            call.await.map_err(unreachable)?
         })
     }
 }

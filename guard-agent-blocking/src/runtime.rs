@@ -3,15 +3,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::thread;
 
-use futures_channel::oneshot;
 #[cfg(feature = "redis")]
 use guard_agent_proto::shell::Store;
-use guard_agent_proto::shell::{Backend, BoxFuture, MonotonicClock, Runtime, StartError};
+use guard_agent_proto::shell::{Backend, BoxFuture, MonotonicClock, Runtime, StartError, Workers};
 use guard_agent_proto::{Instant, Now};
 
 use crate::alarm::Alarm;
 use crate::block_on::{Sleep, block_on};
-use crate::workers::Workers;
 use crate::{Agent, UreqClient};
 #[cfg(feature = "redis")]
 use crate::{ConfigError, RedisOptions, RedisStore};
@@ -36,21 +34,8 @@ impl Runtime for Threads {
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        offload(&self.workers, work)
+        self.workers.offload(work)
     }
-}
-
-/// Ends with the work, also if it never ran or panicked.
-pub(crate) fn offload(workers: &Workers, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-    let (done, wait) = oneshot::channel::<()>();
-    // Without a thread the job is dropped, and `done` with it.
-    let _ = workers.run(Box::new(move || {
-        work();
-        drop(done);
-    }));
-    Box::pin(async move {
-        let _ = wait.await;
-    })
 }
 
 impl Backend for Threads {

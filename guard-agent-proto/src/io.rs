@@ -201,6 +201,8 @@ pub enum ErrorStage {
     Journal,
     /// A record was given up.
     Drop,
+    /// The agent's runtime: it lacks threads, or the driver failed.
+    Runtime,
 }
 
 impl ErrorStage {
@@ -215,6 +217,7 @@ impl ErrorStage {
             Self::Status => "status",
             Self::Journal => "journal",
             Self::Drop => "drop",
+            Self::Runtime => "runtime",
         }
     }
 }

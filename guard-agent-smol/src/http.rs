@@ -6,12 +6,13 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use std::vec;
 
 use futures_rustls::TlsConnector;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use guard_agent_proto::TransportErrorKind;
-use guard_agent_proto::shell::BoxFuture;
 use guard_agent_proto::shell::http::{HttpAnswer, HttpClient, HttpFailure, HttpSetup, Origin, ProxyServer};
+use guard_agent_proto::shell::{BoxFuture, Workers};
 use guard_agent_proto::wire::HttpRequest;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
@@ -36,6 +37,7 @@ pub struct HyperClient {
     connect_timeout: Duration,
     timeout: Duration,
     idle: Mutex<Vec<Connection>>,
+    workers: Workers,
 }
 
 /// A connection, driven by exchanges alone.
@@ -69,6 +71,7 @@ impl HttpClient for HyperClient {
             connect_timeout: setup.connect_timeout,
             timeout: setup.timeout,
             idle: Mutex::default(),
+            workers: Workers::default(),
         })
     }
 
@@ -89,7 +92,7 @@ impl HttpClient for HyperClient {
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        Box::pin(smol::unblock(work))
+        self.workers.offload(work)
     }
 }
 
@@ -142,7 +145,8 @@ impl HyperClient {
 
     async fn connect(&self) -> Result<Connection, HttpFailure> {
         let first = self.proxy.as_ref().map_or(&self.endpoint, ProxyServer::origin);
-        let mut stream: BoxedStream = Box::new(connect(&first.host, first.port).await.map_err(unconnected)?);
+        let addresses = self.workers.resolve(first.host.clone(), first.port).await.map_err(unconnected)?;
+        let mut stream: BoxedStream = Box::new(connect(addresses).await.map_err(unconnected)?);
         if let Some(proxy) = &self.proxy {
             if proxy.origin().is_tls {
                 stream = self.secure(&proxy.origin().host, stream).await?;
@@ -235,9 +239,7 @@ fn tls_config(setup: &HttpSetup) -> Result<ClientConfig, HttpError> {
 }
 
 /// The first address that takes a connection.
-async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = smol::net::resolve((host, port)).await?;
-    let mut rest = addresses.into_iter();
+async fn connect(mut rest: vec::IntoIter<SocketAddr>) -> io::Result<TcpStream> {
     let mut attempts = FuturesUnordered::new();
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     loop {

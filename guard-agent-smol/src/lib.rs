@@ -80,7 +80,7 @@
 //! The futures of [`Agent`] may be awaited anywhere. Beside the executor there are, from the first use on:
 //!
 //! * one thread for timers and sockets (`async-io`, which smol starts for the whole process);
-//! * threads for work that blocks (`smol::unblock`: names are looked up there), which end when there is none.
+//! * threads of the agent's own for work that blocks (names are looked up there), which end when there is none.
 //!
 //! # What it links
 //!

@@ -1,9 +1,10 @@
 #[cfg(feature = "redis")]
 use std::sync::Arc;
+use std::thread;
 
 #[cfg(feature = "redis")]
 use guard_agent_proto::shell::Store;
-use guard_agent_proto::shell::{Backend, BoxFuture, MonotonicClock, Runtime, StartError};
+use guard_agent_proto::shell::{Backend, BoxFuture, MonotonicClock, Runtime, StartError, Workers};
 use guard_agent_proto::{Instant, Now};
 use smol::Timer;
 
@@ -11,24 +12,27 @@ use crate::{Agent, HyperClient};
 #[cfg(feature = "redis")]
 use crate::{ConfigError, RedisOptions, RedisStore};
 
-/// smol: its global executor, its timers and its threads for blocking work.
-#[derive(Clone, Copy, Debug)]
-pub struct Smol(MonotonicClock);
+/// smol: its global executor and its timers. What blocks has threads of the agent's own.
+#[derive(Clone, Debug)]
+pub struct Smol {
+    clock: MonotonicClock,
+    workers: Workers,
+}
 
 impl Runtime for Smol {
     fn now(&self) -> Now {
-        self.0.now()
+        self.clock.now()
     }
 
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        let timer = self.0.at(deadline).map_or_else(Timer::never, Timer::at);
+        let timer = self.clock.at(deadline).map_or_else(Timer::never, Timer::at);
         Box::pin(async move {
             timer.await;
         })
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        Box::pin(smol::unblock(work))
+        self.workers.offload(work)
     }
 }
 
@@ -37,7 +41,12 @@ impl Backend for Smol {
     type Agent = Agent;
 
     fn current() -> Result<Self, StartError> {
-        Ok(Self(MonotonicClock::start()))
+        // The executor and the timers panic where there is no thread for them.
+        match thread::Builder::new().spawn(|| ()) {
+            Ok(thread) => drop(thread.join()),
+            Err(error) => return Err(StartError::NoThread(error.to_string())),
+        }
+        Ok(Self { clock: MonotonicClock::start(), workers: Workers::default() })
     }
 
     fn spawn(&self, driver: BoxFuture<'static, ()>) -> Result<(), StartError> {
@@ -51,9 +60,9 @@ impl Backend for Smol {
     }
 }
 
-/// async-std's executor; timers and threads are smol's.
+/// async-std's executor; all else is as on smol.
 #[cfg(feature = "async-std")]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AsyncStd(Smol);
 
 #[cfg(feature = "async-std")]

@@ -1,11 +1,13 @@
 use std::error::Error;
 use std::io;
 use std::iter;
+use std::sync::Arc;
 
 use guard_agent_proto::TransportErrorKind;
-use guard_agent_proto::shell::BoxFuture;
 use guard_agent_proto::shell::http::{HttpAnswer, HttpClient, HttpFailure, HttpSetup};
+use guard_agent_proto::shell::{BoxFuture, Workers};
 use guard_agent_proto::wire::HttpRequest;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Identity, Method};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -15,7 +17,10 @@ use crate::HttpError;
 /// HTTP by reqwest and rustls, with every feature off that the application's own dependencies may have turned on
 /// in reqwest: redirects, retries, HTTP/2, decompression.
 #[derive(Clone, Debug)]
-pub struct ReqwestClient(reqwest::Client);
+pub struct ReqwestClient {
+    client: reqwest::Client,
+    workers: Workers,
+}
 
 impl HttpClient for ReqwestClient {
     fn crypto() -> CryptoProvider {
@@ -23,7 +28,9 @@ impl HttpClient for ReqwestClient {
     }
 
     fn new(setup: &HttpSetup) -> Result<Self, HttpError> {
+        let workers = Workers::default();
         let mut builder = reqwest::Client::builder()
+            .dns_resolver(Arc::new(Resolver(workers.clone())))
             .tls_backend_rustls()
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
@@ -59,12 +66,12 @@ impl HttpClient for ReqwestClient {
             let proxy = reqwest::Proxy::all(proxy.url().expose()).map_err(|_| HttpError::proxy())?;
             builder = builder.proxy(proxy);
         }
-        builder.build().map(Self).map_err(tls)
+        Ok(Self { client: builder.build().map_err(tls)?, workers })
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpAnswer, HttpFailure> {
         let request = self.build(request)?;
-        let mut response = self.0.execute(request).await.map_err(|error| failure(&error))?;
+        let mut response = self.client.execute(request).await.map_err(|error| failure(&error))?;
         let headers = response.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let mut answer = HttpAnswer::new(response.status().as_u16(), headers);
         // Dropping a response with body left to read closes its connection.
@@ -79,11 +86,18 @@ impl HttpClient for ReqwestClient {
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let task = tokio::task::spawn_blocking(work);
-        Box::pin(async move {
-            // Whether it ran, the work itself tells.
-            let _ = task.await;
-        })
+        self.workers.offload(work)
+    }
+}
+
+/// Names are looked up on threads that may be lacking: then an attempt fails, where tokio's own way panics.
+struct Resolver(Workers);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        // The port of the request takes the place of this one.
+        let addresses = self.0.resolve(name.as_str().to_owned(), 0);
+        Box::pin(async move { Ok(Box::new(addresses.await?) as Addrs) })
     }
 }
 
@@ -91,7 +105,7 @@ impl ReqwestClient {
     fn build(&self, request: HttpRequest) -> Result<reqwest::Request, HttpFailure> {
         let unusable = |what: &str| HttpFailure::Failed(TransportErrorKind::Other, what.into());
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| unusable("bad method"))?;
-        let mut builder = self.0.request(method, request.url);
+        let mut builder = self.client.request(method, request.url);
         for (name, value) in request.headers {
             let mut value =
                 HeaderValue::from_str(value.expose()).map_err(|_| unusable("bad header value"))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "redis")]
 use guard_agent_proto::shell::Store;
-use guard_agent_proto::shell::{Backend, BoxFuture, Runtime, StartError, wall_clock};
+use guard_agent_proto::shell::{Backend, BoxFuture, Runtime, StartError, Workers, wall_clock};
 use guard_agent_proto::{Instant, Now};
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
@@ -25,6 +25,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 3_600);
 pub struct Tokio {
     handle: Handle,
     zero: tokio::time::Instant,
+    workers: Workers,
 }
 
 impl Tokio {
@@ -58,12 +59,30 @@ impl Runtime for Tokio {
     }
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        let task = self.handle.spawn_blocking(work);
-        Box::pin(async move {
-            // Whether it ran, the work itself tells.
-            let _ = task.await;
-        })
+        let entered = self.handle.enter();
+        if is_paused() {
+            // While a blocking task of its own runs, the time of a runtime stands still.
+            let task = self.handle.spawn_blocking(work);
+            return Box::pin(async move {
+                // Whether it ran, the work itself tells.
+                let _ = task.await;
+            });
+        }
+        drop(entered);
+        let handle = self.handle.clone();
+        self.workers.offload(Box::new(move || {
+            // What runs there may use the runtime.
+            let _entered = handle.enter();
+            work();
+        }))
     }
+}
+
+/// Whether the time of the runtime that the caller is in passes only when everybody waits, as in tests that pause it.
+fn is_paused() -> bool {
+    let (ours, real) = (tokio::time::Instant::now(), std::time::Instant::now());
+    while std::time::Instant::now() == real {}
+    tokio::time::Instant::now() == ours
 }
 
 impl Backend for Tokio {
@@ -74,7 +93,7 @@ impl Backend for Tokio {
         let handle = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         // There is no other way to ask.
         catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).map_err(|_| StartError::NoTimer)?;
-        Ok(Self { handle, zero: tokio::time::Instant::now() })
+        Ok(Self { handle, zero: tokio::time::Instant::now(), workers: Workers::default() })
     }
 
     fn spawn(&self, driver: BoxFuture<'static, ()>) -> Result<(), StartError> {

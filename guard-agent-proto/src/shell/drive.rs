@@ -19,14 +19,15 @@ use super::handle::{Shared, Snapshot};
 use super::hooks::Notices;
 use super::inbox::{Control, Intake, Losses, Progress};
 use super::log::Log;
+use super::offload::Shortage;
 use super::receipt::{Promise, is_final};
 use super::workbench::{Chunk, Encoded, Workbench};
 use super::{AgentError, BoxFuture, Handle, Hooks, Store, Transport};
 use crate::store::{StoreError, StoreErrorKind, StoreRequest};
 use crate::{
-    Agent, AgentConfig, AgentEvent, ByKind, ConfigError, ConfigProblem, DropReason, Encoder, FlushId, Input,
-    Instant, Kind, Now, Outcome, Output, OverflowPolicy, ReceiptId, Report, Request, TransportError,
-    TransportErrorKind,
+    Agent, AgentConfig, AgentEvent, ByKind, ConfigError, ConfigProblem, DropReason, Encoder, ErrorStage,
+    FlushId, Input, Instant, Kind, Now, Outcome, Output, OverflowPolicy, ReceiptId, Report, Request,
+    TransportError, TransportErrorKind,
 };
 
 /// How long the driver leaves the inbox alone after it found something: short against the linger of
@@ -40,6 +41,9 @@ const BUDGET: u32 = 64;
 const PROMISES: usize = 4_096;
 /// Time for what is left when the application dropped every handle without a shutdown.
 const ABANDONED_GRACE: Duration = Duration::from_secs(2);
+/// How often a driver that panicked is started again, and after what time at first: that doubles.
+const RESTARTS: u32 = 12;
+const RESTART_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a runtime lends the driver.
 pub trait Runtime: Send + Sync + 'static {
@@ -53,7 +57,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()>;
 
     /// Starts `work`, which may block, away from the threads that run futures, and at once: dropping
-    /// the future does not stop it. The future ends with the work, also when the work never ran.
+    /// the future does not stop it. The future ends with the work. Where there is no thread for it, the work is dropped
+    /// and the future ends; it is offered again later, or done in place.
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()>;
 }
 
@@ -113,7 +118,9 @@ pub fn launch<R: Runtime>(
     let shared = Arc::new(Shared::new(config, store.is_some(), Snapshot::of(&core, transport.as_ref())));
     let driver = Driver {
         presence: Presence(Arc::clone(&shared)),
-        runtime,
+        runtime: Arc::new(runtime),
+        shortage: Shortage::default(),
+        is_short: false,
         core,
         core_deadline: Instant::FAR_FUTURE,
         transport,
@@ -153,7 +160,10 @@ fn seed() -> Result<[u8; 32], LaunchError> {
 struct Driver<R> {
     /// First, so that handles learn of the end before the replies they wait for are dropped.
     presence: Presence,
-    runtime: R,
+    runtime: Arc<R>,
+    /// What waits for a thread of the runtime, and whether that was reported.
+    shortage: Shortage,
+    is_short: bool,
     core: Agent,
     core_deadline: Instant,
     transport: Arc<dyn Transport>,
@@ -201,6 +211,14 @@ struct Offloaded {
     result: BoxFuture<'static, Option<(Box<Workbench>, Encoded)>>,
 }
 
+/// How the work of a driver ends.
+enum Work {
+    /// With a report.
+    Done,
+    /// The runtime ends, and does not do what it was asked for.
+    Refused,
+}
+
 enum Wake {
     /// Look around: a deadline passed, or the inbox calls.
     Look {
@@ -212,6 +230,45 @@ enum Wake {
 
 impl<R: Runtime> Driver<R> {
     async fn run(mut self) {
+        let mut restarts = 0;
+        let why = loop {
+            // What was being done is left; the core takes any input after any other.
+            match AssertUnwindSafe(self.work()).catch_unwind().await {
+                Ok(Work::Done) => return self.finish().await,
+                Ok(Work::Refused) => break "its runtime does not do what it was asked for",
+                Err(_) if restarts < RESTARTS => self.restart(restarts).await,
+                Err(_) => break "it panicked again and again",
+            }
+            restarts += 1;
+        };
+        self.give_up(why);
+    }
+
+    /// Goes on after a panic, with what is there.
+    async fn restart(&mut self, restarts: u32) {
+        let message = "the agent's driver panicked, see the message on standard error; it goes on";
+        self.notices.error(AgentError { stage: ErrorStage::Runtime, message: message.into() });
+        self.timer = None;
+        let pause = async {
+            let until = self.runtime.now().instant + RESTART_PAUSE * 2_u32.pow(restarts);
+            tracing::error!(target: "guard_agent", restarts, "{message}");
+            self.runtime.sleep_until(until).await;
+        };
+        // What cannot be logged, or waited for, was the reason perhaps: it goes on all the same.
+        let _ = AssertUnwindSafe(pause).catch_unwind().await;
+    }
+
+    /// Ends a driver that cannot go on, and says so in every way there is: the application may have no other sign.
+    fn give_up(self, why: &str) {
+        let Self { presence, notices, .. } = self;
+        drop(presence);
+        let message = std::format!("the agent's driver has ended, and nothing is delivered any more: {why}");
+        let error = AgentError { stage: ErrorStage::Runtime, message };
+        notices.error_at_once(&error);
+        tracing::error!(target: "guard_agent", "{}", error.message);
+    }
+
+    async fn work(&mut self) -> Work {
         self.perform();
         let mut budget = BUDGET;
         let mut inbox_calls = true;
@@ -240,14 +297,31 @@ impl<R: Runtime> Driver<R> {
                     self.workbench = Some(workbench);
                     self.hand_over(encoded);
                 }
-                // The runtime is shutting down: it did not run the work.
-                Wake::Encoded(None) => return,
+                Wake::Encoded(None) => return Work::Refused,
             }
+            self.report_shortage();
             if self.runtime.now().instant >= self.core_deadline {
                 self.step(Input::Timeout);
             }
         }
-        self.finish().await;
+        Work::Done
+    }
+
+    /// Reports once that threads are lacking, and that they are not any more.
+    fn report_shortage(&mut self) {
+        let is_short = self.shortage.is_felt();
+        if is_short == self.is_short {
+            return;
+        }
+        self.is_short = is_short;
+        if is_short {
+            let message = "there is no thread for processors and hooks: they wait until there is one";
+            let error = AgentError { stage: ErrorStage::Runtime, message: message.into() };
+            self.log.error(self.runtime.now().instant, &error);
+            self.notices.error(error);
+        } else {
+            tracing::info!(target: "guard_agent", "there are threads for processors and hooks again");
+        }
     }
 
     /// Lets other tasks run before looking around.
@@ -260,7 +334,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn poll_wake(&mut self, waited: &mut bool, cx: &mut Context<'_>) -> Poll<Wake> {
-        self.notices.poll(&self.runtime, &self.presence.0.subscribers, cx);
+        self.notices.poll(&self.runtime, &self.shortage, &self.presence.0.subscribers, cx);
         if let Some(offloaded) = &mut self.encoding
             && let Poll::Ready(done) = offloaded.result.as_mut().poll(cx)
         {
@@ -268,6 +342,9 @@ impl<R: Runtime> Driver<R> {
         }
         if let Poll::Ready(Some(input)) = self.under_way.poll_next_unpin(cx) {
             return Poll::Ready(Wake::Ended(input));
+        }
+        if self.shortage.is_felt() != self.is_short {
+            return Poll::Ready(Wake::Look { inbox: false });
         }
         let wake_at = match (self.is_encoding(), self.next_drain) {
             (true, _) => usize::MAX,
@@ -368,11 +445,11 @@ impl<R: Runtime> Driver<R> {
         }
         let records = chunk.len();
         let (give, take) = oneshot::channel();
-        let work = self.runtime.offload(Box::new(move || {
+        let work = self.shortage.insist(&self.runtime, move || {
             let encoded = workbench.encode(chunk);
             // Nobody takes it when the driver is gone.
             let _ = give.send((workbench, encoded));
-        }));
+        });
         let result = Box::pin(async move {
             work.await;
             take.await.ok()
@@ -471,7 +548,7 @@ impl<R: Runtime> Driver<R> {
 
     fn send(&self, Request { id, payload, timeout }: Request) -> BoxFuture<'static, Input> {
         let transport = Arc::clone(&self.transport);
-        let limit = self.runtime.sleep_until(self.runtime.now().instant + timeout);
+        let limit = self.limit(timeout);
         Box::pin(async move {
             let attempt = AssertUnwindSafe(async move { transport.send(payload).await }).catch_unwind();
             let result = match select(pin!(attempt), limit).await {
@@ -489,10 +566,20 @@ impl<R: Runtime> Driver<R> {
         })
     }
 
+    /// Ends after that time, or at once where the runtime has no timer any more: what was asked for has an answer always.
+    fn limit(&self, time: Duration) -> BoxFuture<'static, ()> {
+        let (runtime, until) = (Arc::clone(&self.runtime), self.runtime.now().instant + time);
+        let slept = AssertUnwindSafe(async move { runtime.sleep_until(until).await }).catch_unwind();
+        Box::pin(async move {
+            // A panic is the end, too.
+            let _ = slept.await;
+        })
+    }
+
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, Input> {
         let (id, timeout) = (request.id, request.timeout);
         let store = self.store.clone();
-        let limit = self.runtime.sleep_until(self.runtime.now().instant + timeout);
+        let limit = self.limit(timeout);
         Box::pin(async move {
             let attempt = AssertUnwindSafe(async move {
                 match store {
@@ -574,7 +661,7 @@ impl<R: Runtime> Driver<R> {
         // Who waits for a receipt knows by the time the shutdown is reported.
         self.promises.clear();
         self.intake = Intake::default();
-        self.notices.finish(&self.runtime, &self.presence.0.subscribers).await;
+        self.notices.finish(&self.runtime, &self.shortage, &self.presence.0.subscribers).await;
         let report = self.report.unwrap_or_default();
         let flushes = mem::take(&mut self.flushes).into_values().map(|(reply, _)| reply);
         for reply in flushes.chain(self.closing.take().into_iter().flatten()) {
@@ -609,8 +696,16 @@ struct Presence(Arc<Shared>);
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        if self.0.inbox.close(false) != ByKind::default() {
-            tracing::error!(target: "guard_agent", "the runtime went away before the records were delivered");
+        if !self.0.inbox.close(false) {
+            return;
+        }
+        let records = self.0.inbox.stats().records;
+        let lost: u64 = Kind::ALL.iter().map(|kind| records[*kind].dropped[DropReason::Closed]).sum();
+        if lost > 0 {
+            // Perhaps while a panic unwinds: a second one would end the program.
+            let _ = catch_unwind(|| {
+                tracing::error!(target: "guard_agent", lost, "the driver ended before the records were delivered");
+            });
         }
     }
 }

@@ -13,6 +13,7 @@ use std::vec::Vec;
 
 use futures_util::future::select;
 
+use super::offload::Shortage;
 use super::{BoxFuture, Runtime};
 use crate::{ErrorStage, RulesDocument, SecurityEvent, SecurityMetric};
 
@@ -173,6 +174,11 @@ impl Notices {
         }
     }
 
+    /// Tells of an error here and now, for which there is no later.
+    pub(super) fn error_at_once(&self, error: &AgentError) {
+        self.error.iter().for_each(|hook| contain(|| hook(error)));
+    }
+
     /// Only the newest rules are worth telling.
     pub(super) fn rules(&mut self, rules: Option<Arc<RulesDocument>>) {
         self.waiting.retain(|notice| matches!(notice, Notice::Error(_)));
@@ -180,7 +186,13 @@ impl Notices {
     }
 
     /// Goes on telling.
-    pub(super) fn poll(&mut self, runtime: &impl Runtime, subscribers: &Subscribers, cx: &mut Context<'_>) {
+    pub(super) fn poll(
+        &mut self,
+        runtime: &Arc<impl Runtime>,
+        shortage: &Shortage,
+        subscribers: &Subscribers,
+        cx: &mut Context<'_>,
+    ) {
         loop {
             if let Some(running) = &mut self.running {
                 match running.as_mut().poll(cx) {
@@ -191,25 +203,35 @@ impl Notices {
             if self.waiting.is_empty() {
                 return;
             }
-            self.running = Some(self.tell(runtime, subscribers));
+            self.running = Some(self.tell(runtime, shortage, subscribers));
         }
     }
 
     /// Tells what is left, and waits for that a moment. A hook that takes longer is left alone.
-    pub(super) async fn finish(mut self, runtime: &impl Runtime, subscribers: &Subscribers) {
+    pub(super) async fn finish(
+        mut self,
+        runtime: &Arc<impl Runtime>,
+        shortage: &Shortage,
+        subscribers: &Subscribers,
+    ) {
         let limit = runtime.sleep_until(runtime.now().instant + LAST_NOTICES);
         let told = poll_fn(|cx| {
-            self.poll(runtime, subscribers, cx);
+            self.poll(runtime, shortage, subscribers, cx);
             if self.running.is_some() { Poll::Pending } else { Poll::Ready(()) }
         });
         select(pin!(told), limit).await;
     }
 
-    fn tell(&mut self, runtime: &impl Runtime, subscribers: &Subscribers) -> BoxFuture<'static, ()> {
+    fn tell(
+        &mut self,
+        runtime: &Arc<impl Runtime>,
+        shortage: &Shortage,
+        subscribers: &Subscribers,
+    ) -> BoxFuture<'static, ()> {
         let notices = mem::take(&mut self.waiting);
         let subscribers = subscribers.current();
         let error = self.error.clone();
-        runtime.offload(Box::new(move || {
+        shortage.insist(runtime, move || {
             for notice in notices {
                 match notice {
                     Notice::Error(told) => error.iter().for_each(|hook| contain(|| hook(&told))),
@@ -218,7 +240,7 @@ impl Notices {
                     }
                 }
             }
-        }))
+        })
     }
 }
 

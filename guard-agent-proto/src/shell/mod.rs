@@ -19,6 +19,7 @@ mod install_id;
 mod item;
 mod log;
 mod memory_store;
+mod offload;
 mod private_files;
 mod receipt;
 #[cfg(feature = "redis")]
@@ -27,6 +28,7 @@ mod redis_options;
 mod store;
 mod transport;
 mod workbench;
+mod workers;
 
 pub use agent::{Agent, Backend};
 pub use builder::{AgentBuilder, StartError};
@@ -45,3 +47,4 @@ pub use receipt::Receipt;
 pub use redis_options::RedisOptions;
 pub use store::Store;
 pub use transport::{Attempt, BoxFuture, Transport};
+pub use workers::{Workers, is_worker};

@@ -156,7 +156,7 @@ impl FileStore {
         let alive = worker.take().filter(|worker| !worker.thread.is_finished());
         let worker = match alive {
             Some(alive) => worker.insert(alive),
-            None => worker.insert(self.start().map_err(|error| error::failed("start a thread", &error))?),
+            None => worker.insert(self.start().map_err(|error| no_thread(&error))?),
         };
         worker.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::new(StoreErrorKind::TimedOut, "the disk hangs"),
@@ -193,6 +193,11 @@ fn work(mut streams: Streams, queue: &Receiver<Job>) {
         let _ = reply.send(answer);
         streams.tidy();
     }
+}
+
+/// Without a thread no operation can be made, whichever it is.
+fn no_thread(error: &io::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Unreachable, format!("no thread: {error}"))
 }
 
 fn thread_gone() -> StoreError {

@@ -27,6 +27,7 @@ pub use options::{HttpError, HttpOptions, HttpSetup, Identity};
 pub use origin::Origin;
 pub use proxy::ProxyServer;
 
+use super::offload::offload;
 use super::{Attempt, BoxFuture, Transport, gzip};
 use crate::wire::{Credentials, HttpRequest, Wire};
 use crate::{AgentConfig, AgentStatus, Batch, ConfigError, Payload, TransportError, TransportErrorKind};
@@ -160,6 +161,7 @@ impl<C: HttpClient> HttpTransport<C> {
         Ok(response)
     }
 
+    /// Encodes where it holds up nobody, or in place where there is no thread: it does not block.
     async fn encode(&self, wire: Arc<Wire>, payload: Payload) -> Result<HttpRequest, TransportError> {
         if !is_long_work(&payload) {
             return Ok(wire.encode(&payload, gzip));
@@ -169,10 +171,11 @@ impl<C: HttpClient> HttpTransport<C> {
             // Whoever waited may have gone meanwhile.
             let _ = give.send(wire.encode(&payload, gzip));
         };
-        self.client.offload(Box::new(work)).await;
-        let unencoded = |oneshot::Canceled| {
-            TransportError::new(TransportErrorKind::Other, "not encoded: the runtime is shutting down")
-        };
+        if let Err(work) = offload(|job| self.client.offload(job), work).await {
+            work();
+        }
+        let unencoded =
+            |oneshot::Canceled| TransportError::new(TransportErrorKind::Panicked, "while it was encoded");
         take.await.map_err(unencoded)
     }
 

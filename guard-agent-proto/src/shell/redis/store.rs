@@ -153,6 +153,10 @@ impl<C: RedisClient> RedisStore<C> {
             .retries(3)
             .min_retry_wait(10)
             .max_retry_wait(100);
+        #[cfg(any(feature = "redis-smol", feature = "redis-tokio"))]
+        {
+            builder = builder.async_dns_resolver(super::asynchronous::Resolver::default());
+        }
         // They turn TLS on.
         if self.target.address.is_tls() {
             builder = builder.certs(self.target.certificates.clone());
