@@ -1,6 +1,6 @@
 //! Files and directories that only their owner may read.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -28,4 +28,25 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = dir;
     Ok(())
+}
+
+/// Which file it is, whatever it is called. Where the system does not tell, all are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    #[cfg(unix)]
+    place: (u64, u64),
+}
+
+impl FileId {
+    #[cfg(unix)]
+    pub(super) fn of(file: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+
+        Self { place: (file.dev(), file.ino()) }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn of(_file: &Metadata) -> Self {
+        Self {}
+    }
 }

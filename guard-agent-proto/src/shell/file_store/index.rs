@@ -6,6 +6,7 @@ use std::vec::Vec;
 
 use super::frame::Frame;
 use super::segment::Name;
+use crate::shell::private_files::FileId;
 use crate::{ByKind, Kind, Seq};
 
 /// What a block takes beside its bytes in a segment with many.
@@ -41,6 +42,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Usage {
     pub(super) name: Name,
+    pub(super) file: FileId,
     pub(super) bytes: u64,
     pub(super) blocks: u64,
     block_bytes: u64,
@@ -56,8 +58,8 @@ impl Index {
     }
 
     /// The segment is there, and so long now.
-    pub(super) fn set_segment(&mut self, name: Name, bytes: u64) {
-        let new = || Usage { name, bytes, blocks: 0, block_bytes: 0 };
+    pub(super) fn set_segment(&mut self, name: Name, file: FileId, bytes: u64) {
+        let new = || Usage { name, file, bytes, blocks: 0, block_bytes: 0 };
         self.segments.entry(name.number).or_insert_with(new).bytes = bytes;
     }
 
@@ -106,6 +108,34 @@ impl Index {
         self.remove(kind, id);
         let damage = &mut self.logs[kind].damage;
         damage.insert(damage.partition_point(|other| *other < id), id);
+    }
+
+    /// These segments are not what they were: nothing in them counts as there. True if a log ends earlier now than it did;
+    /// what is missing before that end is met when it is read.
+    pub(super) fn give_up(&mut self, segments: &[u32]) -> bool {
+        for number in segments {
+            if let Some(usage) = self.segments.get_mut(number) {
+                usage.bytes = 0;
+            }
+        }
+        let mut ends_earlier = false;
+        for kind in Kind::ALL {
+            while let Some((id, place)) =
+                self.logs[kind].blocks.last_key_value().map(|(id, place)| (*id, *place))
+                && !self.is_there(place)
+            {
+                self.remove(kind, id);
+                ends_earlier = true;
+                let log = &mut self.logs[kind];
+                log.last = log.blocks.last_key_value().map_or(Seq(0), |(id, _)| *id);
+                log.damage.retain(|id| *id < log.last);
+            }
+        }
+        ends_earlier
+    }
+
+    fn is_there(&self, place: Place) -> bool {
+        self.segments.get(&place.segment).is_some_and(|usage| usage.bytes > 0)
     }
 
     /// The blocks in a segment.

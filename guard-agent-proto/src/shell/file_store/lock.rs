@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use std::vec::Vec;
 
-use crate::shell::private_files::options;
+use crate::shell::private_files::{FileId, options};
 use crate::store::OwnerId;
 
 /// Others that list streams hold a lock for an instant: how often to try again, and after what time.
@@ -112,16 +112,6 @@ fn text(owner: OwnerId) -> Vec<u8> {
     format!("{owner}\n").into_bytes()
 }
 
-#[cfg(unix)]
 fn same_file(file: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-
-    let (ours, there) = (file.metadata()?, fs::metadata(path)?);
-    Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
-}
-
-/// Names of streams are not used twice, so the file that is there can only be ours.
-#[cfg(not(unix))]
-fn same_file(_file: &File, path: &Path) -> io::Result<bool> {
-    fs::exists(path)
+    Ok(FileId::of(&file.metadata()?) == FileId::of(&fs::metadata(path)?))
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::vec;
 
 use super::index::Place;
-use crate::shell::private_files::{options, sync_dir};
+use crate::shell::private_files::{FileId, options, sync_dir};
 
 /// The segment that frames are appended to.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) name: Name,
+    pub(super) id: FileId,
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -31,7 +32,7 @@ impl Segment {
         let name = Name { number, mark: random()? as u32 };
         let path = name.path(stream);
         let file = options().write(true).create_new(true).open(&path)?;
-        Ok(Self { name, path, file, bytes: 0 })
+        Ok(Self { name, id: FileId::of(&file.metadata()?), path, file, bytes: 0 })
     }
 
     pub(super) const fn bytes(&self) -> u64 {

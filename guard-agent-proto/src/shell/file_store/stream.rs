@@ -9,7 +9,7 @@ use super::frame::{self, Change, Piece};
 use super::index::Index;
 use super::lock::Lock;
 use super::segment::{self, BlockReader, Segment};
-use crate::shell::private_files::{options, sync_dir};
+use crate::shell::private_files::{FileId, options, sync_dir};
 use crate::store::{Block, LogWrite, Note, OwnerId, StoreAnswer, Write};
 use crate::{ByKind, Kind, Seq};
 
@@ -31,6 +31,8 @@ pub(super) struct Stream {
     /// Number of the next segment: never used before, not even by one that could not be written.
     next: u32,
     has_reserve: bool,
+    /// Its owner is still to learn that it lost what was acknowledged.
+    went_back: bool,
 }
 
 impl Stream {
@@ -38,8 +40,9 @@ impl Stream {
     pub(super) fn load(dir: PathBuf, lock: Lock, segment_bytes: u64) -> io::Result<Self> {
         let mut index = Index::new();
         for name in segment::names(&dir)?.into_values() {
-            let bytes = fs::read(name.path(&dir))?;
-            index.set_segment(name, bytes.len() as u64);
+            let path = name.path(&dir);
+            let bytes = fs::read(&path)?;
+            index.set_segment(name, FileId::of(&fs::metadata(&path)?), bytes.len() as u64);
             for piece in frame::pieces(name.mark, &bytes) {
                 match piece {
                     Piece::Frame(frame) => index.apply(name.number, 0, &frame),
@@ -48,7 +51,16 @@ impl Stream {
             }
         }
         let next = index.segments.last_key_value().map_or(1, |(number, _)| number.saturating_add(1));
-        Ok(Self { dir, lock, index, segment_bytes, current: None, next, has_reserve: false })
+        Ok(Self {
+            dir,
+            lock,
+            index,
+            segment_bytes,
+            current: None,
+            next,
+            has_reserve: false,
+            went_back: false,
+        })
     }
 
     pub(super) fn is_owned_by(&self, owner: OwnerId) -> bool {
@@ -60,13 +72,23 @@ impl Stream {
         !self.lock.is_in_place()
     }
 
+    /// It takes the place of one that was deleted under its owner's hands.
+    pub(super) fn replaces_a_lost_one(&mut self) {
+        self.went_back = true;
+    }
+
     pub(super) fn notes(&self) -> Vec<Note> {
         let notes = self.index.notes.iter();
         notes.map(|(name, value)| Note { name: name.clone(), value: Some(value.clone()) }).collect()
     }
 
     pub(super) fn write(&mut self, write: &Write) -> io::Result<StoreAnswer> {
+        self.look_for_losses()?;
         let last = self.index.last();
+        let goes_on = write.appends() || Kind::ALL.iter().any(|kind| write.logs[*kind].expected.is_some());
+        if goes_on && core::mem::take(&mut self.went_back) {
+            return Ok(StoreAnswer::Diverged { last });
+        }
         if Kind::ALL.iter().any(|kind| !is_where_expected(last[*kind], &write.logs[*kind])) {
             return Ok(StoreAnswer::Diverged { last });
         }
@@ -86,7 +108,34 @@ impl Stream {
             }
             done => done?,
         }
+        // A file without a name is gone with us.
+        self.look_for_losses()?;
+        if !change.is_empty() && self.current.is_none() || self.is_gone() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "somebody deleted or renamed it"));
+        }
         Ok(StoreAnswer::Done)
+    }
+
+    /// Notices what somebody else deleted, renamed, replaced or cut off: cleaners of temporary files and rotations of
+    /// logs do.
+    fn look_for_losses(&mut self) -> io::Result<()> {
+        let mut gone = Vec::new();
+        for (number, usage) in &self.index.segments {
+            let length = match fs::metadata(usage.name.path(&self.dir)) {
+                Ok(file) if FileId::of(&file) == usage.file => file.len(),
+                Ok(_) => 0,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(error),
+            };
+            if length < usage.bytes {
+                gone.push(*number);
+            }
+        }
+        if gone.iter().any(|number| self.is_current(*number)) {
+            self.current = None;
+        }
+        self.went_back |= !gone.is_empty() && self.index.give_up(&gone);
+        Ok(())
     }
 
     pub(super) fn read(&self, kind: Kind, from: Seq, limit: usize) -> io::Result<StoreAnswer> {
@@ -165,7 +214,7 @@ impl Stream {
         let notes = all.take(if offset == 0 { usize::MAX } else { 0 });
         let frame = frame::encode(name.mark, self.index.last(), notes, change)?;
         segment.append(&frame)?;
-        self.index.set_segment(name, segment.bytes());
+        self.index.set_segment(name, segment.id, segment.bytes());
         if let Some(frame) = frame::decode(&frame) {
             self.index.apply(name.number, offset, &frame);
         }

@@ -72,7 +72,8 @@ impl Streams {
 
     /// The stream, which is made if it is not there; fenced if it is another's.
     fn claim(&mut self, id: StreamId, owner: OwnerId, claim: Claim) -> Result<&mut Stream, StoreError> {
-        if self.ours.get(&id).is_some_and(Stream::is_gone) {
+        let is_lost = self.ours.get(&id).is_some_and(Stream::is_gone);
+        if is_lost {
             self.ours.remove(&id);
         }
         let stream = match self.ours.entry(id) {
@@ -82,7 +83,11 @@ impl Streams {
                 let lock = take(&dir, owner, claim).map_err(|error| failed("lock a journal", &error))?;
                 let Some(lock) = lock else { return Err(fenced()) };
                 let stream = Stream::load(dir, lock, self.segment_bytes);
-                place.insert(stream.map_err(|error| failed("load a journal", &error))?)
+                let mut stream = stream.map_err(|error| failed("load a journal", &error))?;
+                if is_lost {
+                    stream.replaces_a_lost_one();
+                }
+                place.insert(stream)
             }
         };
         if stream.is_owned_by(owner) { Ok(stream) } else { Err(fenced()) }

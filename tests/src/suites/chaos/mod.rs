@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+pub mod files;
 pub mod kill;
 pub mod redis;
 pub mod workers;
@@ -57,17 +58,22 @@ macro_rules! chaos_suite {
             $crate::suites::chaos::workers::a_worker_that_was_suspended_goes_on as a_worker_that_was_suspended_goes_on,
         );
 
-        $crate::chaos_suite! { @ $pipe,
+        $crate::chaos_suite! { @ $pipe, files:
+            what_was_acknowledged_survives_the_loss_of_segments_and_a_kill,
+            what_was_lost_with_segments_is_counted,
+        }
+
+        $crate::chaos_suite! { @ $pipe, redis:
             no_trouble_of_redis_holds_up_delivery,
             a_redis_that_is_down_at_the_start_is_used_once_it_is_up,
             what_cannot_be_understood_is_skipped_and_counted,
             requests_are_few_and_harmless,
         }
     };
-    (@ $pipe:literal, $($name:ident),* $(,)?) => {
+    (@ $pipe:literal, $module:ident: $($name:ident),* $(,)?) => {
         $(#[test]
         fn $name() {
-            $crate::suites::chaos::redis::$name($crate::pipe_process::Pipe { name: $pipe, flags: &[] });
+            $crate::suites::chaos::$module::$name($crate::pipe_process::Pipe { name: $pipe, flags: &[] });
         })*
     };
 }

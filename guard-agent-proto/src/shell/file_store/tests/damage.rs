@@ -2,6 +2,7 @@
 
 use std::format;
 use std::fs;
+use std::path::Path;
 use std::string::String;
 use std::vec::Vec;
 
@@ -106,8 +107,64 @@ fn a_stream_that_is_deleted_by_hand_is_a_new_one() {
     assert_eq!(lost, Ok(StoreAnswer::Diverged { last }));
     agent.append(2, "two");
     fs::remove_dir_all(&scratch.0).unwrap();
+    assert_eq!(agent.write(append(3, "three")), Ok(StoreAnswer::Diverged { last }), "whatever is expected");
     agent.append(3, "three");
     assert_eq!(agent.ids(), ([3].into(), 0));
+}
+
+#[test]
+fn segments_that_were_taken_away_are_noticed_before_anything_more_is_acknowledged() {
+    type Way = (&'static str, fn(&Path));
+    let ways: [Way; 5] = [
+        ("deleted", |path| fs::remove_file(path).unwrap()),
+        ("renamed", |path| fs::rename(path, path.with_extension("log.1")).unwrap()),
+        ("replaced", |path| {
+            fs::rename(path, path.with_extension("log.1")).unwrap();
+            fs::write(path, "").unwrap();
+        }),
+        ("copied and cut off", |path| fs::write(path, "").unwrap()),
+        ("cut in the middle", |path| {
+            let bytes = fs::read(path).unwrap();
+            fs::write(path, &bytes[..bytes.len() - 1]).unwrap();
+        }),
+    ];
+    for (way, take_away) in ways {
+        // One segment, or one each.
+        for segment_bytes in [1 << 20, 1] {
+            for expected in [Some(Seq(2)), None] {
+                let scratch = Scratch::new();
+                let agent = scratch.agent_with(1, segment_bytes);
+                agent.append(1, "one");
+                agent.append(2, "two");
+                scratch.segments().iter().for_each(|path| take_away(path));
+
+                let answer = agent.write(LogWrite { expected, ..append(3, "three") });
+                let Ok(StoreAnswer::Diverged { last }) = answer else { panic!("{way}: {answer:?}") };
+                assert_eq!((last.events, last.metrics), (Seq(0), Seq(0)), "{way}");
+                let again = [block(1, "one"), block(2, "two"), block(3, "three")].into();
+                let again = LogWrite { expected: Some(Seq(0)), append: again, remove: Vec::new() };
+                assert_eq!(agent.write(again), Ok(StoreAnswer::Done), "{way}");
+                assert_eq!(agent.ids(), ([1, 2, 3].into(), 0), "{way}");
+                drop(agent);
+                assert_eq!(scratch.adopter(2).ids().0, [1, 2, 3], "{way}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_in_a_log_goes_on_without_the_segments_that_held_it() {
+    let scratch = Scratch::new();
+    let agent = scratch.agent(1);
+    agent.write_with_notes(append(1, "one"), [note("a", "note")].into()).unwrap();
+    agent.remove([1]);
+    scratch.segments().iter().for_each(|path| fs::remove_file(path).unwrap());
+    let next = agent.write(LogWrite { expected: Some(Seq(1)), ..append(2, "two") });
+    assert_eq!(next, Ok(StoreAnswer::Done));
+    drop(agent);
+    let adopter = scratch.adopter(2);
+    assert_eq!(adopter.adopt(), Ok([note("a", "note")].into()));
+    assert_eq!(adopter.ids(), ([2].into(), 0));
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! A journal in files from which somebody else takes segments: a cleaner of temporary files, a rotation of logs.
+
+use std::fs;
+use std::path::Path;
+
+use crate::collector::Collector;
+use crate::pipe_process::Pipe;
+
+use super::{Journal, Place, Worker};
+
+const WAYS: [fn(&Path); 2] =
+    [|path| fs::remove_file(path).unwrap(), |path| fs::rename(path, path.with_extension("log.1")).unwrap()];
+
+pub fn what_was_acknowledged_survives_the_loss_of_segments_and_a_kill(pipe: Pipe) {
+    for take_away in WAYS {
+        let journal = Journal::files(pipe);
+        let collector = Collector::start();
+        collector.down();
+        let mut worker = start("victim", &collector, &journal, "buffer_size=1000");
+        worker.send(300);
+        worker.process.answers_until(300);
+        each_segment(&journal, take_away);
+        worker.send(300);
+        worker.process.answers_until(600);
+
+        // All of it was still in memory, and was journaled again.
+        let (acknowledged, nacks) = super::acknowledged(&worker.process.kill());
+        assert_eq!((acknowledged.len(), nacks.len()), (600, 0));
+        collector.up();
+        let heir = start("heir", &collector, &journal, "buffer_size=1000");
+        super::assert_delivered(&collector, &acknowledged);
+        heir.finish();
+    }
+}
+
+pub fn what_was_lost_with_segments_is_counted(pipe: Pipe) {
+    for take_away in WAYS {
+        let journal = Journal::files(pipe);
+        let collector = Collector::start();
+        collector.down();
+        let mut worker = start("loser", &collector, &journal, "buffer_size=400");
+        worker.send(2_000);
+        worker.wait_for_persisted(2_000);
+        each_segment(&journal, take_away);
+        worker.send(100);
+        worker.process.answers_until(2_100);
+        collector.up();
+        worker.process.end_input();
+        let ended = worker.process.wait();
+
+        let stats = ended.stats();
+        let count = |count: &serde_json::Value| count.as_u64().unwrap();
+        let lost = count(&stats["dropped"]["events"]["store_lost"]);
+        assert_eq!(ended.code, Some(3), "{stats}");
+        assert!(lost > 1_000 && lost <= 1_900, "{stats}");
+        assert_eq!(count(&stats["delivered"]["events"]) + lost, 2_100, "{stats}");
+        assert!(ended.errors.contains("the store lost what it had acknowledged"), "{}", ended.errors);
+    }
+}
+
+fn start(name: &str, collector: &Collector, journal: &Journal, field: &str) -> Worker {
+    let fields = ["journal_lease=2", "timeout=1", "connect_timeout=1", "rate_limit=100000", field];
+    Worker::start(name, collector, journal, &fields)
+}
+
+fn each_segment(journal: &Journal, take_away: fn(&Path)) {
+    let Place::Files(folder) = &journal.place else { panic!("a journal in files") };
+    let mut taken = 0;
+    for stream in fs::read_dir(folder.path()).unwrap() {
+        for file in fs::read_dir(stream.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                take_away(&path);
+                taken += 1;
+            }
+        }
+    }
+    assert!(taken > 0, "there are no segments");
+}
