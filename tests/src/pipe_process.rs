@@ -188,6 +188,23 @@ impl PipeProcess {
         Ended { code, output, errors }
     }
 
+    /// Waits for the end without reading what it says; its exit code.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end within a minute.
+    #[must_use]
+    pub fn wait_unread(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + HANG;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end: {self:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// The last statistics that were read.
     fn last_stats(&self) -> &str {
         self.so_far().lines().rfind(|line| line.contains("\"accepted\"")).unwrap_or_default()

@@ -1,6 +1,7 @@
-use std::io::{self, Write as _};
 use std::pin::pin;
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc as threads;
+use std::thread;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
@@ -11,16 +12,23 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::output::Output;
+
 /// Begins to print what becomes of records, in a thread of its own, so that whoever does not read
 /// standard output holds up nothing but the input, and that only after `capacity` acknowledgements.
-pub(super) fn open(capacity: usize) -> (Acks, Printer) {
+pub(super) fn open(capacity: usize, output: Output) -> (Acks, Printer) {
     let (sender, receiver) = mpsc::channel(capacity);
     let (stop, stopped) = oneshot::channel();
-    let thread = thread::spawn(move || match tokio::runtime::Builder::new_current_thread().build() {
-        Ok(runtime) => runtime.block_on(print(receiver, stopped)),
-        Err(error) => super::tell(error),
+    let (ended, end) = threads::channel();
+    thread::spawn(move || {
+        // It is dropped at the end, however that comes.
+        let _ended: threads::Sender<()> = ended;
+        match tokio::runtime::Builder::new_current_thread().build() {
+            Ok(runtime) => runtime.block_on(print(receiver, stopped, &output)),
+            Err(error) => super::tell(error),
+        }
     });
-    (Acks(sender), Printer { stop, thread })
+    (Acks(sender), Printer { stop, end })
 }
 
 /// Hands records to the agent and their receipts to the printer.
@@ -93,19 +101,21 @@ fn mint_key() -> Option<Uuid> {
 #[derive(Debug)]
 pub(super) struct Printer {
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    end: threads::Receiver<()>,
 }
 
 impl Printer {
-    /// Prints what is known by now; what is not known now is not printed.
-    pub(super) fn finish(self) {
+    /// Prints what is known by now, as far as it is read before the deadline; what is not known now is not printed.
+    pub(super) fn finish(self, deadline: Instant) {
         // It has ended already when there was nothing left to wait for.
         let _ = self.stop.send(());
-        let _ = self.thread.join();
+        // Nothing is ever sent: this is the end of it, or of the time.
+        let _ = self.end.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
-async fn print(mut input: mpsc::Receiver<Awaited>, mut stop: oneshot::Receiver<()>) {
+async fn print(mut input: mpsc::Receiver<Awaited>, mut stop: oneshot::Receiver<()>, output: &Output) {
+    let write = |line: Option<String>| line.into_iter().for_each(|line| output.print(line));
     let mut waiting = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -122,13 +132,6 @@ async fn print(mut input: mpsc::Receiver<Awaited>, mut stop: oneshot::Receiver<(
     }
     while let Some(Some(line)) = waiting.next().now_or_never() {
         write(line);
-    }
-}
-
-fn write(line: Option<String>) {
-    if let Some(line) = line {
-        // There is nobody left to tell that standard output is closed.
-        let _ = writeln!(io::stdout(), "{line}");
     }
 }
 

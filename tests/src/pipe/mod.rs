@@ -8,15 +8,17 @@
 mod ack;
 mod line;
 mod options;
+mod output;
 mod report;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
 use futures_util::FutureExt as _;
@@ -30,28 +32,34 @@ use tokio::sync::mpsc;
 use self::ack::{Acks, Printer};
 use self::line::Line;
 pub use self::options::Options;
+use self::output::Output;
 
 /// What `--help` prints.
 const USAGE: &str = include_str!("usage.txt");
 /// Lines that are read ahead of the agent.
 const READ_AHEAD: usize = 64;
+/// Time for the last words after the deadline of the shutdown, which may have used all of it.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// Standard error, once a pipe runs.
+static ERRORS: OnceLock<Output> = OnceLock::new();
 
 /// Feeds standard input to the agent until it ends, or until SIGTERM or SIGINT, and prints what the options ask for.
 /// `flush` is called for lines that ask for it. The caller then shuts the agent down and calls [`Report::finish`].
 ///
 /// What has to wait does so in threads of its own, so that it runs on any executor.
 pub async fn run(options: &Options, agent: &Handle, flush: impl Fn()) -> Report {
-    let (lines, report) = open(options);
+    let (lines, mut report) = open(options);
     if let Some(period) = options.stats_every {
-        let (report, agent) = (report.rejected.clone(), agent.clone());
+        let (rejected, output, agent) = (report.rejected.clone(), report.output.clone(), agent.clone());
         thread::spawn(move || {
             loop {
                 thread::sleep(period);
-                report.print(&agent.stats());
+                output.print(rejected.line(&agent.stats()));
             }
         });
     }
     lines.feed(agent, flush, terminated()).await;
+    report.deadline = Instant::now() + options.shutdown_timeout + LAST_WORDS;
     report
 }
 
@@ -75,9 +83,12 @@ pub async fn terminated() {
 fn open(options: &Options) -> (Lines, Report) {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let rejected = Rejected::default();
-    let (acks, printer) = options.ack.then(|| ack::open(options.config.buffer_size)).unzip();
+    ERRORS.get_or_init(|| Output::open(io::stderr()));
+    let output = Output::open(io::stdout());
+    let acks = options.ack.then(|| ack::open(options.config.buffer_size, output.clone()));
+    let (acks, printer) = acks.unzip();
     let lines = Lines { receiver, acks, rejected: rejected.clone() };
-    let report = Report { rejected: rejected.clone(), printer };
+    let report = Report { rejected: rejected.clone(), printer, output, deadline: Instant::now() };
     thread::spawn(move || {
         line::read(io::stdin().lock(), |number, line| match line {
             Ok(line) => sender.blocking_send((number, line)).is_ok(),
@@ -151,6 +162,9 @@ fn reason<T>(error: TrySendError<T>) -> String {
 pub struct Report {
     rejected: Rejected,
     printer: Option<Printer>,
+    output: Output,
+    /// When to end, whether somebody reads or not.
+    deadline: Instant,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -173,11 +187,9 @@ impl Rejected {
         tell(format_args!("line {line} was not taken: {reason}"));
     }
 
-    /// Prints the statistics object.
-    fn print(&self, stats: &Stats) {
-        let line = report::stats_line(stats, self.0.invalid.load(Ordering::Relaxed));
-        // There is nobody left to tell that standard output is closed.
-        let _ = writeln!(io::stdout(), "{line}");
+    /// The statistics object.
+    fn line(&self, stats: &Stats) -> String {
+        report::stats_line(stats, self.0.invalid.load(Ordering::Relaxed))
     }
 }
 
@@ -187,14 +199,21 @@ impl Report {
     #[must_use]
     pub fn finish(mut self, stats: &Stats) -> ExitCode {
         if let Some(printer) = self.printer.take() {
-            printer.finish();
+            printer.finish(self.deadline);
         }
-        self.rejected.print(stats);
+        if !self.output.finish(Some(self.rejected.line(stats)), self.deadline) {
+            tell("nobody read all of standard output in time");
+        }
         let Counts { invalid, not_taken } = &*self.rejected.0;
         let [invalid, not_taken] = [invalid, not_taken].map(|n| n.load(Ordering::Relaxed));
         let lost = report::lost(stats) + not_taken;
         if lost > 0 {
             tell(format_args!("not delivered: {lost}; see `dropped`, `pending` and what was told before"));
+        }
+        if let Some(errors) = ERRORS.get() {
+            let left_out = Some(errors.left_out()).filter(|lines| *lines > 0);
+            let last = left_out.map(|lines| format!("pipe: {lines} lines more were not read in time"));
+            errors.finish(last, self.deadline.max(Instant::now() + LAST_WORDS));
         }
         ExitCode::from(report::exit_code(stats, invalid, not_taken))
     }
@@ -209,5 +228,11 @@ pub fn refuse(error: impl Display) -> ExitCode {
 
 /// Tells something on standard error, in one line.
 pub fn tell(what: impl Display) {
-    let _ = writeln!(io::stderr(), "pipe: {what}");
+    let line = format!("pipe: {what}");
+    match ERRORS.get() {
+        Some(errors) => errors.offer(line),
+        None => {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
 }

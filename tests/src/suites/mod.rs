@@ -20,6 +20,7 @@ macro_rules! pipe_suite {
             each_record_is_acknowledged_once_with_its_key_and_line,
             a_record_that_is_lost_is_answered_with_the_reason,
             what_may_still_arrive_is_not_answered,
+            it_ends_in_time_although_nobody_reads_its_output,
         }
     };
     (@ $pipe:literal, $flags:tt, $($name:ident),* $(,)?) => {

@@ -227,6 +227,26 @@ pub fn what_may_still_arrive_is_not_answered(pipe: Pipe) {
     assert_eq!(ended.errors.matches("was not taken").count(), answers.len(), "{}", ended.errors);
 }
 
+pub fn it_ends_in_time_although_nobody_reads_its_output(pipe: Pipe) {
+    // More answers than a pipe holds.
+    const RECORDS: usize = 5_000;
+    for signal in [None, Some("TERM")] {
+        let collector = Collector::start();
+        let flags = ["--ack", "--stats-every", "0.01", "--shutdown-timeout", "3"];
+        let mut process = pipe.start(&collector.url(), &flags);
+        process.write(&events(RECORDS));
+        collector.wait_for(|received| received.events.len() == RECORDS, HANG);
+        let begun = Instant::now();
+        match signal {
+            Some(signal) => process.signal(signal),
+            None => process.end_input(),
+        }
+
+        assert_eq!(process.wait_unread(), Some(0), "{signal:?}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "its deadline is 3 s");
+    }
+}
+
 fn events(count: usize) -> String {
     "{\"kind\":\"event\",\"event_type\":\"ip_banned\"}\n".repeat(count)
 }
