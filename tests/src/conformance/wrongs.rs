@@ -238,14 +238,14 @@ pub(super) const WRONGS: &[Wrong] = &[
     reads("never bisects", "422 is bisected", |_, _, answer| {
         map(answer, |response| {
             if matches!(response.status, 400 | 422) {
-                response.status = 503;
+                response.status = 429;
             }
         });
     }),
     reads("never splits", "413 splits", |_, _, answer| {
         map(answer, |response| {
             if response.status == 413 {
-                response.status = 503;
+                response.status = 429;
             }
         });
     }),
