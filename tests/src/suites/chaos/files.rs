@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::collector::Collector;
-use crate::pipe_process::Pipe;
+use crate::pipe_process::{HANG, Pipe};
 
 use super::{Journal, Place, Worker};
 
@@ -45,6 +45,8 @@ pub fn what_was_lost_with_segments_is_counted(pipe: Pipe) {
         worker.send(100);
         worker.process.answers_until(2_100);
         collector.up();
+        // An end during the outage would leave all to another agent, unread.
+        collector.wait_for(|received| received.event_count > 0, HANG);
         worker.process.end_input();
         let ended = worker.process.wait();
 
