@@ -119,7 +119,7 @@ fn beyond_the_quota_the_oldest_are_dropped_and_counted(journal: &Journal) {
         if number % 20 == 0 {
             eventually("the journal keeps up", || {
                 let ledger = agent.stats().records.events;
-                (ledger.accepted > number && ledger.pending - ledger.persisted < 200).then_some(())
+                (ledger.accepted > number && ledger.pending - ledger.persisted < 100).then_some(())
             });
         }
     }
