@@ -216,7 +216,7 @@ pub async fn a_post_carries_exactly_the_headers_of_the_contract<C: HttpClient>()
 
     let answer = send(&transport).await.unwrap();
 
-    let peer = Some(server.url());
+    let peer = Some(server.url().into());
     assert_eq!(answer, Response { body: b"{}".to_vec(), peer, ..Response::accepted() });
     let request = requests.recv().await.unwrap();
     assert_eq!(request.line, "POST /api/v1/status HTTP/1.1");
@@ -491,7 +491,7 @@ pub async fn unreadable_header_values_are_left_out<C: HttpClient>() {
             format!("HTTP/1.1 503 No\r\nretry-after: {value}\r\netag: {value}\r\ncontent-length: 0\r\n\r\n");
         let (server, _requests) = recorder(answer.as_bytes()).await;
         let answer = send(&transport::<C>(&server.url())).await.unwrap();
-        assert_eq!(answer, Response { status: 503, peer: Some(server.url()), ..Response::default() });
+        assert_eq!(answer, Response { status: 503, peer: Some(server.url().into()), ..Response::default() });
     }
 }
 
