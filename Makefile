@@ -15,7 +15,7 @@ ROUNDS ?= 10
 # What `make test` does, the cheap first; ALSO adds to it.
 STEPS := tools redis fmt clippy doc no-std core tokio smol blocking world fresh
 ALSO ?=
-FUZZ_TARGETS := core journal redact responses
+FUZZ_TARGETS := core journal records redact responses
 CLIPPY := $(CARGO) clippy --locked
 DENY_WARNINGS := -- -D warnings
 

@@ -112,8 +112,8 @@ pub use encode::{EncodeError, Encoder};
 pub use ids::{BatchId, FlushId, ReceiptId, RequestId, Seq, StoreOpId};
 pub use io::{AgentEvent, ErrorStage, Input, Outcome, Output, Reason};
 pub use model::{
-    AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, RateLimit, SecurityEvent,
-    SecurityMetric, StatusLevel, Tags, Timestamp, TimestampError, event_type,
+    AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, RateLimit, ReadJsonError,
+    SecurityEvent, SecurityMetric, StatusLevel, Tags, Timestamp, TimestampError, event_type, read_json,
 };
 pub use record::{DropReason, Kind, Record};
 pub use request::{Endpoint, Payload, Request, Response, RulesDocument, TransportError, TransportErrorKind};

@@ -298,21 +298,29 @@ async fn processors_change_filter_and_fail_one_record_each() {
         .event_processor(|event| {
             Some(if event.reason == "3" { event.response_time(f64::NAN) } else { event })
         })
-        .metric_processor(|_| None)
+        .metric_processor(|metric| (metric.value > 0.0).then_some(metric))
+        .metric_processor(|metric| Some(SecurityMetric::now(metric.metric_type, f64::NAN)))
         .start()
         .unwrap();
     for n in 0..5 {
         agent.send_event(event(n));
     }
-    agent.send_metric(SecurityMetric::now(MetricType::ErrorRate, 0.5));
+    for value in [0.0, 0.5] {
+        agent.send_metric(SecurityMetric::now(MetricType::ErrorRate, value));
+    }
     let report = agent.shutdown(10 * SECOND).await;
 
     let sent = transport.events();
-    assert_eq!(sent.iter().map(|event| event.reason.as_ref()).collect::<Vec<_>>(), ["0", "4"]);
+    assert_eq!(sent.iter().map(|event| event.reason.as_ref()).collect::<Vec<_>>(), ["0", "3", "4"]);
     assert!(sent.iter().all(|event| event.handler_name.as_deref() == Some("processed")));
     assert_eq!(report.dropped.events[DropReason::Filtered], 1);
-    assert_eq!(report.dropped.events[DropReason::Processor], 2);
+    assert_eq!(report.dropped.events[DropReason::Processor], 1);
     assert_eq!(report.dropped.metrics[DropReason::Filtered], 1);
+    assert_eq!(
+        report.dropped.metrics[DropReason::Processor],
+        1,
+        "what is no number is the processor's fault"
+    );
     assert_balanced(&agent);
 }
 
@@ -421,9 +429,10 @@ fn an_error_hook_that_blocks_does_not_hold_up_delivery() {
 #[tokio::test(start_paused = true)]
 async fn a_record_that_is_not_taken_comes_back() {
     let agent = start(small(2, OverflowPolicy::Raise), hanging());
-    let invalid = agent.try_send_event(event(0).response_time(f64::NAN)).unwrap_err();
-    assert!(matches!(invalid.kind, TrySendErrorKind::Invalid(_)));
-    agent.try_send_event(event(0)).unwrap();
+    let invalid = SecurityMetric::now(MetricType::ErrorRate, f64::NAN);
+    let refused = agent.try_send_metric(invalid.clone()).unwrap_err();
+    assert!(matches!(refused.kind, TrySendErrorKind::Invalid(_)));
+    agent.try_send_event(event(0).response_time(f64::NAN)).unwrap();
     agent.try_send_event(event(1)).unwrap();
     let full = agent.try_send_event(event(2)).unwrap_err();
     assert_eq!((full.kind, full.record.reason.as_ref()), (TrySendErrorKind::Full, "2"));
@@ -435,9 +444,10 @@ async fn a_record_that_is_not_taken_comes_back() {
     agent.try_send_metric(SecurityMetric::now(MetricType::ErrorRate, 0.5)).unwrap();
 
     agent.send_event(event(3));
-    agent.send_event(event(4).response_time(f64::INFINITY));
+    agent.send_metric(invalid);
+    assert_eq!(agent.stats().records.metrics.invalid, 2);
     let ledger = agent.stats().records.events;
-    assert_eq!((ledger.accepted, ledger.pending, ledger.invalid), (3, 2, 2));
+    assert_eq!((ledger.accepted, ledger.pending, ledger.invalid), (3, 2, 0));
     assert_eq!(ledger.dropped[DropReason::Overflow], 1);
     assert_balanced(&agent);
 

@@ -103,7 +103,7 @@ async fn sending_logs_nothing_on_the_callers_thread() {
             for _ in 0..5_000 {
                 agent.send_event(SecurityEvent::now("suspicious_request"));
                 let _ = agent.try_send_event(SecurityEvent::now("suspicious_request"));
-                agent.send_event(SecurityEvent::now("suspicious_request").response_time(f64::NAN));
+                agent.send_metric(SecurityMetric::now(MetricType::ErrorRate, f64::NAN));
             }
         });
         log.count()

@@ -147,8 +147,8 @@ async fn run(config: AgentConfigBuilder, options: HttpOptions) {
         debug(&agent.flush(PATIENCE).await);
         agent.refresh_rules();
     }
-    let invalid = agent.try_send_event(event().response_time(f64::NAN)).unwrap_err();
-    error(&invalid);
+    let invalid = SecurityMetric::now(MetricType::ErrorRate, f64::NAN).endpoint("/login?token=planted-token");
+    error(&agent.try_send_metric(invalid).unwrap_err());
     error(&agent.rotate_credentials(Credentials::new(Secret::new("planted\n"))).unwrap_err());
     let new = Credentials::new(Secret::new(NEW_API_KEY)).with_signing_secret(Secret::new(SIGNING_SECRET));
     debug(&new);

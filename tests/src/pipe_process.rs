@@ -96,6 +96,14 @@ impl PipeProcess {
         self.wait()
     }
 
+    /// The same of any bytes.
+    #[must_use]
+    pub fn run_bytes(mut self, input: &[u8]) -> Ended {
+        self.input.as_mut().unwrap().write_all(input).unwrap();
+        self.end_input();
+        self.wait()
+    }
+
     /// Writes to standard input.
     ///
     /// # Panics

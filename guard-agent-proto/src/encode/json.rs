@@ -79,7 +79,7 @@ pub(super) fn escape(out: &mut Vec<u8>, text: &str) {
 }
 
 /// The inside of a string literal as text. A lone surrogate reads as U+FFFD and a bad escape as itself.
-pub(super) fn unescape(inside: &str) -> Cow<'_, str> {
+pub(crate) fn unescape(inside: &str) -> Cow<'_, str> {
     if !inside.contains('\\') {
         return Cow::Borrowed(inside);
     }
@@ -135,12 +135,12 @@ fn unit(escape: &[u8]) -> Option<u32> {
 }
 
 /// Where the white space that starts at `at` ends.
-pub(super) fn skip_space(text: &[u8], at: usize) -> usize {
+pub(crate) fn skip_space(text: &[u8], at: usize) -> usize {
     at + text[at.min(text.len())..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
 /// Where the string literal that starts at `at` ends, its quotes included.
-pub(super) fn skip_literal(text: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn skip_literal(text: &[u8], at: usize) -> Option<usize> {
     let mut end = at + 1;
     loop {
         match text.get(end)? {
@@ -152,14 +152,14 @@ pub(super) fn skip_literal(text: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Where the number or word that starts at `at` ends. Any length and any exponent is one.
-pub(super) fn skip_scalar(text: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn skip_scalar(text: &[u8], at: usize) -> Option<usize> {
     let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
     let len = text[at.min(text.len())..].iter().take_while(is_part).count();
     (len > 0).then_some(at + len)
 }
 
 /// Where the value that starts at `at` ends, whatever is inside of it.
-pub(super) fn skip_value(text: &[u8], at: usize) -> Option<usize> {
+pub(crate) fn skip_value(text: &[u8], at: usize) -> Option<usize> {
     if !matches!(text.get(at)?, b'{' | b'[') {
         return if text[at] == b'"' { skip_literal(text, at) } else { skip_scalar(text, at) };
     }

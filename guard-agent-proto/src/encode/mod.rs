@@ -1,7 +1,7 @@
 //! From a record of the application to the bytes that are sent and journaled.
 
 mod ip;
-mod json;
+pub(crate) mod json;
 mod names;
 mod redact;
 mod text;
@@ -26,6 +26,9 @@ use crate::{
     AgentConfig, ConfigError, DropReason, IpAddress, IpPrivacy, Kind, Record, Secret, SecurityEvent,
     SecurityMetric,
 };
+
+/// What is written behind the last member that fits into an event, at most: two notes of what was left out.
+const ROOM_TO_CLOSE: usize = 96;
 
 /// Turns records of the application into [`Record`]s: sampled, redacted, truncated, encoded once.
 ///
@@ -66,7 +69,7 @@ pub enum EncodeError {
     Muted,
     /// Its event type is sampled, and it was not among those that are sent.
     SampledOut,
-    /// A number is NaN or infinite, which JSON cannot say.
+    /// The value of a metric is NaN or infinite, which JSON cannot say.
     NotFinite {
         /// Name of the field.
         field: &'static str,
@@ -85,8 +88,9 @@ impl EncodeError {
     #[must_use]
     pub const fn reason(&self) -> DropReason {
         match self {
+            Self::Muted | Self::SampledOut => DropReason::Filtered,
             // The caller's NaN is refused at the door: this one was made by a processor.
-            Self::Muted | Self::SampledOut | Self::NotFinite { .. } => DropReason::Filtered,
+            Self::NotFinite { .. } => DropReason::Processor,
             Self::TooLarge { .. } => DropReason::TooLarge,
         }
     }
@@ -129,11 +133,12 @@ impl Encoder {
         })
     }
 
-    /// Encodes an event.
+    /// Encodes an event. What JSON cannot say is null; of an event that is too large for any batch, members of
+    /// `metadata` and `extra` that do not fit are left out, and `[TRUNCATED]` says how many.
     ///
     /// # Errors
     ///
-    /// It is muted, sampled out, not representable or too large for any batch.
+    /// It is muted, sampled out, or its fields alone are too large for any batch.
     pub fn event(&mut self, event: &SecurityEvent) -> Result<Record, EncodeError> {
         let event_type = &*event.event_type;
         if self.muted.iter().any(|muted| muted == event_type) {
@@ -142,14 +147,16 @@ impl Encoder {
         if self.sample_rates.get(event_type).is_some_and(|rate| unit_interval(&mut self.rng) >= *rate) {
             return Err(EncodeError::SampledOut);
         }
-        if event.response_time.is_some_and(|seconds| !seconds.is_finite()) {
-            return Err(EncodeError::NotFinite { field: "response_time" });
-        }
         let attack = !self.informational.iter().any(|informational| informational == event_type);
         let key = event.idempotency_key.unwrap_or_else(|| self.rng.uuid());
         let mut out = core::mem::take(&mut self.scratch);
         out.clear();
-        self.write_event(&mut out, event, key);
+        self.write_event(&mut out, event, key, usize::MAX);
+        if out.len() > self.max_bytes {
+            // Who attacks must not be able to suppress the report by its size.
+            out.clear();
+            self.write_event(&mut out, event, key, self.max_bytes.saturating_sub(ROOM_TO_CLOSE));
+        }
         self.finish(out, Kind::Event, attack)
     }
 
@@ -178,7 +185,8 @@ impl Encoder {
         record
     }
 
-    fn write_event(&self, out: &mut Vec<u8>, event: &SecurityEvent, key: Uuid) {
+    /// Members of `metadata` and `extra` are left out where `out` would become longer than `limit`.
+    fn write_event(&self, out: &mut Vec<u8>, event: &SecurityEvent, key: Uuid, limit: usize) {
         out.extend_from_slice(b"{\"idempotency_key\":\"");
         out.extend_from_slice(key.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
         out.extend_from_slice(b"\",\"timestamp\":\"");
@@ -205,10 +213,12 @@ impl Encoder {
         self.optional(out, ",\"pattern_matched\":", event.pattern_matched.as_ref());
         self.optional(out, ",\"handler_name\":", event.handler_name.as_ref());
         out.extend_from_slice(b",\"metadata\":");
-        self.redactor.object(out, event.metadata.iter(), 1);
-        // A processor may have added one of the names that callers cannot.
+        out.push(b'{');
+        self.redactor.members(out, event.metadata.iter(), 1, false, limit);
+        out.push(b'}');
+        // The name of a field is its own.
         let extra = event.extra.iter().filter(|(name, _)| !FIELDS.contains(name));
-        self.redactor.members(out, extra, 1, true);
+        self.redactor.members(out, extra, 1, true, limit);
         out.push(b'}');
     }
 

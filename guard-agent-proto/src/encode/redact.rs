@@ -24,24 +24,32 @@ impl Redactor {
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
     {
         out.push(b'{');
-        self.members(out, members, depth, false);
+        self.members(out, members, depth, false, usize::MAX);
         out.push(b'}');
     }
 
-    /// Appends these members, behind others of the object or in front.
-    pub(super) fn members<'a, V, I>(&self, out: &mut Vec<u8>, members: I, depth: usize, mut behind: bool)
-    where
+    /// Appends these members, behind others of the object or in front, without those that would make `out` longer
+    /// than `limit`.
+    pub(super) fn members<'a, V, I>(
+        &self,
+        out: &mut Vec<u8>,
+        members: I,
+        depth: usize,
+        mut behind: bool,
+        limit: usize,
+    ) where
         V: Member + 'a,
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
     {
         let is_secret_name = |value: &V| value.text().is_some_and(|text| self.text.names().is_member(text));
         let mut naming = members.clone().filter(|(name, _)| is_naming(name.as_bytes()));
         let names_a_secret = naming.any(|(_, value)| is_secret_name(value));
+        let mut left_out = 0_usize;
         for (name, value) in members {
+            let start = out.len();
             if behind {
                 out.push(b',');
             }
-            behind = true;
             json::string(out, name);
             out.push(b':');
             if self.text.names().is_member(name) || (names_a_secret && is_named(name.as_bytes())) {
@@ -49,6 +57,16 @@ impl Redactor {
             } else {
                 value.write(self, out, depth);
             }
+            if out.len() > limit {
+                out.truncate(start);
+                left_out += 1;
+            } else {
+                behind = true;
+            }
+        }
+        if left_out > 0 {
+            out.extend_from_slice(if behind { b",\"[TRUNCATED]\":" } else { b"\"[TRUNCATED]\":" });
+            json::display(out, left_out);
         }
     }
 

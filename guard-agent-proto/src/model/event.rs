@@ -2,13 +2,14 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use serde::ser::{Error, SerializeMap};
+use serde::de::DeserializeOwned;
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Metadata;
 use super::object::{Extra, deserialize_object};
+use super::{Metadata, read_json};
 use crate::Timestamp;
 use crate::text::{Text, intern, intern_country};
 
@@ -54,7 +55,7 @@ pub struct SecurityEvent {
     pub method: Option<Text>,
     /// Status code of the answer.
     pub status_code: Option<i64>,
-    /// Seconds until the answer; must be finite.
+    /// Seconds until the answer; sent as null unless it is finite.
     pub response_time: Option<f64>,
     /// Kind of decorator that decided.
     pub decorator_type: Option<Text>,
@@ -193,7 +194,7 @@ impl SecurityEvent {
         self
     }
 
-    /// Sets the seconds until the answer. NaN and infinity make the event invalid.
+    /// Sets the seconds until the answer. NaN and infinity are sent as null.
     #[inline]
     #[must_use]
     pub fn response_time(mut self, seconds: f64) -> Self {
@@ -242,8 +243,7 @@ impl SecurityEvent {
         self
     }
 
-    /// Adds a member of the event itself, beside the fields. The name of a field makes the event
-    /// invalid.
+    /// Adds a member of the event itself, beside the fields. One that has the name of a field is not sent.
     #[inline]
     #[must_use]
     pub fn extra(mut self, key: impl Into<Text>, value: impl Into<Value>) -> Self {
@@ -251,17 +251,25 @@ impl SecurityEvent {
         self
     }
 
-    /// Whether the agent can accept it.
-    pub(crate) fn validate(&self) -> Result<(), InvalidRecord> {
-        if self.response_time.is_some_and(|seconds| !seconds.is_finite()) {
-            return Err(InvalidRecord::NotFinite { field: "response_time" });
-        }
-        for (name, _) in self.extra.iter() {
-            if let Some(field) = FIELDS.iter().find(|field| **field == name) {
-                return Err(InvalidRecord::FieldAsExtra { field });
-            }
-        }
-        Ok(())
+    /// Reads an event from JSON, as much of it as can be read: see [`read_json`](crate::read_json), and what
+    /// [`Deserialize`] makes of values that do not fit.
+    ///
+    /// ```
+    /// use guard_agent_proto::SecurityEvent;
+    ///
+    /// let json = br#"{"event_type":"ip_banned","timestamp":0,"user_agent":["a","\ud800"],"status_code":1e999}"#;
+    /// let event = SecurityEvent::from_json(json)?;
+    /// assert_eq!(event.user_agent.as_deref(), Some("[\"a\",\"\u{fffd}\"]"));
+    /// assert_eq!(event.status_code, None);
+    /// assert_eq!(event.metadata.get("status_code"), Some(&"1e999".into()));
+    /// # Ok::<(), guard_agent_proto::InvalidRecord>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// It is not a JSON object, has no `event_type` that is a string, or no `timestamp` that is a time.
+    pub fn from_json(text: &[u8]) -> Result<Self, InvalidRecord> {
+        read(text)
     }
 
     /// About how many bytes its JSON takes; cheap.
@@ -294,7 +302,6 @@ impl SecurityEvent {
 impl Serialize for SecurityEvent {
     /// As on the wire, but without an idempotency key where there is none yet.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.validate().map_err(S::Error::custom)?;
         let mut map = serializer.serialize_map(None)?;
         if let Some(key) = &self.idempotency_key {
             map.serialize_entry("idempotency_key", key)?;
@@ -309,30 +316,33 @@ impl Serialize for SecurityEvent {
         map.serialize_entry("endpoint", &self.endpoint)?;
         map.serialize_entry("method", &self.method)?;
         map.serialize_entry("status_code", &self.status_code)?;
-        map.serialize_entry("response_time", &self.response_time)?;
+        map.serialize_entry("response_time", &self.response_time.filter(|seconds| seconds.is_finite()))?;
         map.serialize_entry("decorator_type", &self.decorator_type)?;
         map.serialize_entry("rule_type", &self.rule_type)?;
         map.serialize_entry("pattern_matched", &self.pattern_matched)?;
         map.serialize_entry("handler_name", &self.handler_name)?;
         map.serialize_entry("metadata", &self.metadata)?;
-        for (key, value) in self.extra.iter() {
+        for (key, value) in self.extra.iter().filter(|(name, _)| !FIELDS.contains(name)) {
             map.serialize_entry(key, value)?;
         }
         map.end()
     }
 }
 
+// A value that does not fit a field is made to: text is the JSON of what is no string, null where it was no number of
+// that kind or no UUID, in which case `metadata` keeps it under the name of the field. Only `event_type` and
+// `timestamp`, which no attacker writes, have to be what they are.
 deserialize_object! {
     SecurityEvent, "a security event",
     required: { timestamp, event_type },
-    non_null: { idempotency_key },
-    optional: {
-        ip_address, country, user_agent, action_taken, reason, endpoint, method, status_code, response_time,
-        decorator_type, rule_type, pattern_matched, handler_name, metadata
+    optional: {},
+    lenient: {
+        idempotency_key, ip_address, country, user_agent, action_taken, reason, endpoint, method, status_code,
+        response_time, decorator_type, rule_type, pattern_matched, handler_name, metadata
     },
     unknown: Extra,
     start: SecurityEvent { event_type, ..SecurityEvent::new("", timestamp) },
-    check: SecurityEvent::validate,
+    check: |_: &SecurityEvent| Ok::<(), &str>(()),
 }
 
 /// Every field, in the order of the wire.
@@ -470,10 +480,10 @@ pub enum InvalidRecord {
         /// Name of the field.
         field: &'static str,
     },
-    /// An extra member of an event has the name of a field.
-    FieldAsExtra {
-        /// Name of the field.
-        field: &'static str,
+    /// JSON that is no record.
+    Unreadable {
+        /// What is wrong with which field, or where.
+        reason: String,
     },
     /// Not one of the metric types.
     UnknownMetricType {
@@ -486,7 +496,7 @@ impl fmt::Display for InvalidRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFinite { field } => write!(f, "`{field}` must be a finite number"),
-            Self::FieldAsExtra { field } => write!(f, "`{field}` is a field and cannot be an extra member"),
+            Self::Unreadable { reason } => f.write_str(reason),
             Self::UnknownMetricType { metric_type } => {
                 write!(f, "`metric_type` must be one of ")?;
                 for (i, known) in super::MetricType::ALL.iter().enumerate() {
@@ -499,6 +509,15 @@ impl fmt::Display for InvalidRecord {
 }
 
 impl core::error::Error for InvalidRecord {}
+
+/// Reads a record, leniently.
+pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, InvalidRecord> {
+    if let Ok(record) = serde_json::from_slice(text) {
+        return Ok(record);
+    }
+    let value = read_json(text).map_err(|error| InvalidRecord::Unreadable { reason: error.to_string() })?;
+    T::deserialize(value).map_err(|error| InvalidRecord::Unreadable { reason: error.to_string() })
+}
 
 #[cfg(test)]
 mod tests {
@@ -593,34 +612,58 @@ mod tests {
     #[test]
     fn errors_name_the_field() {
         for (member, value) in [
-            ("idempotency_key", "null"),
-            ("idempotency_key", "\"no\""),
             ("timestamp", "null"),
             ("timestamp", "\"yesterday\""),
             ("event_type", "null"),
             ("event_type", "1"),
-            ("ip_address", "null"),
-            ("country", "1"),
-            ("user_agent", "[]"),
-            ("action_taken", "null"),
-            ("reason", "null"),
-            ("endpoint", "1"),
-            ("method", "1"),
-            ("status_code", "1.5"),
-            ("status_code", "9223372036854775808"),
-            ("response_time", "\"1\""),
-            ("response_time", "1e999"),
-            ("decorator_type", "1"),
-            ("rule_type", "1"),
-            ("pattern_matched", "1"),
-            ("handler_name", "1"),
-            ("metadata", "null"),
-            ("metadata", "[]"),
         ] {
             let error =
                 read(&format!(r#"{{"event_type":"x","timestamp":0,"{member}":{value}}}"#)).unwrap_err();
             assert!(error.starts_with(&format!("`{member}`: ")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_its_field_is_made_to() {
+        let event = || SecurityEvent::new("x", Timestamp::default());
+        let key = "3b241101-e2bb-4255-8caf-4136c566a962";
+        for (member, value, expected) in [
+            ("idempotency_key", "null", event()),
+            ("idempotency_key", "\"of the request\"", event().metadata("idempotency_key", "of the request")),
+            ("idempotency_key", &format!("\"{key}\""), event().idempotency_key(key.parse().unwrap())),
+            ("ip_address", "null", event()),
+            ("ip_address", "[\"1.2.3.4\"]", event().ip_address("[\"1.2.3.4\"]")),
+            ("country", "1", event().country("1")),
+            ("user_agent", "[\"a\",2]", event().user_agent("[\"a\",2]")),
+            ("action_taken", "null", event()),
+            ("reason", "NaN", event().reason("NaN")),
+            ("endpoint", "{\"a\":[]}", event().endpoint("{\"a\":[]}")),
+            ("method", "true", event().method("true")),
+            ("status_code", "-5", event().status_code(-5)),
+            ("status_code", "70000", event().status_code(70_000)),
+            ("status_code", "403.0", event().status_code(403)),
+            ("status_code", "\"403\"", event().status_code(403)),
+            ("status_code", "1.5", event().metadata("status_code", 1.5)),
+            ("status_code", "1e400", event().metadata("status_code", "1e400")),
+            (
+                "status_code",
+                "9223372036854775808",
+                event().metadata("status_code", 9_223_372_036_854_775_808_u64),
+            ),
+            ("response_time", "\"0.5\"", event().response_time(0.5)),
+            ("response_time", "NaN", event().metadata("response_time", "NaN")),
+            ("response_time", "1e999", event().metadata("response_time", "1e999")),
+            ("response_time", "[]", event().metadata("response_time", Value::Array(Vec::new()))),
+            ("metadata", "null", event()),
+            ("metadata", "[1]", event().metadata("value", [1])),
+            ("metadata", "{\"a\":1,\"a\":-Infinity}", event().metadata("a", "-Infinity")),
+            ("more", "\"\\ud800\"", event().extra("more", "\u{fffd}")),
+        ] {
+            let text = format!(r#"{{"event_type":"x","timestamp":0,"{member}":{value}}}"#);
+            assert_eq!(SecurityEvent::from_json(text.as_bytes()), Ok(expected), "{text}");
+        }
+        let text = br#"{"event_type":"x","timestamp":0,"status_code":"no","metadata":{"status_code":1}}"#;
+        assert_eq!(SecurityEvent::from_json(text), Ok(event().metadata("status_code", 1)));
     }
 
     #[test]
@@ -630,18 +673,15 @@ mod tests {
     }
 
     #[test]
-    fn what_json_cannot_say_is_refused() {
+    fn what_json_cannot_say_is_null_and_a_field_is_never_repeated() {
         let event = SecurityEvent::new("x", Timestamp::default());
+        let text = serde_json::to_string(&event).unwrap();
         for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let invalid = event.clone().response_time(seconds);
-            assert_eq!(invalid.validate(), Err(InvalidRecord::NotFinite { field: "response_time" }));
-            assert!(serde_json::to_string(&invalid).unwrap_err().to_string().contains("`response_time`"));
+            assert_eq!(serde_json::to_string(&event.clone().response_time(seconds)).unwrap(), text);
         }
         for field in FIELDS {
-            let invalid = event.clone().extra(field, 1);
-            assert_eq!(invalid.validate(), Err(InvalidRecord::FieldAsExtra { field }));
+            assert_eq!(serde_json::to_string(&event.clone().extra(field, 1)).unwrap(), text);
         }
-        assert_eq!(event.response_time(0.0).extra("other", 1).validate(), Ok(()));
     }
 
     #[test]
@@ -661,6 +701,19 @@ mod tests {
         assert_ne!(IpAddress::from(v6), IpAddress::from("2001:DB8::1"));
         assert_eq!(IpAddress::from(String::from("192.0.2.7")), IpAddress::Addr("192.0.2.7".parse().unwrap()));
         assert_eq!(IpAddress::from("192.0.2.07"), IpAddress::Text("192.0.2.07".into()));
+    }
+
+    /// The inside of a JSON string, as someone may write it who wants it to be unreadable.
+    fn attacks() -> impl Strategy<Value = String> {
+        let parts = prop_oneof![
+            "\\\\u[dD][89a-fA-F][0-9a-f]{2}",
+            "\\\\u[0-9a-fA-F]{0,4}",
+            "\\\\[^\"\\\\]",
+            Just(String::from("\\\\")),
+            Just(String::from("\\\"")),
+            "[^\"\\\\]{0,8}",
+        ];
+        prop::collection::vec(parts, 0..8).prop_map(|parts| parts.concat())
     }
 
     fn texts() -> impl Strategy<Value = String> {
@@ -730,6 +783,29 @@ mod tests {
         let shown = alloc::format!("{event:?}");
         assert!(shown.contains("ip_banned") && shown.contains("authorization"), "{shown}");
         assert!(!shown.contains("planted"), "{shown}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn whatever_an_attacker_writes_the_event_is_read(
+            texts in prop::collection::vec(attacks(), 5),
+            numbers in prop::collection::vec("-?[1-9][0-9]{0,400}(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,9})?|-?Infinity|NaN", 3),
+            depth in 0..10_000_usize,
+        ) {
+            let [endpoint, user_agent, reason, header, name] = &texts[..] else { unreachable!() };
+            let [status, time, size] = &numbers[..] else { unreachable!() };
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            let text = format!(
+                r#"{{"event_type":"penetration_attempt","timestamp":0,"endpoint":"{endpoint}","user_agent":["{user_agent}"],"#
+            ) + &format!(r#""reason":"{reason}","status_code":{status},"response_time":{time},"metadata":{{"#)
+                + &format!(r#""size":{size},"{name}":{{"h":"{header}"}},"{name}":{open}"{header}"{close}}},"own":{size}}}"#);
+            let event = SecurityEvent::from_json(text.as_bytes()).unwrap();
+            prop_assert_eq!(&*event.event_type, "penetration_attempt");
+            prop_assert!(event.endpoint.is_some() && event.user_agent.is_some());
+            prop_assert!(event.metadata.get("size").is_some() || !event.metadata.is_empty());
+        }
     }
 
     proptest! {

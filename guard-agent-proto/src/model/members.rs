@@ -34,7 +34,7 @@ macro_rules! members {
             /// Adds a member, or replaces the value of that name in its place. A literal name costs no
             /// allocation.
             pub fn insert(&mut self, key: impl Into<Text>, value: impl Into<$value>) {
-                let (key, value) = (key.into(), value.into());
+                let (key, value) = (key.into(), Bounded::bounded(value.into()));
                 match self.0.iter_mut().find(|(name, _)| *name == key) {
                     Some((_, old)) => *old = value,
                     None => self.0.push((key, value)),
@@ -67,7 +67,8 @@ macro_rules! members {
 
         impl<K: Into<Text>, V: Into<$value>> FromIterator<(K, V)> for $name {
             fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Self {
-                Self(unique(members.into_iter().map(|(key, value)| (key.into(), value.into())).collect()))
+                let members = members.into_iter().map(|(key, value)| (key.into(), Bounded::bounded(value.into())));
+                Self(unique(members.collect()))
             }
         }
 
@@ -88,7 +89,8 @@ macro_rules! members {
 members!(
     /// What an event says beyond the contract's fields: any JSON, in the order it was added.
     ///
-    /// JSON has no NaN and no infinity: `Value` makes them null.
+    /// JSON has no NaN and no infinity: `Value` makes them null. What is more than 128 values deep is replaced by
+    /// the text `[TOO DEEP]`.
     ///
     /// ```
     /// use guard_agent_proto::Metadata;
@@ -118,7 +120,59 @@ members!(
 
 impl From<Map<String, Value>> for Metadata {
     fn from(map: Map<String, Value>) -> Self {
-        Self(map.into_iter().map(|(key, value)| (Text::Owned(key), value)).collect())
+        Self(map.into_iter().map(|(key, value)| (Text::Owned(key), value.bounded())).collect())
+    }
+}
+
+/// Deepest value of a member. Whoever walks over one, be it to free it, needs a stack of no more than that.
+pub(super) const MAX_DEPTH: usize = 128;
+/// What stands for a value that is deeper.
+pub(super) const TOO_DEEP: &str = "[TOO DEEP]";
+
+/// Value of a member.
+trait Bounded {
+    /// The value without what is too deep.
+    fn bounded(self) -> Self;
+}
+
+impl Bounded for Text {
+    #[inline]
+    fn bounded(self) -> Self {
+        self
+    }
+}
+
+impl Bounded for Value {
+    #[inline]
+    fn bounded(mut self) -> Self {
+        if matches!(self, Self::Array(_) | Self::Object(_)) {
+            cut(&mut self, 0);
+        }
+        self
+    }
+}
+
+/// Replaces what is too deep inside of a value that is inside of `depth` others.
+fn cut(value: &mut Value, depth: usize) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => {
+            free(core::mem::replace(value, Value::from(TOO_DEEP)));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| cut(item, depth + 1)),
+        Value::Object(members) => members.values_mut().for_each(|value| cut(value, depth + 1)),
+    }
+}
+
+/// Frees a value that may be as deep as memory allows.
+fn free(value: Value) {
+    let mut left = Vec::from([value]);
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            Value::Array(items) => left.extend(items),
+            Value::Object(members) => left.extend(members.into_iter().map(|(_, value)| value)),
+        }
     }
 }
 
@@ -151,7 +205,7 @@ fn unique<V>(members: Vec<(Text, V)>) -> Vec<(Text, V)> {
 
 struct MembersVisitor<V>(PhantomData<V>);
 
-impl<'de, V: Deserialize<'de>> Visitor<'de> for MembersVisitor<V> {
+impl<'de, V: Deserialize<'de> + Bounded> Visitor<'de> for MembersVisitor<V> {
     type Value = Vec<(Text, V)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,8 +214,8 @@ impl<'de, V: Deserialize<'de>> Visitor<'de> for MembersVisitor<V> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+        while let Some((name, value)) = map.next_entry::<Text, V>()? {
+            members.push((name, value.bounded()));
         }
         Ok(unique(members))
     }
@@ -197,6 +251,22 @@ mod tests {
         assert_eq!(metadata.get("b"), Some(&Value::Null));
         assert_eq!(metadata.get("c"), None);
         assert!(!metadata.is_empty());
+    }
+
+    #[test]
+    fn a_value_of_any_depth_needs_no_deeper_stack() {
+        let deep = || {
+            (0..100_000).fold(Value::Null, |inside, level| match level % 2 {
+                0 => Value::Array(Vec::from([inside])),
+                _ => Value::Object(Map::from_iter([(String::from("a"), inside)])),
+            })
+        };
+        let mut metadata = Metadata::new();
+        metadata.insert("deep", deep());
+        assert_eq!(metadata, Metadata::from_iter([("deep", deep())]));
+        assert_eq!(metadata, Metadata::from(Map::from_iter([(String::from("deep"), deep())])));
+        let text = serde_json::to_string(&metadata).unwrap();
+        assert!(text.contains(TOO_DEEP) && text.len() < 1_000, "{text}");
     }
 
     proptest! {

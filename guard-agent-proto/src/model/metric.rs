@@ -5,8 +5,11 @@ use core::str::FromStr;
 use serde::ser::{Error, SerializeStruct};
 use serde::{Deserialize, Serialize, Serializer};
 
+use serde_json::Value;
+
+use super::lenient::Lenient as _;
 use super::object::{Ignored, deserialize_object};
-use super::{InvalidRecord, Tags};
+use super::{InvalidRecord, Tags, event};
 use crate::Timestamp;
 use crate::text::Text;
 
@@ -78,6 +81,16 @@ impl SecurityMetric {
         self
     }
 
+    /// Reads a metric from JSON, as much of it as can be read: see [`read_json`](crate::read_json). A label that is
+    /// not a string becomes the JSON that it is.
+    ///
+    /// # Errors
+    ///
+    /// It is not a JSON object; its `metric_type` is none, its `timestamp` no time or its `value` no finite number.
+    pub fn from_json(text: &[u8]) -> Result<Self, InvalidRecord> {
+        event::read(text)
+    }
+
     /// Whether the agent can accept it.
     pub(crate) fn validate(&self) -> Result<(), InvalidRecord> {
         if !self.value.is_finite() {
@@ -113,11 +126,16 @@ impl Serialize for SecurityMetric {
 deserialize_object! {
     SecurityMetric, "a security metric",
     required: { timestamp, metric_type, value },
-    non_null: {},
-    optional: { endpoint, tags },
+    optional: {},
+    lenient: { endpoint, tags },
     unknown: Ignored,
-    start: SecurityMetric::new(metric_type, value, timestamp),
+    start: SecurityMetric::new(metric_type, finite(value), timestamp),
     check: SecurityMetric::validate,
+}
+
+/// The value of a metric; NaN, which is refused, where it is no number.
+fn finite(value: Value) -> f64 {
+    Option::of(value).0.unwrap_or(f64::NAN)
 }
 
 /// What a metric measures: a closed set.
@@ -217,23 +235,32 @@ mod tests {
             ("metric_type", "\"requests\""),
             ("metric_type", "null"),
             ("value", "null"),
-            ("value", "\"1\""),
+            ("value", "\"one\""),
+            ("value", "NaN"),
             ("value", "1e999"),
-            ("endpoint", "1"),
-            ("tags", "null"),
-            ("tags", r#"{"a":1}"#),
         ] {
             let text = format!(
                 r#"{{"timestamp":0,"metric_type":"error_rate","value":1,"unknown":[],"{member}":{value}}}"#
             );
-            let error = read(&text).unwrap_err();
-            assert!(error.starts_with(&format!("`{member}`: ")), "{error}");
+            let error = SecurityMetric::from_json(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{member}`")), "{error}");
         }
         assert!(
             read(r#"{"timestamp":0,"metric_type":"error_rate"}"#)
                 .unwrap_err()
                 .contains("missing field `value`")
         );
+    }
+
+    #[test]
+    fn labels_of_any_type_are_text() {
+        let text = br#"{"timestamp":0,"metric_type":"error_rate","value":"1","endpoint":7,"tags":{"a":1,"b":"\ud800","c":null}}"#;
+        let expected = SecurityMetric::new(MetricType::ErrorRate, 1.0, Timestamp::default())
+            .endpoint("7")
+            .tag("a", "1")
+            .tag("b", "\u{fffd}")
+            .tag("c", "");
+        assert_eq!(SecurityMetric::from_json(text), Ok(expected));
     }
 
     #[test]

@@ -30,36 +30,50 @@ impl Ignored {
         Ok(())
     }
 
+    pub(super) fn keep(&mut self, _name: &'static str, _value: Value) {}
+
     pub(super) fn give<T>(self, _object: &mut T) {}
 }
 
-/// For events, which pass members on that they do not know.
+/// For events, which pass members on that they do not know, and keep among `metadata` what a field cannot hold.
 #[derive(Default)]
-pub(super) struct Extra(Vec<(Text, Value)>);
+pub(super) struct Extra {
+    members: Vec<(Text, Value)>,
+    unfit: Vec<(&'static str, Value)>,
+}
 
 impl Extra {
     pub(super) fn take<'de, A: MapAccess<'de>>(&mut self, name: String, map: &mut A) -> Result<(), A::Error> {
         let value = member(map, &name)?;
-        self.0.push((Text::Owned(name), value));
+        self.members.push((Text::Owned(name), value));
         Ok(())
     }
 
+    pub(super) fn keep(&mut self, name: &'static str, value: Value) {
+        self.unfit.push((name, value));
+    }
+
     pub(super) fn give(self, event: &mut SecurityEvent) {
-        event.extra = Metadata::from_iter(self.0);
+        event.extra = Metadata::from_iter(self.members);
+        for (name, value) in self.unfit {
+            if event.metadata.get(name).is_none() {
+                event.metadata.insert(name, value);
+            }
+        }
     }
 }
 
 /// Implements `Deserialize` such that errors name the member, which derived code does not do.
 ///
 /// A repeated member counts as last given. `required` members are variables in `start`; `optional` ones
-/// keep what `start` gave them when absent; `non_null` ones are `Option`s that may be absent but not
-/// null. `unknown` is [`Ignored`] or [`Extra`].
+/// keep what `start` gave them when absent; so do `lenient` ones, which any value fits
+/// ([`Lenient`](super::lenient::Lenient)). `unknown` is [`Ignored`] or [`Extra`].
 macro_rules! deserialize_object {
     (
         $model:ident, $expecting:literal,
         required: { $($required:ident),* },
-        non_null: { $($non_null:ident),* },
         optional: { $($optional:ident),* },
+        lenient: { $($lenient:ident),* },
         unknown: $unknown:ident,
         start: $start:expr,
         check: $check:expr,
@@ -83,23 +97,29 @@ macro_rules! deserialize_object {
                         use $crate::model::object::member;
 
                         $(let mut $required = None;)*
-                        $(let mut $non_null = None;)*
                         $(let mut $optional = None;)*
+                        $(let mut $lenient = None;)*
                         let mut unknown = $unknown::default();
                         while let Some(name) = map.next_key::<alloc::string::String>()? {
                             match name.as_str() {
                                 $(stringify!($required) => $required = Some(member(&mut map, &name)?),)*
-                                $(stringify!($non_null) => $non_null = Some(member(&mut map, &name)?),)*
                                 $(stringify!($optional) => $optional = Some(member(&mut map, &name)?),)*
+                                $(stringify!($lenient) => $lenient = Some(member(&mut map, &name)?),)*
                                 _ => unknown.take(name, &mut map)?,
                             }
                         }
 
                         $(let $required = $required.ok_or_else(|| A::Error::missing_field(stringify!($required)))?;)*
                         let mut object: $model = $start;
-                        $(object.$non_null = $non_null;)*
                         $(if let Some(value) = $optional {
                             object.$optional = value;
+                        })*
+                        $(if let Some(value) = $lenient {
+                            let (field, unfit) = $crate::model::lenient::Lenient::of(value);
+                            object.$lenient = field;
+                            if let Some(value) = unfit {
+                                unknown.keep(stringify!($lenient), value);
+                            }
                         })*
                         unknown.give(&mut object);
                         $check(&object).map_err(A::Error::custom)?;

@@ -26,8 +26,8 @@ macro_rules! rules {
         deserialize_object! {
             $model, "an object of dynamic rules",
             required: {},
-            non_null: {},
             optional: { $($field),* },
+            lenient: {},
             unknown: Ignored,
             start: $model::default(),
             check: $model::check,

@@ -30,8 +30,8 @@ pub struct AgentStatus {
 deserialize_object! {
     AgentStatus, "the status of an agent",
     required: { timestamp, status, uptime, events_sent, events_failed, buffer_size },
-    non_null: {},
     optional: { last_flush, errors },
+    lenient: {},
     unknown: Ignored,
     start: AgentStatus {
         timestamp, status, uptime, events_sent, events_failed, buffer_size, last_flush: None, errors: Vec::new()

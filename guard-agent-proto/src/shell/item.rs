@@ -18,8 +18,10 @@ pub(crate) trait Item: Sized + Send {
 impl Item for SecurityEvent {
     const KIND: Kind = Kind::Event;
 
+    /// Whatever it holds can be sent.
+    #[inline]
     fn validate(&self) -> Result<(), InvalidRecord> {
-        Self::validate(self)
+        Ok(())
     }
 
     fn approximate_size(&self) -> usize {

@@ -135,33 +135,39 @@ mod tests {
         hooks.event_processor(|event| match &*event.event_type {
             "removed" => None,
             "broken" => panic!("as told"),
-            "spoilt" => Some(event.response_time(f64::NAN)),
             _ => Some(event),
+        });
+        hooks.metric_processor(|metric| {
+            let value = if metric.value < 0.0 { f64::NAN } else { metric.value };
+            Some(SecurityMetric::new(metric.metric_type, value, metric.timestamp))
         });
         let mut workbench = Workbench::new(Encoder::new(&config, [0; 32]).unwrap(), hooks.processors);
 
         let mut intake = Intake::default();
         let mut receipts = Vec::new();
         let large = event("large").reason("x".repeat(300_000));
-        let [removed, broken, spoilt] = ["removed", "broken", "spoilt"].map(event);
-        for event in [event("first"), event("muted"), removed, broken, spoilt, large, event("last")] {
+        for event in [event("first"), event("muted"), event("removed"), event("broken"), large, event("last")]
+        {
             intake.events.push(event);
             let (promise, receipt) = Promise::new(std::process::id());
             intake.events.promise(promise);
             receipts.push(receipt);
             intake.events.push(SecurityEvent::new("unasked", Timestamp::default()));
         }
-        intake.metrics.push(metric);
-        let (promise, receipt) = Promise::new(std::process::id());
-        intake.metrics.promise(promise);
-        receipts.push(receipt);
+        let spoilt = SecurityMetric::new(MetricType::ErrorRate, -0.5, Timestamp::default());
+        for metric in [metric, spoilt] {
+            intake.metrics.push(metric);
+            let (promise, receipt) = Promise::new(std::process::id());
+            intake.metrics.promise(promise);
+            receipts.push(receipt);
+        }
 
         let encoded = workbench.encode(Chunk::take(&mut intake));
 
         let carried: Vec<_> = encoded.records.iter().filter_map(Record::receipt).collect();
         let lost: Vec<_> = encoded.news.clone();
         let id = ReceiptId::from_u64;
-        assert_eq!(carried, [id(0), id(6), id(7)]);
+        assert_eq!(carried, [id(0), id(5), id(6)]);
         let dropped = |n, reason| (id(n), Outcome::Dropped(reason));
         assert_eq!(
             lost,
@@ -169,11 +175,11 @@ mod tests {
                 dropped(1, DropReason::Filtered),
                 dropped(2, DropReason::Filtered),
                 dropped(3, DropReason::Processor),
-                dropped(4, DropReason::Processor),
-                dropped(5, DropReason::TooLarge),
+                dropped(4, DropReason::TooLarge),
+                dropped(7, DropReason::Processor),
             ]
         );
-        assert_eq!(encoded.records.len(), 10);
+        assert_eq!(encoded.records.len(), 9);
         let ids: Vec<_> = encoded.promises.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, (0..8).map(id).collect::<Vec<_>>());
     }

@@ -238,13 +238,13 @@ impl<'a> Stage<'a> {
             Step::Metrics(count) => {
                 for number in self.metrics..self.metrics + count {
                     let value = f64::from(u32::try_from(number).unwrap_or(0));
-                    self.subject.handle().send_metric(SecurityMetric::now(MetricType::RequestCount, value));
+                    self.subject.send_metric(SecurityMetric::now(MetricType::RequestCount, value));
                 }
                 self.metrics += count;
             }
             Step::Event(event) => self.subject.send_event(event()),
             Step::Invalid => {
-                self.subject.send_event(SecurityEvent::now("invalid").response_time(f64::NAN));
+                self.subject.send_metric(SecurityMetric::now(MetricType::RequestCount, f64::NAN));
             }
             Step::Flush(complete, limit) => {
                 return self.timed(limit, complete, |subject| subject.flush(limit), Report::is_complete);
@@ -336,7 +336,13 @@ impl<'a> Stage<'a> {
             Step::Delivered(count) => return self.counts(|ledger| ledger.delivered, count),
             Step::Recovered(count) => return self.counts(|ledger| ledger.recovered, count),
             Step::Dropped(reason, count) => return self.counts(|ledger| ledger.dropped[reason], count),
-            Step::CountedInvalid(count) => return self.counts(|ledger| ledger.invalid, count),
+            Step::CountedInvalid(count) => {
+                let seen = || {
+                    let records = self.subject.stats().records;
+                    records.events.invalid + records.metrics.invalid
+                };
+                return self.before_long(|| seen() == count, || seen().to_string());
+            }
             Step::DeadLetters(count) => {
                 return same("dead letters", self.subject.take_dead_letters().len(), count);
             }

@@ -8,7 +8,7 @@ use guard_agent_proto::shell::{
     self, AgentBuilder, Backend, Handle, StartError, Store, Transport, TrySendErrorKind,
 };
 use guard_agent_proto::wire::Credentials;
-use guard_agent_proto::{AgentConfig, ConfigError, DeadLetter, Health, Report, SecurityEvent, Stats};
+use guard_agent_proto::{AgentConfig, ConfigError, DeadLetter, Health, Report, SecurityEvent, SecurityMetric, Stats};
 
 use super::PATIENCE;
 use super::simulated::Network;
@@ -39,6 +39,11 @@ pub trait Subject {
     /// `send_event`
     fn send_event(&self, event: SecurityEvent) {
         self.handle().send_event(event);
+    }
+
+    /// `send_metric`
+    fn send_metric(&self, metric: SecurityMetric) {
+        self.handle().send_metric(metric);
     }
 
     /// `refresh_rules`

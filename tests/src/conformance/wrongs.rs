@@ -12,8 +12,8 @@ use guard_agent_proto::shell::{Handle, TrySendErrorKind};
 use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest};
 use guard_agent_proto::wire::{Credentials, HttpRequest};
 use guard_agent_proto::{
-    ConfigError, DeadLetter, DropCounts, DropReason, Health, Kind, Report, Secret, SecurityEvent, Stats,
-    TransportErrorKind,
+    ConfigError, DeadLetter, DropCounts, DropReason, Health, Kind, Report, Secret, SecurityEvent, SecurityMetric,
+    Stats, TransportErrorKind,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -578,9 +578,6 @@ impl Subject for WrongAgent {
         if self.call == Call::HasOneLife && !self.is_first {
             return;
         }
-        if self.call == Call::MendsWhatIsInvalid {
-            event.response_time = event.response_time.filter(|time| !time.is_nan());
-        }
         if self.call == Call::RepeatsAReason {
             event.handler_name = event.reason.split('=').nth(1).map(|text| text.to_owned().into());
         }
@@ -591,6 +588,13 @@ impl Subject for WrongAgent {
             event = event.metadata("text", value.to_string());
         }
         self.agent.send_event(event);
+    }
+
+    fn send_metric(&self, mut metric: SecurityMetric) {
+        if self.call == Call::MendsWhatIsInvalid && metric.value.is_nan() {
+            metric.value = 0.0;
+        }
+        self.agent.send_metric(metric);
     }
 
     fn flush(&self, timeout: Duration) -> Report {

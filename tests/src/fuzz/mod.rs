@@ -5,11 +5,13 @@
 mod core;
 mod driver;
 mod journal;
+mod records;
 mod redact;
 mod responses;
 
 pub use self::core::core;
 pub use journal::journal;
+pub use records::records;
 pub use redact::redact;
 pub use responses::responses;
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::line::Line;
 use super::output::Output;
 
 /// Begins to print what becomes of records, in a thread of its own, so that whoever does not read
@@ -73,6 +74,22 @@ impl Acks {
         let room = self.room(stop.clone()).await?;
         let receipt = agent.send_metric_with_receipt_within(metric, stop).await.map_err(super::reason);
         put(room, Awaited { key: None, line, receipt })
+    }
+
+    /// Answers a record of a kind that the configuration turns off.
+    pub(super) async fn disabled(
+        &self,
+        number: u64,
+        record: &Line,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), String> {
+        let key = match record {
+            Line::Event(event) => event.idempotency_key.or_else(mint_key),
+            Line::Metric(_) | Line::Flush => None,
+        };
+        let room = self.room(stop).await?;
+        room.send(Awaited { key, line: number, receipt: Err("disabled".into()) });
+        Ok(())
     }
 
     /// Room that there is, there is even after `stop`.

@@ -1,11 +1,15 @@
 use std::io::{self, BufRead, Read as _};
 
-use guard_agent_proto::{SecurityEvent, SecurityMetric, Timestamp};
+use guard_agent_proto::{Kind, SecurityEvent, SecurityMetric, Timestamp, read_json};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-/// Longest line, in bytes. The platform takes no body above 256 KiB.
-const LONGEST: usize = 1 << 20;
+/// Longest line, in bytes.
+const LONGEST: usize = 16 << 20;
+/// Line from which long strings are cut at once.
+const LONG: usize = 1 << 20;
+/// What is left of them: more than any configuration has an agent send of one.
+const LONG_STRING: usize = 1 << 18;
 
 /// A valid line.
 #[derive(Debug, PartialEq)]
@@ -19,18 +23,29 @@ pub(super) enum Line {
 }
 
 impl Line {
-    /// Reads a line. `now` becomes the timestamp of a record that has none.
+    /// Which kind of record it is, if it is one.
+    pub(super) const fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Event(_) => Some(Kind::Event),
+            Self::Metric(_) => Some(Kind::Metric),
+            Self::Flush => None,
+        }
+    }
+
+    /// Reads a line. `now` becomes the timestamp of a record that has none, or one that is no time.
     ///
     /// # Errors
     ///
     /// Why it is not valid, in one line.
     pub(super) fn parse(line: &[u8], now: Timestamp) -> Result<Self, String> {
-        let mut object: Map<String, Value> =
-            serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let Value::Object(mut object) = read_json(line).map_err(|error| error.to_string())? else {
+            return Err("expected an object".into());
+        };
         let kind = object.remove("kind").ok_or("`kind` is missing")?;
-        if !object.contains_key("timestamp") {
-            object.insert("timestamp".into(), serde_json::to_value(now).map_err(|error| error.to_string())?);
+        if line.len() > LONG {
+            object.values_mut().for_each(cut);
         }
+        date(&mut object, now);
         match kind.as_str() {
             Some("event") => SecurityEvent::deserialize(Value::Object(object)).map(Box::new).map(Self::Event),
             Some("metric") => SecurityMetric::deserialize(Value::Object(object)).map(Self::Metric),
@@ -38,6 +53,35 @@ impl Line {
             Some(_) | None => return Err(r#"`kind` must be "event", "metric" or "flush""#.into()),
         }
         .map_err(|error| error.to_string())
+    }
+}
+
+/// Cuts strings of which nothing behind the cut would be sent.
+fn cut(value: &mut Value) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) if text.len() > LONG_STRING => {
+            text.truncate((0..=LONG_STRING).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0));
+            text.shrink_to_fit();
+        }
+        Value::String(_) => {}
+        Value::Array(items) => items.iter_mut().for_each(cut),
+        Value::Object(members) => members.values_mut().for_each(cut),
+    }
+}
+
+/// Dates a record. The metadata of an event keep what its timestamp was if that is no time.
+fn date(object: &mut Map<String, Value>, now: Timestamp) {
+    let given = object.remove("timestamp").unwrap_or_default();
+    if Timestamp::deserialize(&given).is_ok() {
+        object.insert("timestamp".into(), given);
+        return;
+    }
+    object.insert("timestamp".into(), now.to_string().into());
+    if !given.is_null()
+        && let Value::Object(metadata) = object.entry("metadata").or_insert_with(|| Value::Object(Map::new()))
+    {
+        metadata.entry("timestamp").or_insert(given);
     }
 }
 
@@ -107,23 +151,43 @@ mod tests {
     #[test]
     fn an_invalid_line_says_what_is_wrong() {
         let cases = [
-            ("", "EOF"),
-            ("[]", "map"),
+            ("", "expected a value"),
+            ("[]", "expected an object"),
             ("{}", "`kind` is missing"),
             (r#"{"kind":1}"#, "`kind` must be"),
             (r#"{"kind":"trace"}"#, "`kind` must be"),
             (r#"{"kind":"event"}"#, "event_type"),
-            (r#"{"kind":"event","event_type":"a","status_code":"x"}"#, "status_code"),
-            (r#"{"kind":"event","event_type":"a","timestamp":"soon"}"#, "timestamp"),
+            (r#"{"kind":"event","event_type":"a""#, "expected `,` or `}` at byte"),
             (r#"{"kind":"metric","metric_type":"weather","value":1}"#, "metric_type"),
             (r#"{"kind":"metric","metric_type":"error_rate","value":null}"#, "value"),
-            (r#"{"kind":"metric","metric_type":"error_rate","value":NaN}"#, "expected"),
+            (r#"{"kind":"metric","metric_type":"error_rate","value":NaN}"#, "value"),
         ];
         for (line, reason) in cases {
             let error = Line::parse(line.as_bytes(), NOW).unwrap_err();
             assert!(error.contains(reason), "{line}: {error}");
         }
-        assert!(Line::parse(b"{\"kind\":\"\xff\"}", NOW).is_err());
+    }
+
+    #[test]
+    fn a_record_without_a_time_is_of_now() {
+        for (given, kept) in [("null", None), ("\"soon\"", Some("soon")), ("1e400", Some("1e400"))] {
+            let line =
+                format!(r#"{{"kind":"event","event_type":"a","timestamp":{given},"metadata":{{"a":1}}}}"#);
+            let Line::Event(event) = Line::parse(line.as_bytes(), NOW).unwrap() else { panic!() };
+            assert_eq!(event.timestamp, NOW);
+            assert_eq!(event.metadata.get("timestamp").and_then(Value::as_str), kept);
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_read_and_its_strings_are_cut() {
+        let long = "é".repeat(LONG);
+        let line =
+            format!(r#"{{"kind":"event","event_type":"a","reason":"{long}","metadata":{{"a":["{long}"]}}}}"#);
+        let Line::Event(event) = Line::parse(line.as_bytes(), NOW).unwrap() else { panic!() };
+        assert_eq!(event.reason.len(), LONG_STRING);
+        let inside = event.metadata.get("a").and_then(|value| value[0].as_str()).unwrap();
+        assert_eq!(inside.len(), LONG_STRING);
     }
 
     #[test]

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use futures_channel::oneshot;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
-use guard_agent_proto::Stats;
 use guard_agent_proto::shell::{Handle, TrySendError};
+use guard_agent_proto::{ByKind, Kind, Stats};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::mpsc;
@@ -87,7 +87,12 @@ fn open(options: &Options) -> (Lines, Report) {
     let output = Output::open(io::stdout());
     let acks = options.ack.then(|| ack::open(options.config.buffer_size, output.clone()));
     let (acks, printer) = acks.unzip();
-    let lines = Lines { receiver, acks, rejected: rejected.clone() };
+    let config = &options.config;
+    let enabled = ByKind {
+        events: config.enabled && config.enable_events,
+        metrics: config.enabled && config.enable_metrics,
+    };
+    let lines = Lines { receiver, acks, enabled, rejected: rejected.clone() };
     let report = Report { rejected: rejected.clone(), printer, output, deadline: Instant::now() };
     thread::spawn(move || {
         line::read(io::stdin().lock(), |number, line| match line {
@@ -105,6 +110,7 @@ fn open(options: &Options) -> (Lines, Report) {
 struct Lines {
     receiver: mpsc::Receiver<(u64, Line)>,
     acks: Option<Acks>,
+    enabled: ByKind<bool>,
     rejected: Rejected,
 }
 
@@ -137,10 +143,18 @@ impl Lines {
         flush: &impl Fn(),
         stop: impl Future<Output = ()> + Send + Clone,
     ) {
+        let kind = line.kind();
         let taken = match (line, &self.acks) {
             (Line::Flush, _) => {
                 flush();
                 Ok(())
+            }
+            (line, acks) if kind.is_some_and(|kind| !self.enabled[kind]) => {
+                self.rejected.disabled(number, kind);
+                match acks {
+                    Some(acks) => acks.disabled(number, &line, stop).await,
+                    None => Ok(()),
+                }
             }
             (Line::Event(event), None) => agent.send_event_within(*event, stop).await.map_err(reason),
             (Line::Metric(metric), None) => agent.send_metric_within(metric, stop).await.map_err(reason),
@@ -174,12 +188,28 @@ struct Rejected(Arc<Counts>);
 struct Counts {
     invalid: AtomicU64,
     not_taken: AtomicU64,
+    /// Of a kind that the configuration turns off; nobody expects them to arrive.
+    disabled: ByKind<AtomicU64>,
 }
 
 impl Rejected {
     fn invalid(&self, line: u64, reason: &str) {
         self.0.invalid.fetch_add(1, Ordering::Relaxed);
         tell(format_args!("line {line}: {reason}"));
+    }
+
+    /// Tells it once for each kind.
+    fn disabled(&self, line: u64, kind: Option<Kind>) {
+        let Some(kind) = kind else { return };
+        if self.0.disabled[kind].fetch_add(1, Ordering::Relaxed) == 0 {
+            let field = match kind {
+                Kind::Event => "enable_events",
+                Kind::Metric => "enable_metrics",
+            };
+            tell(format_args!(
+                "line {line}: `{field}` is false, or `enabled`: such lines are counted as `disabled`"
+            ));
+        }
     }
 
     fn not_taken(&self, line: u64, reason: impl Display) {
@@ -189,7 +219,9 @@ impl Rejected {
 
     /// The statistics object.
     fn line(&self, stats: &Stats) -> String {
-        report::stats_line(stats, self.0.invalid.load(Ordering::Relaxed))
+        let Counts { invalid, disabled, .. } = &*self.0;
+        let [events, metrics] = [&disabled.events, &disabled.metrics].map(|n| n.load(Ordering::Relaxed));
+        report::stats_line(stats, invalid.load(Ordering::Relaxed), ByKind { events, metrics })
     }
 }
 
@@ -204,7 +236,7 @@ impl Report {
         if !self.output.finish(Some(self.rejected.line(stats)), self.deadline) {
             tell("nobody read all of standard output in time");
         }
-        let Counts { invalid, not_taken } = &*self.rejected.0;
+        let Counts { invalid, not_taken, .. } = &*self.rejected.0;
         let [invalid, not_taken] = [invalid, not_taken].map(|n| n.load(Ordering::Relaxed));
         let lost = report::lost(stats) + not_taken;
         if lost > 0 {

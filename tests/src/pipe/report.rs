@@ -15,6 +15,7 @@ struct StatsLine {
     persisted: PerKind<u64>,
     dropped: PerKind<BTreeMap<&'static str, u64>>,
     invalid: u64,
+    disabled: PerKind<u64>,
     requests: Requests,
     bytes_sent: u64,
     breaker: &'static str,
@@ -37,8 +38,8 @@ struct Requests {
     failed: u64,
 }
 
-/// The statistics in one line. `invalid` lines never reached the agent.
-pub(super) fn stats_line(stats: &Stats, invalid: u64) -> String {
+/// The statistics in one line. `invalid` lines never reached the agent, nor did `disabled` ones.
+pub(super) fn stats_line(stats: &Stats, invalid: u64, disabled: ByKind<u64>) -> String {
     let records = &stats.records;
     let line = StatsLine {
         accepted: each(records, |ledger| ledger.accepted),
@@ -50,6 +51,7 @@ pub(super) fn stats_line(stats: &Stats, invalid: u64) -> String {
         persisted: each(records, |ledger| ledger.persisted),
         dropped: each(records, |ledger| ledger.dropped.iter().map(|(r, n)| (r.as_str(), n)).collect()),
         invalid: invalid + sum(records, |ledger| ledger.invalid),
+        disabled: PerKind { events: disabled.events, metrics: disabled.metrics },
         requests: Requests { sent: stats.requests_sent, failed: stats.requests_failed },
         bytes_sent: stats.bytes_sent,
         breaker: stats.breaker.as_str(),
@@ -103,7 +105,8 @@ mod tests {
         stats.records.metrics.dropped[DropReason::Overflow] = 2;
         stats.records.metrics.invalid = 1;
         stats.bytes_sent = 7;
-        let line: Value = serde_json::from_str(&stats_line(&stats, 3)).unwrap();
+        let line: Value =
+            serde_json::from_str(&stats_line(&stats, 3, ByKind { events: 2, metrics: 0 })).unwrap();
         let none = json!({"events": 0, "metrics": 0});
         let drops = |overflow| {
             let mut drops: Map<_, _> =
@@ -117,7 +120,7 @@ mod tests {
                 "accepted": {"events": 5, "metrics": 0}, "recovered": none, "delivered": none, "pending": none,
                 "handed_over": none, "aggregated": none, "persisted": none,
                 "dropped": {"events": drops(0), "metrics": drops(2)},
-                "invalid": 4, "requests": {"sent": 0, "failed": 0}, "bytes_sent": 7,
+                "invalid": 4, "disabled": {"events": 2, "metrics": 0}, "requests": {"sent": 0, "failed": 0}, "bytes_sent": 7,
                 "breaker": "closed", "health": "healthy", "reasons": [], "adopted_journals": 0,
                 "corrupt_entries": 0, "in_memory": none,
             })

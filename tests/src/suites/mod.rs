@@ -12,6 +12,8 @@ macro_rules! pipe_suite {
         $crate::pipe_suite! { @ $pipe, [$($flag),*],
             every_line_arrives_once,
             an_invalid_line_is_told_and_the_rest_goes_on,
+            whatever_an_attacker_writes_the_event_arrives,
+            a_kind_that_is_turned_off_is_no_loss,
             nothing_but_invalid_lines_is_told_by_the_exit_code,
             unusable_flags_are_told_before_anything_is_read,
             what_could_not_be_delivered_in_time_is_told_by_the_exit_code,

@@ -43,10 +43,11 @@ pub fn every_line_arrives_once(pipe: Pipe) {
 pub fn an_invalid_line_is_told_and_the_rest_goes_on(pipe: Pipe) {
     let collector = Collector::start();
     let event = r#"{"kind":"event","event_type":"ip_banned"}"#;
-    let null = r#"{"kind":"event","event_type":"ip_banned","ip_address":null}"#;
+    let no_number = r#"{"kind":"metric","metric_type":"error_rate","value":NaN}"#;
     let unknown = r#"{"kind":"metric","metric_type":"mood","value":1}"#;
-    let input =
-        format!("{event}\nnonsense\n\n{{\"kind\":\"event\",\"event_type\":7}}\n{null}\n{unknown}\n{event}");
+    let input = format!(
+        "{event}\nnonsense\n\n{{\"kind\":\"event\",\"event_type\":7}}\n{no_number}\n{unknown}\n{event}"
+    );
 
     let ended = pipe.start(&collector.url(), &[]).run(&input);
 
@@ -57,8 +58,89 @@ pub fn an_invalid_line_is_told_and_the_rest_goes_on(pipe: Pipe) {
     assert_eq!(told.len(), 4, "{}", ended.errors);
     assert!(told[0].contains("line 2: expected"), "{}", told[0]);
     assert!(told[1].contains("line 4: `event_type`"), "{}", told[1]);
-    assert!(told[2].contains("line 5: `ip_address`"), "{}", told[2]);
+    assert!(told[2].contains("line 5: `value`"), "{}", told[2]);
     assert!(told[3].contains("line 6: `metric_type`"), "{}", told[3]);
+}
+
+/// Lines as Python writes them, or another sidecar's program, of requests whose sender wants them not to be reported.
+pub fn whatever_an_attacker_writes_the_event_arrives(pipe: Pipe) {
+    let collector = Collector::start();
+    let huge = "7".repeat(400);
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    let deep_objects = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    let long = "x".repeat(3 << 20);
+    let members: Vec<_> = [
+        r#""user_agent":"\ud800","metadata":{"\udfff":"\udc00\ud800"}"#,
+        r#""reason":"\x41\q","metadata":{"a":1,"a":2}"#,
+        r#""response_time":NaN,"metadata":{"a":-Infinity}"#,
+        r#""response_time":1e400,"status_code":1e400,"metadata":{"a":1e400}"#,
+        r#""status_code":-5"#,
+        r#""status_code":70000"#,
+        r#""status_code":"403","ip_address":null,"country":7,"user_agent":["a","b"],"endpoint":{"a":[]}"#,
+        r#""idempotency_key":"of the request","metadata":[1],"timestamp":"soon""#,
+    ]
+    .map(String::from)
+    .into_iter()
+    .chain([
+        format!(r#""status_code":{huge},"timestamp":{huge},"metadata":{{"a":{huge}}}"#),
+        format!(r#""metadata":{{"a":{deep}}}"#),
+        format!(r#""metadata":{deep_objects},"own":{deep}"#),
+        format!(r#""user_agent":"{long}","metadata":{{"a":"{long}"}}"#),
+        format!(
+            r#""metadata":{{{}"last":1}}"#,
+            format!(r#""{}":"{}","#, &long[..999], &long[..999]).repeat(9)
+        ),
+        format!(
+            r#""metadata":{{{}"last":1}}"#,
+            (0..300).map(|n| format!(r#""{n}{}":1,"#, &long[..999])).collect::<String>()
+        ),
+    ])
+    .collect();
+    let mut input = Vec::new();
+    for member in &members {
+        input.extend_from_slice(format!("{{\"kind\":\"event\",\"event_type\":\"a\",{member}}}\n").as_bytes());
+    }
+    input.extend_from_slice(b"{\"kind\":\"event\",\"event_type\":\"a\",\"user_agent\":\"\xff\xfe\x01\"}\n");
+
+    let ended = pipe.start(&collector.url(), &[]).run_bytes(&input);
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stats()["invalid"], 0);
+    assert_eq!(ended.stats()["delivered"]["events"], members.len() + 1);
+    assert_eq!(collector.read(|received| received.events.len()), members.len() + 1);
+    assert_eq!(collector.violations(), [""; 0]);
+}
+
+pub fn a_kind_that_is_turned_off_is_no_loss(pipe: Pipe) {
+    let collector = Collector::start();
+    let key = "3b241101-e2bb-4255-8caf-4136c566a962";
+    let metric = r#"{"kind":"metric","metric_type":"error_rate","value":1}"#;
+    let event = format!(r#"{{"kind":"event","event_type":"a","idempotency_key":"{key}"}}"#);
+    let input = format!("{event}\n{event}\n{metric}\n");
+    let flags = ["--set", "enable_events=false", "--ack"];
+
+    let ended = pipe.start(&collector.url(), &flags).run(&input);
+
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let stats = ended.stats();
+    assert_eq!(stats["disabled"], json!({"events": 2, "metrics": 0}));
+    assert_eq!(
+        (&stats["accepted"], &stats["delivered"]),
+        (&json!({"events": 0, "metrics": 1}), &stats["accepted"])
+    );
+    let mut answers = ended.answers();
+    answers.sort_by_key(|answer| answer["line"].as_u64());
+    let refused = |line| json!({"nack": key, "line": line, "reason": "disabled"});
+    assert_eq!(answers, [refused(1), refused(2), json!({"line": 3})]);
+    assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
+    assert!(ended.errors.contains("line 1: `enable_events` is false"), "{}", ended.errors);
+
+    let ended = pipe.start(&collector.url(), &["--set", "enabled=false"]).run(&input);
+    assert_eq!(
+        (ended.code, &ended.stats()["disabled"]),
+        (Some(0), &json!({"events": 2, "metrics": 1})),
+        "{ended:?}"
+    );
 }
 
 pub fn nothing_but_invalid_lines_is_told_by_the_exit_code(pipe: Pipe) {

@@ -185,14 +185,41 @@ fn records_beyond_the_budget_are_too_large() {
 }
 
 #[test]
-fn what_json_cannot_say_is_refused() {
+fn what_json_cannot_say_is_null_or_no_metric() {
     let mut encoder = encoder(&config());
     for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let error = encoder.event(&event().response_time(number)).unwrap_err();
-        assert_eq!(error, EncodeError::NotFinite { field: "response_time" });
+        let record = encoder.event(&event().response_time(number)).unwrap();
+        assert!(text(&record).contains(r#""response_time":null"#), "{}", text(&record));
         let metric = SecurityMetric::new(MetricType::ErrorRate, number, Timestamp::default());
-        assert_eq!(encoder.metric(&metric).unwrap_err(), EncodeError::NotFinite { field: "value" });
+        let error = encoder.metric(&metric).unwrap_err();
+        assert_eq!(error, EncodeError::NotFinite { field: "value" });
+        assert_eq!(error.reason(), DropReason::Processor);
     }
+}
+
+#[test]
+fn size_does_not_suppress_an_event() {
+    let config = config();
+    let budget = crate::wire::record_budget(&config);
+    let mut encoder = encoder(&config);
+    let mut event = event().metadata("name", "Cookie").metadata("large", vec!["x".repeat(1_000); 1_000]);
+    for i in 0..1_000 {
+        event = event.metadata(alloc::format!("{i:0>1000}"), i).extra(alloc::format!("x{i:0>1000}"), i);
+    }
+    event = event.metadata("value", "sid=31337").extra("own", 1);
+
+    let record = encoder.event(&event).unwrap();
+
+    assert!(record.json().len() <= budget, "{}", record.json().len());
+    assert!(record.json().len() > budget - 2_000, "{}", record.json().len());
+    let sent: Value = serde_json::from_slice(record.json()).unwrap();
+    let metadata = sent["metadata"].as_object().unwrap();
+    assert_eq!((&metadata["name"], &metadata["value"]), (&json!("Cookie"), &json!("[REDACTED]")));
+    assert!(!metadata.contains_key("large"));
+    let left_out = metadata["[TRUNCATED]"].as_u64().unwrap();
+    assert_eq!(metadata.len() as u64 - 1 + left_out, 1_003);
+    assert_eq!((&sent["own"], &sent["[TRUNCATED]"]), (&json!(1), &json!(1_000)));
+    assert_eq!(text(&encoder.event(&read_back(&record)).unwrap()), text(&record));
 }
 
 #[test]
