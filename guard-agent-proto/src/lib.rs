@@ -53,8 +53,11 @@
 //!
 //! # Accounting
 //!
-//! After every input and for each kind, [`Ledger::balances`]: `accepted + recovered = delivered + pending
-//! + handed_over + aggregated + dropped`, and every drop has a [`DropReason`].
+//! After every input and for each kind, [`Ledger::balances`], and every drop has a [`DropReason`]:
+//!
+//! ```text
+//! accepted + recovered = delivered + pending + handed_over + aggregated + dropped
+//! ```
 //!
 //! # Features
 //!
@@ -91,6 +94,8 @@ mod rules;
 mod soonest;
 mod stats;
 mod status;
+#[doc = include_str!("../MIGRATING.md")]
+pub mod migrating {}
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -105,7 +110,7 @@ pub mod shell;
 pub use agent::Agent;
 pub use batch::Batch;
 pub use config::{
-    AgentConfig, AgentConfigBuilder, ConfigError, ConfigProblem, DrainOrder, IpPrivacy, OverflowPolicy,
+    AgentConfig, AgentConfigBuilder, ConfigError, ConfigProblem, ConfigWarning, DrainOrder, IpPrivacy, OverflowPolicy,
     Secret,
 };
 pub use encode::{EncodeError, Encoder};

@@ -93,7 +93,7 @@ pub struct Ledger {
     pub memory_bytes: u64,
     /// Left to the worker that adopted our journal.
     pub handed_over: u64,
-    /// Metrics folded into another one.
+    /// Metrics folded into another one; nothing does so yet.
     pub aggregated: u64,
     /// Given up, by reason.
     pub dropped: DropCounts,

@@ -11,7 +11,7 @@ use crate::Timestamp;
 ///
 /// ```
 /// use core::time::Duration;
-/// use guard_agent_proto::Instant;
+/// # use guard_agent_proto::Instant;
 ///
 /// let start = Instant::ZERO;
 /// assert_eq!(start + Duration::from_millis(1), Instant::from_micros(1_000));

@@ -1,3 +1,4 @@
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -6,7 +7,10 @@ use core::fmt;
 use serde_json::Value;
 
 use super::field::Field;
-use super::{AgentConfig, CONNECT_TIMEOUT, ConfigError, ConfigProblem, HIDDEN, endpoint, problem};
+use super::{
+    AgentConfig, CONNECT_TIMEOUT, ConfigError, ConfigProblem, ConfigWarning, DAY, HIDDEN, HOUR, MAX_ID_LEN, MONTH,
+    endpoint, millis, problem, secs,
+};
 
 const PREFIX: &str = "GUARD_AGENT_";
 
@@ -14,7 +18,7 @@ const PREFIX: &str = "GUARD_AGENT_";
 /// what is given later wins. Problems are gathered and reported by [`build`](Self::build), all together.
 ///
 /// ```
-/// use guard_agent_proto::AgentConfigBuilder;
+/// # use guard_agent_proto::AgentConfigBuilder;
 ///
 /// let config = AgentConfigBuilder::default()
 ///     .merge_json(r#"{"api_key":"0123456789","buffer_size":1000}"#)
@@ -29,6 +33,8 @@ const PREFIX: &str = "GUARD_AGENT_";
 pub struct AgentConfigBuilder {
     pub(super) config: AgentConfig,
     pub(super) problems: Vec<ConfigProblem>,
+    /// The environment variable that each field has its value from.
+    pub(super) variables: BTreeMap<&'static str, String>,
 }
 
 impl AgentConfigBuilder {
@@ -38,8 +44,10 @@ impl AgentConfigBuilder {
         match serde_json::from_slice(json.as_ref()) {
             Ok(Value::Object(members)) => {
                 for (name, value) in &members {
-                    if !self.merge_json_member(name, value) {
-                        self.config.unknown_fields.push(name.clone());
+                    if name == "redis" {
+                        self.merge_redis(value);
+                    } else if !self.merge_json_member(name, value) {
+                        self.unknown(name, "");
                     }
                 }
             }
@@ -60,8 +68,16 @@ impl AgentConfigBuilder {
         for (name, value) in vars {
             let (name, value) = (name.as_ref(), value.as_ref());
             let Some(field) = name.strip_prefix(PREFIX) else { continue };
-            if !value.is_empty() && !self.merge_text(&field.to_ascii_lowercase(), value) {
-                self.config.unknown_fields.push(name.to_string());
+            if value.is_empty() {
+                continue;
+            }
+            let field = field.to_ascii_lowercase();
+            if self.merge_text(&field, value) {
+                if let Some(field) = AgentConfig::FIELDS.iter().find(|known| **known == field) {
+                    self.variables.insert(field, name.to_string());
+                }
+            } else {
+                self.unknown(&field, PREFIX);
             }
         }
         self
@@ -91,7 +107,8 @@ impl AgentConfigBuilder {
         self
     }
 
-    /// Checks every bound.
+    /// Checks every bound. A value that other agents of the family take and that harms nobody is brought into its
+    /// bounds, and `warnings` of the configuration says so.
     ///
     /// # Errors
     ///
@@ -103,10 +120,108 @@ impl AgentConfigBuilder {
         self.config.check(&mut problems);
         // A field that could not be read still has its default, about which there is nothing to say.
         self.problems.extend(problems.into_iter().filter(|problem| !unreadable.contains(&problem.field)));
+        for problem in &mut self.problems {
+            if let Some(variable) = self.variables.get(problem.field) {
+                problem.value = format!("{} (from {variable})", problem.value);
+            }
+        }
         if self.problems.is_empty() { Ok(self.config) } else { Err(ConfigError { problems: self.problems }) }
     }
 
+    /// Takes over the object that other agents of the family have for their Redis.
+    fn merge_redis(&mut self, value: &Value) {
+        const MEMBERS: [(&str, &str); 3] = [
+            ("url", "redis_url"),
+            ("key_prefix", "redis_key_prefix"),
+            ("command_timeout_ms", "journal_timeout"),
+        ];
+        let members = match value {
+            Value::Null => return,
+            Value::Object(members) => members,
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                // It may be a URL with a password.
+                let bound = "an object of `url`, `key_prefix` and `command_timeout_ms`; a URL alone is `redis_url`";
+                return self.problems.push(problem("redis", String::from(HIDDEN), bound));
+            }
+        };
+        for (name, value) in members {
+            let Some((_, field)) = MEMBERS.iter().find(|(member, _)| member == name) else {
+                self.unknown(name, "redis.");
+                continue;
+            };
+            let seconds = match value.as_f64() {
+                Some(millis) if name == "command_timeout_ms" => Value::from(millis / 1_000.0),
+                Some(_) | None => value.clone(),
+            };
+            self.merge_json_member(field, &seconds);
+        }
+    }
+
+    /// Notes a name that no field has. With the prefix of the environment it is in lower case.
+    fn unknown(&mut self, name: &str, prefix: &str) {
+        let spelled = |name: &str| match prefix {
+            PREFIX => format!("{PREFIX}{}", name.to_ascii_uppercase()),
+            _ => format!("{prefix}{name}"),
+        };
+        let similar = similar(name).map(|field| match prefix {
+            PREFIX => spelled(field),
+            _ => String::from(field),
+        });
+        let given = spelled(name);
+        self.config.warnings.push(ConfigWarning::Unknown { name: given.clone(), similar });
+        self.config.unknown_fields.push(given);
+    }
+
+    /// Brings values that other agents of the family take into their bounds, where that harms nobody.
+    fn soften(&mut self) {
+        let config = &mut self.config;
+        let warnings = &mut config.warnings;
+        macro_rules! at_most {
+            ($($field:ident: $most:expr),* $(,)?) => {
+                $(soften(stringify!($field), &mut config.$field, None, Some($most), warnings);)*
+            };
+        }
+        macro_rules! at_least {
+            ($($field:ident: $least:expr),* $(,)?) => {
+                $(soften(stringify!($field), &mut config.$field, Some($least), None, warnings);)*
+            };
+        }
+        at_most! {
+            buffer_size: 1 << 24,
+            flush_interval: DAY,
+            dynamic_rule_interval: MONTH,
+            status_interval: MONTH,
+            timeout: HOUR,
+            retry_attempts: 1_000,
+            backoff_factor: secs(300),
+            max_concurrent_flushes: 64,
+            max_payload_size: 1 << 17,
+            high_watermark_ratio: 1.0,
+        }
+        at_least! {
+            max_concurrent_flushes: 1,
+            max_payload_size: 64,
+        }
+        // Zero is refused everywhere.
+        if !config.backoff_factor.is_zero() {
+            at_least! { backoff_factor: millis(1) }
+        }
+        if config.high_watermark_ratio <= 0.0 {
+            at_least! { high_watermark_ratio: 0.01 }
+        }
+        for (field, text) in [
+            ("guard_version", &mut config.guard_version),
+            ("guard_core_version", &mut config.guard_core_version),
+        ] {
+            let Some(version) = text.as_mut().filter(|text| text.len() > MAX_ID_LEN) else { continue };
+            let given = format!("{} bytes long", version.len());
+            version.truncate((0..=MAX_ID_LEN).rev().find(|end| version.is_char_boundary(*end)).unwrap_or(0));
+            warnings.push(ConfigWarning::Clamped { field, given, used: format!("its first {MAX_ID_LEN} bytes") });
+        }
+    }
+
     fn normalize(&mut self) {
+        self.soften();
         let config = &mut self.config;
         if let Ok(base) = endpoint::normalize(&config.endpoint) {
             config.endpoint = base;
@@ -133,15 +248,41 @@ impl fmt::Debug for AgentConfigBuilder {
     }
 }
 
+fn soften<T: Field + PartialOrd>(
+    field: &'static str,
+    place: &mut T,
+    least: Option<T>,
+    most: Option<T>,
+    warnings: &mut Vec<ConfigWarning>,
+) {
+    let below = least.filter(|least| *place < *least);
+    if let Some(bound) = below.or_else(|| most.filter(|most| *place > *most)) {
+        warnings.push(ConfigWarning::Clamped { field, given: place.show(), used: bound.show() });
+        *place = bound;
+    }
+}
+
+/// Fields of which other agents of the family take a negative number for none.
+const ZERO_IF_NEGATIVE: [&str; 3] = ["compression_threshold", "max_concurrent_flushes", "max_payload_size"];
+
+fn is_negative(field: &str, number: Option<i64>) -> bool {
+    ZERO_IF_NEGATIVE.contains(&field) && number.is_some_and(|number| number < 0)
+}
+
 pub(super) fn merge_json_field<T: Field>(
     field: &'static str,
     value: &Value,
     place: &mut T,
-    problems: &mut Vec<ConfigProblem>,
+    builder: &mut Notes<'_>,
 ) {
-    match T::from_json(value) {
+    builder.variables.remove(field);
+    let read = match T::from_json(value) {
+        None if is_negative(field, value.as_i64()) => builder.zero(field, value.to_string()),
+        read => read,
+    };
+    match read {
         Some(value) => *place = value,
-        None => problems.push(unreadable::<T>(field, value.to_string())),
+        None => builder.problems.push(unreadable::<T>(field, value.to_string())),
     }
 }
 
@@ -149,11 +290,30 @@ pub(super) fn set_field<T: Field>(
     field: &'static str,
     text: &str,
     place: &mut T,
-    problems: &mut Vec<ConfigProblem>,
+    builder: &mut Notes<'_>,
 ) {
-    match T::from_text(text) {
+    builder.variables.remove(field);
+    let read = match T::from_text(text) {
+        None if is_negative(field, text.parse().ok()) => builder.zero(field, String::from(text)),
+        read => read,
+    };
+    match read {
         Some(value) => *place = value,
-        None => problems.push(unreadable::<T>(field, format!("{text:?}"))),
+        None => builder.problems.push(unreadable::<T>(field, format!("{text:?}"))),
+    }
+}
+
+/// Where to note what is to be said of a field.
+pub(super) struct Notes<'a> {
+    pub(super) problems: &'a mut Vec<ConfigProblem>,
+    pub(super) warnings: &'a mut Vec<ConfigWarning>,
+    pub(super) variables: &'a mut BTreeMap<&'static str, String>,
+}
+
+impl Notes<'_> {
+    fn zero<T: Field>(&mut self, field: &'static str, given: String) -> Option<T> {
+        self.warnings.push(ConfigWarning::Clamped { field, given, used: String::from("0") });
+        T::from_text("0")
     }
 }
 
@@ -204,9 +364,34 @@ macro_rules! setter {
         #[must_use]
         pub fn $field(mut self, $value: $argument) -> Self {
             self.config.$field = $convert;
+            self.variables.remove(stringify!($field));
             self
         }
     };
 }
 
 pub(super) use setter;
+
+/// The field whose name is most like that one, if any is.
+fn similar(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    // The host's own options have the prefix.
+    let name = name.strip_prefix("agent_").unwrap_or(&name);
+    let nearest = AgentConfig::FIELDS.iter().map(|field| (distance(name, field), *field)).min()?;
+    (nearest.0 <= nearest.1.len().min(name.len()) / 3).then_some(nearest.1)
+}
+
+/// How many bytes must be inserted, removed or replaced to make one of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, byte) in a.bytes().take(64).enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, other) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(byte != other);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -16,6 +16,34 @@ pub(super) fn check(base: &str) -> Result<(), &'static str> {
     if path.ends_with('/') { Err("a URL without trailing slash") } else { Ok(()) }
 }
 
+/// A URL that cannot be used, for messages: without user, password, query and fragment, wherever they may be.
+pub(crate) fn show(text: &str) -> String {
+    const HIDDEN: &str = super::HIDDEN;
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest))
+            if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) =>
+        {
+            (format!("{scheme}://"), rest)
+        }
+        Some(_) | None => (String::new(), text),
+    };
+    let query = rest.find(['?', '#']);
+    let shown = match (rest.rfind('@'), query) {
+        // A password may have a `?`, a query an `@`.
+        (Some(at), Some(query)) if query < at => String::from(HIDDEN),
+        (Some(at), Some(query)) => format!("{HIDDEN}{}{HIDDEN}", rest.get(at..=query).unwrap_or_default()),
+        (Some(at), None) => format!("{HIDDEN}{}", rest.get(at..).unwrap_or_default()),
+        (None, Some(query)) => format!("{}{HIDDEN}", rest.get(..=query).unwrap_or_default()),
+        // A word alone may be a key in the wrong place.
+        (None, None) if scheme.is_empty() && !rest.is_empty() && !rest.contains(['.', ':', '/']) => {
+            String::from(HIDDEN)
+        }
+        (None, None) => String::from(rest),
+    };
+    let shown: String = scheme.chars().chain(shown.chars()).take(200).collect();
+    format!("{shown:?}")
+}
+
 struct Parts<'a> {
     scheme: &'static str,
     authority: &'a str,
@@ -86,6 +114,26 @@ mod tests {
         ] {
             assert_eq!(normalize(given).as_deref(), Ok(base), "{given}");
             assert_eq!(check(base), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_is_shown_has_no_credentials() {
+        for (given, shown) in [
+            ("htps://api.guard-core.com", r#""htps://api.guard-core.com""#),
+            ("api.guard-core.com/x", r#""api.guard-core.com/x""#),
+            ("https://user:hunter2@h:0/x", r#""https://[secret]@h:0/x""#),
+            ("https://user:hun@ter2@h", r#""https://[secret]@h""#),
+            ("user:hunter2@h", r#""[secret]@h""#),
+            ("user:hunter2://x@h", r#""[secret]@h""#),
+            ("https://h/x?token=hunter2", r#""https://h/x?[secret]""#),
+            ("https://u:hunter2@h/x?token=hunter2#a", r#""https://[secret]@h/x?[secret]""#),
+            ("https://h?mail=a@hunter2", r#""https://[secret]""#),
+            ("https://h\n", r#""https://h\n""#),
+            ("hunter2", r#""[secret]""#),
+            ("", r#""""#),
+        ] {
+            assert_eq!(show(given), shown, "{given}");
         }
     }
 

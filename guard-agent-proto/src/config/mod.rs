@@ -1,5 +1,5 @@
 mod builder;
-mod endpoint;
+pub(crate) mod endpoint;
 mod field;
 
 pub use builder::AgentConfigBuilder;
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::event_type;
 use crate::wire;
-use builder::{merge_json_field, set_field, setter};
+use builder::{Notes, merge_json_field, set_field, setter};
 use field::Field;
 
 const HOUR: Duration = secs(3_600);
@@ -25,6 +25,8 @@ const DAY: Duration = secs(86_400);
 const MONTH: Duration = secs(30 * 86_400);
 const CONNECT_TIMEOUT: Duration = secs(10);
 const MAX_ID_LEN: usize = 256;
+/// It is in no body, and whoever used it with another agent of the family keeps it.
+const MAX_INSTALL_ID_LEN: usize = 4_096;
 const MAX_PREFIX_LEN: usize = 128;
 
 /// Declares a field once: documentation, type, default and bounds. Structure, setters, JSON, environment
@@ -35,7 +37,7 @@ macro_rules! config {
         ///
         /// ```
         /// use core::time::Duration;
-        /// use guard_agent_proto::AgentConfig;
+        /// # use guard_agent_proto::AgentConfig;
         ///
         /// let config = AgentConfig::builder("key-of-the-project")
         ///     .project_id("shop")
@@ -51,16 +53,18 @@ macro_rules! config {
         #[non_exhaustive]
         pub struct AgentConfig {
             $($(#[$doc])* pub $field: $($type)+,)*
-            /// Names that JSON or the environment gave and that no field has, to be warned of: they may
-            /// be misspelled.
+            /// Names that JSON or the environment gave and that no field has: they may be misspelled.
             pub unknown_fields: Vec<String>,
+            /// What is to be said of names and values that were given; the start of an agent logs it.
+            pub warnings: Vec<ConfigWarning>,
         }
 
         impl Default for AgentConfigBuilder {
             /// The defaults, without an API key.
             fn default() -> Self {
-                let config = AgentConfig { $($field: $default,)* unknown_fields: Vec::new() };
-                Self { config, problems: Vec::new() }
+                let config =
+                    AgentConfig { $($field: $default,)* unknown_fields: Vec::new(), warnings: Vec::new() };
+                Self { config, problems: Vec::new(), variables: BTreeMap::new() }
             }
         }
 
@@ -69,9 +73,11 @@ macro_rules! config {
 
             /// Whether there is a field of that name; takes its value over or notes what is wrong with it.
             fn merge_json_member(&mut self, name: &str, value: &serde_json::Value) -> bool {
+                let Self { config, problems, variables } = self;
+                let mut notes = Notes { problems, warnings: &mut config.warnings, variables };
                 match name {
                     $(stringify!($field) => merge_json_field(
-                        stringify!($field), value, &mut self.config.$field, &mut self.problems,
+                        stringify!($field), value, &mut config.$field, &mut notes,
                     ),)*
                     _ => return false,
                 }
@@ -80,9 +86,11 @@ macro_rules! config {
 
             /// The same from text.
             fn merge_text(&mut self, name: &str, text: &str) -> bool {
+                let Self { config, problems, variables } = self;
+                let mut notes = Notes { problems, warnings: &mut config.warnings, variables };
                 match name {
                     $(stringify!($field) => set_field(
-                        stringify!($field), text, &mut self.config.$field, &mut self.problems,
+                        stringify!($field), text, &mut config.$field, &mut notes,
                     ),)*
                     _ => return false,
                 }
@@ -137,7 +145,8 @@ config! {
     /// Most bytes in an uncompressed body, 1,024 to 262,144, which is what the platform takes. Default
     /// 262,144.
     batch_max_bytes: [usize] = 262_144, within 1_024..=262_144;
-    /// Which waiting records go first. Default: new events take every second slot while a backlog drains.
+    /// Which waiting records go first. Default: new events go first, and leave every fourth batch to a backlog while
+    /// they fill theirs; until then they take its oldest records along.
     drain: [DrainOrder] = DrainOrder::LiveFirst;
     /// Longest time a record may wait, 1 s to 10 years; `None`, the default, is for ever. What was sent without an
     /// answer may have arrived, and is tried further.
@@ -205,11 +214,11 @@ config! {
     compression_enabled: [bool] = true;
     /// Smallest body that is compressed, in bytes. Default 1,024.
     compression_threshold: [usize] = 1_024;
-    /// Version of the host's middleware, told to the platform; at most 256 bytes.
+    /// Version of the host's middleware, told to the platform; cut to 256 bytes.
     guard_version: [Option<String>] = None;
-    /// Version of the host's engine, told to the platform; at most 256 bytes.
+    /// Version of the host's engine, told to the platform; cut to 256 bytes.
     guard_core_version: [Option<String>] = None;
-    /// Install id, instead of the one kept in the home directory. Printable ASCII, at most 256 bytes; blank
+    /// Install id, instead of the one kept in the home directory. Printable ASCII, at most 4,096 bytes; blank
     /// is none.
     install_id: [Option<String>] = None;
     /// Redis for the journal, as a URL: see the page of the runtime crate for the schemes. It may hold user
@@ -285,10 +294,11 @@ impl AgentConfig {
     }
 
     /// The configuration in a JSON object: names of the fields, durations as numbers of seconds. Absent
-    /// fields keep their defaults; names that no field has are listed in `unknown_fields`.
+    /// fields keep their defaults; names that no field has are listed in `unknown_fields`. The object `redis` of
+    /// other agents of the family is `redis_url`, `redis_key_prefix` and `journal_timeout`.
     ///
     /// ```
-    /// use guard_agent_proto::AgentConfig;
+    /// # use guard_agent_proto::AgentConfig;
     ///
     /// let config = AgentConfig::from_json(r#"{"api_key":"0123456789","timeout":2.5,"colour":"red"}"#)?;
     /// assert_eq!(config.timeout.as_millis(), 2_500);
@@ -369,8 +379,7 @@ impl AgentConfig {
 
     fn check_texts(&self, problems: &mut Vec<ConfigProblem>) {
         if let Err(bound) = endpoint::check(&self.endpoint) {
-            // What is no plain URL may hold a password or a token.
-            problems.push(problem("endpoint", String::from(HIDDEN), bound));
+            problems.push(problem("endpoint", endpoint::show(&self.endpoint), bound));
         }
         // An agent that does nothing needs no key.
         if self.enabled || !self.api_key.expose().is_empty() {
@@ -387,14 +396,14 @@ impl AgentConfig {
                 format!("1 to {MAX_PREFIX_LEN} printable ASCII characters without space, `{{` and `}}`");
             problems.push(problem("redis_key_prefix", prefix.show(), bound));
         }
-        for (field, text) in [
-            ("project_id", &self.project_id),
-            ("install_id", &self.install_id),
-            ("guard_version", &self.guard_version),
-            ("guard_core_version", &self.guard_core_version),
+        for (field, text, most) in [
+            ("project_id", &self.project_id, MAX_ID_LEN),
+            ("install_id", &self.install_id, MAX_INSTALL_ID_LEN),
+            ("guard_version", &self.guard_version, MAX_ID_LEN),
+            ("guard_core_version", &self.guard_core_version, MAX_ID_LEN),
         ] {
-            if let Some(len) = text.as_ref().map(String::len).filter(|len| *len > MAX_ID_LEN) {
-                let bound = format!("at most {MAX_ID_LEN} bytes long");
+            if let Some(len) = text.as_ref().map(String::len).filter(|len| *len > most) {
+                let bound = format!("at most {most} bytes long");
                 problems.push(problem(field, format!("{len} bytes long"), bound));
             }
         }
@@ -505,7 +514,8 @@ pub enum OverflowPolicy {
 /// Which waiting records go first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DrainOrder {
-    /// New events take every second slot while a backlog drains.
+    /// New events go first: a batch that they do not fill takes the oldest records of the backlog along, and of those
+    /// that they fill three of four are theirs while a backlog drains.
     #[default]
     LiveFirst,
     /// Strictly in the order of acceptance.
@@ -524,8 +534,42 @@ pub enum IpPrivacy {
     Hash,
 }
 
-/// Every problem of a configuration.
+/// Something to know about a configuration that is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigWarning {
+    /// A value was out of bounds, and the nearest within is used.
+    Clamped {
+        /// Name of the field.
+        field: &'static str,
+        /// The value as given.
+        given: String,
+        /// The value that is used.
+        used: String,
+    },
+    /// No field has that name.
+    Unknown {
+        /// The name as given.
+        name: String,
+        /// The name, spelled in the same way, of the field that may be meant.
+        similar: Option<String>,
+    },
+}
+
+impl fmt::Display for ConfigWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clamped { field, given, used } => write!(f, "`{field}` is {given}: {used} is used"),
+            Self::Unknown { name, similar: Some(similar) } => {
+                write!(f, "the configuration has no field `{name}`; is `{similar}` meant?")
+            }
+            Self::Unknown { name, similar: None } => write!(f, "the configuration has no field `{name}`"),
+        }
+    }
+}
+
+/// Every problem of a configuration. `Debug` shows what `Display` does, for `fn main() -> Result<…>`.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// At least one.
     pub problems: Vec<ConfigProblem>,
@@ -536,7 +580,7 @@ pub struct ConfigError {
 pub struct ConfigProblem {
     /// Name of the field.
     pub field: &'static str,
-    /// Its value; `[secret]` for secrets.
+    /// Its value, and the environment variable that it is from; `[secret]` for secrets.
     pub value: String,
     /// What it must be.
     pub bound: String,
@@ -552,6 +596,12 @@ impl fmt::Display for ConfigError {
             write!(f, "`{}` is {} but must be {}", problem.field, problem.value, problem.bound)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

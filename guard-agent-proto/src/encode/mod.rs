@@ -36,7 +36,7 @@ const ROOM_TO_CLOSE: usize = 96;
 /// lock. Encoding what an encoder made once more gives the same bytes.
 ///
 /// ```
-/// use guard_agent_proto::{AgentConfig, Encoder, SecurityEvent, Timestamp};
+/// # use guard_agent_proto::{AgentConfig, Encoder, SecurityEvent, Timestamp};
 ///
 /// let config = AgentConfig::builder("key-of-the-platform").build()?;
 /// let mut encoder = Encoder::new(&config, [7; 32])?;

@@ -54,8 +54,8 @@ pub(crate) struct Unwritten<'a> {
 /// Reads the blocks of a journal, for those who look into one: the agent does so by itself.
 ///
 /// ```
-/// use guard_agent_proto::store::{Block, BlockReader, Space, StreamId};
-/// use guard_agent_proto::{AgentConfig, Kind, Seq};
+/// # use guard_agent_proto::store::{Block, BlockReader, Space, StreamId};
+/// # use guard_agent_proto::{AgentConfig, Kind, Seq};
 ///
 /// # fn main() -> Result<(), guard_agent_proto::ConfigError> {
 /// let reader = BlockReader::new(&AgentConfig::builder("an-api-key").build()?)?;

@@ -19,7 +19,7 @@ use crate::text::{Text, intern, intern_country};
 /// actions and handlers, country codes) and addresses cost no allocation.
 ///
 /// ```
-/// use guard_agent_proto::{SecurityEvent, Timestamp, event_type};
+/// # use guard_agent_proto::{SecurityEvent, Timestamp, event_type};
 ///
 /// let event = SecurityEvent::new(event_type::IP_BANNED, Timestamp::from_unix_micros(0))
 ///     .ip_address("192.0.2.7")
@@ -255,7 +255,7 @@ impl SecurityEvent {
     /// [`Deserialize`] makes of values that do not fit.
     ///
     /// ```
-    /// use guard_agent_proto::SecurityEvent;
+    /// # use guard_agent_proto::SecurityEvent;
     ///
     /// let json = br#"{"event_type":"ip_banned","timestamp":0,"user_agent":["a","\ud800"],"status_code":1e999}"#;
     /// let event = SecurityEvent::from_json(json)?;
@@ -386,7 +386,7 @@ fn value_size(value: &Value) -> usize {
 ///
 /// ```
 /// use core::net::Ipv4Addr;
-/// use guard_agent_proto::IpAddress;
+/// # use guard_agent_proto::IpAddress;
 ///
 /// assert_eq!(IpAddress::from("192.0.2.7"), IpAddress::from(Ipv4Addr::new(192, 0, 2, 7)));
 /// ```

@@ -93,7 +93,7 @@ members!(
     /// the text `[TOO DEEP]`.
     ///
     /// ```
-    /// use guard_agent_proto::Metadata;
+    /// # use guard_agent_proto::Metadata;
     ///
     /// let mut metadata = Metadata::new();
     /// metadata.insert("attempts", 3);
@@ -109,7 +109,7 @@ members!(
     /// Labels of a metric, in the order they were added.
     ///
     /// ```
-    /// use guard_agent_proto::Tags;
+    /// # use guard_agent_proto::Tags;
     ///
     /// let tags = Tags::from_iter([("region", "eu"), ("pod", "a1")]);
     /// assert_eq!(tags.get("pod").map(|tag| tag.as_ref()), Some("a1"));

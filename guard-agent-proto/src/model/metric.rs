@@ -16,7 +16,7 @@ use crate::text::Text;
 /// A measured value.
 ///
 /// ```
-/// use guard_agent_proto::{MetricType, SecurityMetric, Timestamp};
+/// # use guard_agent_proto::{MetricType, SecurityMetric, Timestamp};
 ///
 /// let metric = SecurityMetric::new(MetricType::RequestCount, 128.0, Timestamp::from_unix_micros(0))
 ///     .endpoint("/login")

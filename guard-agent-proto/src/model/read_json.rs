@@ -20,7 +20,7 @@ use crate::encode::json::{skip_literal, skip_scalar, skip_space, skip_value, une
 /// * A name given twice counts as last given.
 ///
 /// ```
-/// use guard_agent_proto::read_json;
+/// # use guard_agent_proto::read_json;
 ///
 /// let value = read_json(br#"{"agent":"\ud800","time":NaN,"size":1e400}"#)?;
 /// assert_eq!(value, serde_json::json!({"agent": "\u{fffd}", "time": "NaN", "size": "1e400"}));

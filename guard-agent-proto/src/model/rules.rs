@@ -38,11 +38,36 @@ macro_rules! rules {
 rules! {
     /// Dynamic security rules, as the platform gives them out.
     ///
+    /// # When they are asked for
+    ///
+    /// Only with a `project_id`. At the start; then after each `ttl`, but no sooner than 30 s and no later than
+    /// `dynamic_rule_interval`; at once and 1, 2.5, 6 and 15 s after an event was delivered whose type is not one of
+    /// `informational_event_types`; and on `refresh_rules`. After a failure the last good document stays in force, and
+    /// the next attempt is made after a backoff of at most 60 s, or when the platform says.
+    ///
+    /// # What they mean
+    ///
+    /// The agent brings the document and applies none of it: that is the work of an engine, or of the application.
+    /// What is said of each member is how the Guard engine (guard-core 4.4) reads it, so that the same document means
+    /// the same everywhere:
+    ///
+    /// * A document replaces the one before it: each is applied to the application's own settings, not to what
+    ///   the last one made of them. A member that is empty or null leaves the application's setting alone.
+    /// * In an emergency nothing else counts: who is not on `emergency_whitelist` is refused before any other
+    ///   check. Then come bans and address lists, countries, cloud providers, user agents, rate limits, and the search
+    ///   for attacks; the first that refuses decides.
+    /// * An address on both lists is let through: `ip_whitelist` lifts bans, also those of `ip_blacklist`.
+    /// * Regular expressions are Python's (`re`), searched anywhere in the text, without regard to case, and with
+    ///   `^` and `$` at every line. Most are the same in the `regex` crate with `(?im)` in front; look-around and
+    ///   back-references are not.
+    ///
+    /// # Reading
+    ///
     /// Reading is tolerant of what is absent (defaults) and unknown (ignored), and strict about types: one
     /// wrong member refuses the document, with an error that names it.
     ///
     /// ```
-    /// use guard_agent_proto::DynamicRules;
+    /// # use guard_agent_proto::DynamicRules;
     ///
     /// let rules: DynamicRules = serde_json::from_str(r#"{"ip_blacklist":["192.0.2.0/24"],"novelty":1}"#)?;
     /// assert_eq!((rules.ip_blacklist.len(), rules.ttl), (1, 300));
@@ -52,7 +77,7 @@ rules! {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     DynamicRules {
-        /// Names the document.
+        /// Names the document. Of two with the same name the engine takes the one with the higher `version`.
         rule_id: String = String::from("default-rule"),
         /// Grows with each change of the document.
         version: i64 = 1,
@@ -62,27 +87,31 @@ rules! {
         expires_at: Option<Timestamp> = None,
         /// Freshness in seconds; zero or less means that it is never fresh.
         ttl: i64 = 300,
-        /// Blocked addresses and networks.
+        /// Addresses, or networks as `192.0.2.0/24`, that are banned for `ip_ban_duration` from when the document is
+        /// applied.
         ip_blacklist: Vec<String> = Vec::new(),
-        /// Addresses and networks that are let through.
+        /// Addresses whose bans are lifted, of whatever origin. It refuses nobody else.
         ip_whitelist: Vec<String> = Vec::new(),
-        /// Seconds that a ban lasts.
+        /// Seconds that a ban of `ip_blacklist` lasts.
         ip_ban_duration: i64 = 3600,
-        /// Blocked countries, as two letters.
+        /// Blocked countries, as two letters of any case.
         blocked_countries: Vec<String> = Vec::new(),
-        /// The only countries that are let through, if any.
+        /// The only countries that are let through, if any, as two letters of any case.
         whitelist_countries: Vec<String> = Vec::new(),
-        /// Requests per window of a client, over all endpoints.
+        /// Requests per window of a client, over all endpoints; it holds beside `endpoint_rate_limits`, which are
+        /// looked at first. Zero is none.
         global_rate_limit: Option<i64> = None,
-        /// Seconds of that window.
+        /// Seconds of that window; without it the application's window stays.
         global_rate_window: Option<i64> = None,
-        /// Limits of single endpoints.
+        /// Limits of single endpoints, for each client. A key is the path of a request exactly as it came, such as
+        /// `/api/login`: without method, host and query, and no pattern or template of a route.
         endpoint_rate_limits: BTreeMap<String, RateLimit> = BTreeMap::new(),
-        /// Blocked cloud providers, by name.
+        /// Blocked cloud providers: `AWS`, `GCP`, `Azure` and so on, spelled so. What follows a `:!` is a part of the
+        /// provider that is not blocked.
         blocked_cloud_providers: BTreeSet<String> = BTreeSet::new(),
-        /// Blocked user agents, as regular expressions.
+        /// Regular expressions; a user agent in which one is found is blocked.
         blocked_user_agents: Vec<String> = Vec::new(),
-        /// Patterns that make a request suspicious.
+        /// Regular expressions that the search for attacks looks for beside its own.
         suspicious_patterns: Vec<String> = Vec::new(),
         /// Whether requests are searched for attacks; `None` leaves the application's setting alone.
         enable_penetration_detection: Option<bool> = None,
@@ -96,11 +125,13 @@ rules! {
         auto_ban_threshold: Option<i64> = None,
         /// Seconds of such a ban, at least 1.
         auto_ban_duration: Option<i64> = None,
-        /// Whether all but the emergency whitelist is treated with suspicion.
+        /// Whether there is an emergency: everybody who is not on `emergency_whitelist` is refused (the engine answers
+        /// 503), and `auto_ban_threshold` counts half. It does so without `emergency_whitelist_only` too.
         emergency_mode: bool = false,
-        /// Addresses that are let through in an emergency.
+        /// Addresses and networks that are let through in an emergency.
         emergency_whitelist: Vec<String> = Vec::new(),
-        /// Whether nothing but the emergency whitelist is let through in an emergency.
+        /// Whether the platform means nobody else to be let through. The engine does not look at it, for
+        /// `emergency_mode` alone says so, and without that it means nothing.
         emergency_whitelist_only: bool = false,
         /// For people.
         message: Option<String> = None,

@@ -17,7 +17,7 @@ const LONGEST: usize = 27;
 /// have a number: seconds since 1970, or milliseconds if it is beyond ±20,000,000,000.
 ///
 /// ```
-/// use guard_agent_proto::Timestamp;
+/// # use guard_agent_proto::Timestamp;
 ///
 /// let time: Timestamp = "2026-01-02 05:04:05.5+02:00".parse()?;
 /// assert_eq!(time.to_string(), "2026-01-02T03:04:05.500000Z");

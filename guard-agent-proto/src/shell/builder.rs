@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::http::{HttpError, HttpOptions, HttpTransport};
 use super::{
     Agent, AgentError, Backend, BoxFuture, FileStore, Handle, Hooks, LaunchError, RedisOptions, Store,
-    Transport, install_id, launch,
+    Transport, install_id, launch, log,
 };
 use crate::{AgentConfig, ConfigError, SecurityEvent, SecurityMetric};
 
@@ -135,6 +135,7 @@ impl<B: Backend> AgentBuilder<B> {
         if !self.config.enabled {
             return Ok(Agent::disabled(Handle::disabled(&self.config)).into());
         }
+        log::started(&self.config);
         let runtime = B::current()?;
         let (transport, http): (Arc<dyn Transport>, _) = match self.transport {
             Some(transport) => (transport, None),

@@ -9,7 +9,7 @@ use uuid::Builder;
 use super::private_files::{create_dir, options};
 
 /// Longest id that is believed: it becomes a header of every request.
-const LONGEST: usize = 256;
+const LONGEST: usize = 4_096;
 
 /// The id of this installation: `configured` if it is not blank, else the one kept in
 /// `~/.guard-agent/install-id`, else a new one that is written there.
@@ -44,8 +44,10 @@ fn read_or_write(dir: &Path) -> io::Result<String> {
             if id.is_empty() {
                 return write(dir, &path);
             }
-            if id.len() > LONGEST || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the file holds something else"));
+            // Whatever another agent of the family wrote there, if it can be a header at all.
+            if id.len() > LONGEST || !id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+                let error = "the file holds more than a line of printable ASCII";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
             Ok(String::from(id))
         }
@@ -157,13 +159,15 @@ mod tests {
     #[test]
     fn an_id_is_read_trimmed_and_a_blank_file_is_replaced() {
         assert_eq!(Home::holding(" kept-id\n").id(), "kept-id");
+        assert_eq!(Home::holding("rack 7, host 3").id(), "rack 7, host 3");
+        assert_eq!(Home::holding("x".repeat(4_096)).id().len(), 4_096);
         let blank = Home::holding(" \n");
         assert_eq!(blank.id(), blank.file());
     }
 
     #[test]
     fn what_is_not_an_id_is_left_alone_and_one_in_memory_is_used() {
-        for text in [b"\xff\xfe".as_slice(), b"two\nlines", "schl\u{fc}ssel".as_bytes(), &[b'x'; 300]] {
+        for text in [b"\xff\xfe".as_slice(), b"two\nlines", "schl\u{fc}ssel".as_bytes(), &[b'x'; 5_000]] {
             let home = Home::holding(text);
             assert!(is_new(&home.id()));
             assert_eq!(fs::read(home.dir().join("install-id")).unwrap(), text);

@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use super::AgentError;
-use crate::{Health, Instant, RulesDocument, StatusLevel};
+use crate::{AgentConfig, Health, Instant, RulesDocument, StatusLevel};
 
 /// A message of one kind is logged at most that often. What is suppressed is counted in the next one.
 ///
@@ -20,6 +20,16 @@ pub(super) struct Log(BTreeMap<&'static str, Gate>);
 struct Gate {
     last: Option<Instant>,
     suppressed: u64,
+}
+
+/// Says once what is to be known of the configuration of an agent that starts.
+pub(super) fn started(config: &AgentConfig) {
+    for warning in &config.warnings {
+        tracing::warn!(target: "guard_agent", "{warning}");
+    }
+    if config.project_id.is_none() {
+        tracing::info!(target: "guard_agent", "no rules are fetched, for there is no `project_id`");
+    }
 }
 
 impl Log {

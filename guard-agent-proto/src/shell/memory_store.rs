@@ -20,7 +20,7 @@ use crate::{ByKind, Instant, Kind, Seq};
 /// ```
 /// use std::sync::Arc;
 ///
-/// use guard_agent_proto::shell::MemoryStore;
+/// # use guard_agent_proto::shell::MemoryStore;
 ///
 /// let store = Arc::new(MemoryStore::new());
 /// assert_eq!((store.streams(), store.blocks()), (0, 0));

@@ -18,8 +18,8 @@ use crate::{AgentConfig, Secret};
 /// percent-encoded. The port is 6379 unless given, also that of sentinels.
 ///
 /// ```
-/// use guard_agent_proto::AgentConfig;
-/// use guard_agent_proto::shell::RedisOptions;
+/// # use guard_agent_proto::AgentConfig;
+/// # use guard_agent_proto::shell::RedisOptions;
 ///
 /// let config = AgentConfig::builder("key-of-the-project").redis_url("rediss://:hunter2@redis.internal").build()?;
 /// let options = RedisOptions::new(&config);

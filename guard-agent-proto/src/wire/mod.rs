@@ -31,7 +31,7 @@ const MIN_API_KEY_LEN: usize = 10;
 /// Pure and deterministic: the same payload gives the same bytes.
 ///
 /// ```
-/// use guard_agent_proto::{AgentConfig, Payload, wire::Wire};
+/// # use guard_agent_proto::{AgentConfig, Payload, wire::Wire};
 ///
 /// # fn main() -> Result<(), guard_agent_proto::ConfigError> {
 /// let config = AgentConfig::builder("an-api-key").build()?;

@@ -117,9 +117,7 @@ impl Options {
             builder = builder.set(&name, &value);
         }
         let config = builder.build().map_err(|error| UsageError(error.to_string()))?;
-        for name in &config.unknown_fields {
-            super::tell(format_args!("the configuration has no field `{name}`"));
-        }
+        config.warnings.iter().for_each(super::tell);
         Ok(Self { config, shutdown_timeout, stats_every, ack, executor })
     }
 }

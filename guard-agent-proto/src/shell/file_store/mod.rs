@@ -78,7 +78,7 @@ const WAITING: usize = 64;
 /// store is dropped; the locks go with it. A child that is forked, and executes nothing, shares them.
 ///
 /// ```
-/// use guard_agent_proto::shell::FileStore;
+/// # use guard_agent_proto::shell::FileStore;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = FileStore::open(std::env::temp_dir().join("guard-agent-journal"))?;

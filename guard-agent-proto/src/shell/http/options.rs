@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::{Origin, ProxyServer, proxy};
+use crate::config::endpoint::show;
 use crate::{AgentConfig, ConfigError, ConfigProblem, Secret};
 
 /// How [`HttpTransport`](super::HttpTransport) reaches the platform, where the defaults do not fit.
@@ -42,7 +43,7 @@ use crate::{AgentConfig, ConfigError, ConfigProblem, Secret};
 /// address, since names are not looked up for this.
 ///
 /// ```
-/// use guard_agent_proto::shell::HttpOptions;
+/// # use guard_agent_proto::shell::HttpOptions;
 ///
 /// let options = HttpOptions::new().proxy("http://proxy.internal:3128");
 /// assert!(!format!("{options:?}").contains("3128"));
@@ -131,7 +132,7 @@ impl HttpOptions {
         let mut problems = Vec::new();
         let endpoint = Origin::parse(&config.endpoint).map(|(origin, _)| origin);
         if endpoint.is_none() {
-            problems.push(problem("endpoint", "[secret]", "an http or https URL"));
+            problems.push(problem("endpoint", &show(&config.endpoint), "an http or https URL"));
         }
         let proxy = self.proxy.of(endpoint.as_ref()).unwrap_or_else(|problem| {
             problems.push(problem);

@@ -39,11 +39,14 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, under the name `redis_url`, without repeating any of it.
+    /// What is wrong with it, under the name `redis_url`, without user, password and whatever may be one.
     pub fn parse(url: &Secret) -> Result<Self, ConfigProblem> {
         parse(url.expose()).map_err(|bound| ConfigProblem {
             field: "redis_url",
-            value: "[secret]".to_string(),
+            value: match url.expose().contains("://") {
+                true => crate::config::endpoint::show(url.expose()),
+                false => "[secret]".to_string(),
+            },
             bound: bound.to_string(),
         })
     }

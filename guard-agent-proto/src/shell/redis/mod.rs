@@ -50,9 +50,9 @@ pub use target::Target;
 /// ```
 /// use core::time::Duration;
 ///
-/// use guard_agent_proto::StoreOpId;
-/// use guard_agent_proto::shell::redis::{Conversation, Turn};
-/// use guard_agent_proto::store::{OwnerId, Space, StoreAnswer, StoreOp, StoreRequest};
+/// # use guard_agent_proto::StoreOpId;
+/// # use guard_agent_proto::shell::redis::{Conversation, Turn};
+/// # use guard_agent_proto::store::{OwnerId, Space, StoreAnswer, StoreOp, StoreRequest};
 /// use redis::Value;
 ///
 /// let op = StoreOp::List { space: Space::new(0) };
