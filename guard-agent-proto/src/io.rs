@@ -129,6 +129,8 @@ pub enum Reason {
     Expiry,
     /// Losses since the last message are summed up.
     LossSummary,
+    /// Attempts that deliver nothing will have lasted long enough to count against the health.
+    Health,
     /// A request is taken for lost.
     RequestTimeout,
     /// A flush gives up.
@@ -152,6 +154,8 @@ pub enum AgentEvent {
         /// What, in one line without secrets.
         message: String,
     },
+    /// Something that is no failure and that a person may wait for, in one line without secrets.
+    Notice(String),
     /// News of a record that asked for it: [`Outcome::Durable`] at most once, then one of the others, unless
     /// the agent stops before.
     Receipt {

@@ -166,6 +166,10 @@ pub struct Stats {
     pub corrupt_entries: u64,
     /// Journals of other agents that were taken over with something in them.
     pub adopted_journals: u64,
+    /// Journals of agents that died, whose leases have run out and that are adopted soon.
+    pub orphaned_journals: u64,
+    /// Journals whose leases have not run out: of agents that run, and of ones that died a moment ago.
+    pub leased_journals: u64,
     /// State of the circuit breaker.
     pub breaker: BreakerState,
     /// The health.
@@ -256,6 +260,11 @@ pub enum HealthReason {
         /// The status code.
         status: u16,
     },
+    /// Nothing was delivered there for ten seconds or more, although it was tried.
+    NothingDelivered {
+        /// Which one.
+        endpoint: Endpoint,
+    },
     /// Rules could not be fetched.
     RulesFailing,
     /// The journal takes no new records, or its store takes longer than two fifths of `journal_lease`, so that no lease
@@ -271,6 +280,8 @@ pub enum HealthReason {
     },
     /// The runtime that drove the agent is gone without a shutdown: nothing is delivered any more.
     DriverGone,
+    /// The agent was shut down: nothing is delivered any more.
+    Stopped,
 }
 
 impl fmt::Display for HealthReason {
@@ -297,6 +308,12 @@ impl fmt::Display for HealthReason {
             Self::RefusesRecord { endpoint, status } => {
                 write!(f, "The {endpoint} endpoint refused a record with {status}; it is quarantined")
             }
+            Self::NothingDelivered { endpoint } => {
+                write!(
+                    f,
+                    "Nothing was delivered to the {endpoint} endpoint for 10 s or more, although it was tried"
+                )
+            }
             Self::RulesFailing => f.write_str("Rules cannot be fetched"),
             Self::JournalDown { why } => {
                 write!(f, "The journal is not available ({why}); new records are held in memory alone")
@@ -305,6 +322,7 @@ impl fmt::Display for HealthReason {
                 write!(f, "The journal is impaired ({why}): what it holds cannot all be read or removed")
             }
             Self::DriverGone => f.write_str("The runtime went away; nothing is delivered any more"),
+            Self::Stopped => f.write_str("The agent was shut down"),
         }
     }
 }

@@ -337,7 +337,7 @@ async fn muted_and_sampled_types_count_as_filtered() {
     let report = agent.shutdown(10 * SECOND).await;
     assert_eq!((report.delivered.events, report.dropped.events[DropReason::Filtered]), (1, 2));
     assert_eq!(transport.events()[0].event_type, "ip_banned");
-    assert_eq!(agent.health().level, StatusLevel::Healthy);
+    assert_eq!(agent.stats().health.level, StatusLevel::Healthy);
 }
 
 #[tokio::test(start_paused = true)]

@@ -275,7 +275,9 @@ fn misuse() {
     error_of(builder().endpoint("http://user:planted@host"));
     error_of(builder().endpoint("http://host/?key=planted"));
     error_of(builder().set("endpoint", "planted"));
-    for url in ["redis://user:planted@", "planted://host", "redis://planted@[", "rediss://host/planted"] {
+    for url in
+        ["redis://user:planted@", "wrong://:planted@host", "redis://planted@[", "rediss://:planted@host/x"]
+    {
         let config = builder().redis_url(url).build().unwrap();
         debug(&config);
         debug(&RedisOptions::new(&config));

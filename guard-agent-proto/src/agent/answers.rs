@@ -126,6 +126,8 @@ impl Agent {
         }
         let lane = stream.lane(path);
         let lasting = partly || settled.quarantined || lane.is_exhausted() || lane.held().is_some();
+        let since = self.fruitless[kind].or(Some(self.now.instant));
+        self.fruitless[kind] = since.filter(|_| !alive && !partly);
         if alive {
             self.counters.last_flush = Some(self.now.wall);
         } else if let (true, Some(message)) = (lasting, trouble) {
@@ -175,7 +177,9 @@ impl Agent {
             }
             Update::Failed { message } => {
                 self.counters.rules_failed += 1;
-                self.tell(ErrorStage::Rules, Endpoint::Rules, message + &source);
+                if self.reported != Some(id) {
+                    self.tell(ErrorStage::Rules, Endpoint::Rules, message + &source);
+                }
             }
         }
     }
@@ -191,7 +195,9 @@ impl Agent {
         }
         if let Some(message) = trouble(&verdict, status) {
             self.counters.status_failed += 1;
-            self.tell(ErrorStage::Status, Endpoint::Status, message + &source);
+            if self.reported != Some(id) {
+                self.tell(ErrorStage::Status, Endpoint::Status, message + &source);
+            }
         }
     }
 
@@ -236,6 +242,7 @@ impl Agent {
             self.counters.requests_failed += 1;
             if failed {
                 let message = format!("the {endpoint} endpoint answered {status}");
+                self.reported = Some(id);
                 self.tell(ErrorStage::TransportSend, endpoint, message);
             }
         }
@@ -243,6 +250,7 @@ impl Agent {
 
     fn on_unanswered(&mut self, id: RequestId, endpoint: Endpoint, error: &TransportError) {
         self.counters.requests_failed += 1;
+        self.reported = Some(id);
         self.breaker.on_failure(self.now.instant, id, &mut self.rng);
         self.tell(
             ErrorStage::TransportSend,
@@ -260,6 +268,14 @@ impl Agent {
         };
         self.counters.corrupt_entries += news.corrupt + news.lost_logs;
         self.counters.adopted_journals += u64::from(news.adopted);
+        if let Some((orphaned, leased)) = news.others {
+            self.report_others(orphaned, leased);
+        }
+        if news.adopted {
+            let message =
+                String::from("adopted the journal of an agent that is gone: what it held is delivered now");
+            self.outputs.push_back(Output::Event(AgentEvent::Notice(message)));
+        }
         if let Some(error) = news.error {
             self.tell_of_journal(error.to_string());
         }

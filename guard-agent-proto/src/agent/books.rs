@@ -13,6 +13,13 @@ use crate::{
     Seq,
 };
 
+/// Records that were given up, or refused at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Loss {
+    Dropped(DropReason),
+    Invalid,
+}
+
 /// Drops of one reason are told at most that often.
 const TELL_DROPS_EVERY: Duration = Duration::from_secs(60);
 
@@ -79,21 +86,36 @@ impl Agent {
             return;
         }
         self.decided.on_dropped(count, self.now.instant);
-        self.untold.entry(reason).or_default().0 += count;
+        self.report_loss(Loss::Dropped(reason), count);
+    }
+
+    pub(super) fn count_invalid(&mut self, kind: Kind, count: u64) {
+        self.streams[kind].ledger.invalid += count;
+        self.report_loss(Loss::Invalid, count);
+    }
+
+    fn report_loss(&mut self, loss: Loss, count: u64) {
+        self.untold.entry(loss).or_default().0 += count;
         let mut later = Soonest::NEVER;
         self.tell_losses(&mut later);
     }
 
-    /// The first loss is told at once, those that follow are summed up.
+    /// The first loss is told at once, those that follow are summed up, at the latest when the agent ends.
     pub(super) fn tell_losses(&mut self, next: &mut Soonest) {
         let now = self.now.instant;
-        for (reason, (untold, told_at)) in self.untold.iter_mut().filter(|(_, (untold, _))| *untold > 0) {
+        let ends = self.closed;
+        for (loss, (untold, told_at)) in self.untold.iter_mut().filter(|(_, (untold, _))| *untold > 0) {
             match *told_at {
-                Some(at) if now.since(at) < TELL_DROPS_EVERY => {
+                Some(at) if !ends && now.since(at) < TELL_DROPS_EVERY => {
                     next.consider(Some((at + TELL_DROPS_EVERY, Reason::LossSummary)));
                 }
                 _ => {
-                    let message = format!("{untold} records given up: {}", reason.as_str());
+                    let message = match loss {
+                        Loss::Dropped(reason) => format!("{untold} records given up: {}", reason.as_str()),
+                        Loss::Invalid => format!(
+                            "{untold} records were not valid and not taken: the value of a metric must be a finite number"
+                        ),
+                    };
                     (*untold, *told_at) = (0, Some(now));
                     let event = AgentEvent::Error { stage: ErrorStage::Drop, message };
                     self.outputs.push_back(Output::Event(event));
@@ -119,6 +141,25 @@ impl Agent {
         if self.episodes.insert((stage, endpoint)) {
             self.outputs.push_back(Output::Event(AgentEvent::Error { stage, message }));
         }
+    }
+
+    /// Says once that journals of others wait, so that nobody takes their records for lost.
+    pub(super) fn report_others(&mut self, orphaned: u64, leased: u64) {
+        let known = (self.counters.orphaned_journals, self.counters.leased_journals);
+        (self.counters.orphaned_journals, self.counters.leased_journals) = (orphaned, leased);
+        let lease = self.config.journal_lease.as_secs_f64();
+        let message = if orphaned > known.0 {
+            format!("{orphaned} journals of agents that are gone wait to be adopted, for {lease} s at most")
+        } else if leased > 0 && !self.leased_reported {
+            // Whether their agents live shows when the leases run out.
+            format!(
+                "{leased} other journals are leased: of agents that run, or died less than {lease} s ago and are adopted then"
+            )
+        } else {
+            return;
+        };
+        self.leased_reported = true;
+        self.outputs.push_back(Output::Event(AgentEvent::Notice(message)));
     }
 
     pub(super) fn end_episodes(&mut self, endpoint: Endpoint) {

@@ -39,6 +39,13 @@ impl Agent {
         self.log(&mut next);
         self.close(&mut next);
         self.tell_losses(&mut next);
+        for kind in Kind::ALL {
+            if self.ledgers()[kind].pending == 0 {
+                self.fruitless[kind] = None;
+            }
+            let until = self.fruitless_until(kind).filter(|until| *until > self.now.instant);
+            next.consider(until.map(|until| (until, Reason::Health)));
+        }
         self.tell_health();
         next
     }
@@ -385,8 +392,10 @@ impl Agent {
         let reports = self.flushes.end_all(&ledgers);
         self.outputs.extend(reports.into_iter().map(Output::Event));
         let pending = ByKind { events: ledgers.events.pending, metrics: ledgers.metrics.pending };
-        self.outputs.push_back(Output::Closed(shutdown.report(pending, &ledgers)));
         self.closed = true;
+        let mut never = Soonest::NEVER;
+        self.tell_losses(&mut never);
+        self.outputs.push_back(Output::Closed(shutdown.report(pending, &ledgers)));
     }
 
     /// Whether some record may still get an attempt before `deadline`.

@@ -8,7 +8,9 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use self::books::Loss;
 use crate::batcher::permille;
 use crate::breaker::Breaker;
 use crate::flush::{Flush, Flushes, Goal};
@@ -25,6 +27,9 @@ use crate::{
     RulesDocument, Seq, Stats, StatusLevel,
 };
 use stream::{Sender, Stream, endpoint};
+
+/// Attempts that deliver nothing for so long count against the health.
+const FRUITLESS: Duration = Duration::from_secs(10);
 
 /// The agent: one state machine made of small ones, which this module only wires.
 ///
@@ -59,8 +64,13 @@ pub struct Agent {
     dead_letters: VecDeque<DeadLetter>,
     /// Failures that were told and have not ended yet.
     episodes: BTreeSet<(ErrorStage, Endpoint)>,
-    /// Drops since they were last told, and when that was.
-    untold: BTreeMap<DropReason, (u64, Option<Instant>)>,
+    leased_reported: bool,
+    /// A request whose failure was told under [`ErrorStage::TransportSend`], so that nobody hears of it twice.
+    reported: Option<RequestId>,
+    /// Losses since they were last told, and when that was.
+    untold: BTreeMap<Loss, (u64, Option<Instant>)>,
+    /// Since when attempts deliver nothing.
+    fruitless: ByKind<Option<Instant>>,
     last_health: Health,
     counters: Stats,
     outputs: VecDeque<Output>,
@@ -118,7 +128,10 @@ impl Agent {
             decided: Decided::new(now.instant),
             dead_letters: VecDeque::new(),
             episodes: BTreeSet::new(),
+            leased_reported: false,
+            reported: None,
             untold: BTreeMap::new(),
+            fruitless: ByKind::default(),
             last_health: Health::default(),
             counters: Stats::default(),
             outputs: VecDeque::new(),
@@ -141,7 +154,7 @@ impl Agent {
                 self.streams[kind].ledger.accepted += count;
                 self.count_drops(kind, reason, count);
             }
-            Input::Invalid { kind, count } => self.streams[kind].ledger.invalid += count,
+            Input::Invalid { kind, count } => self.count_invalid(kind, count),
             Input::Response { id, result } => self.on_response(id, result),
             Input::StoreReply { id, result } => self.on_store_reply(id, result),
             Input::Flush { id, deadline } => {
@@ -218,6 +231,9 @@ impl Agent {
             let Stream { live, backlog, .. } = &self.streams[kind];
             let unresolved = live.unresolved().or_else(|| backlog.unresolved());
             reasons.extend(unresolved.map(|status| HealthReason::RefusesRecord { endpoint, status }));
+            if self.fruitless_until(kind).is_some_and(|until| until <= self.now.instant) {
+                reasons.push(HealthReason::NothingDelivered { endpoint });
+            }
             let Some(hold) = live.held().or_else(|| backlog.held()) else { continue };
             let status = hold.status;
             if hold.cause == HoldCause::Everything || matches!(status, 401 | 403 | 404) {
@@ -241,6 +257,12 @@ impl Agent {
             level = level.max(StatusLevel::Degraded);
         }
         Health { level, reasons }
+    }
+
+    /// When attempts that deliver nothing count against the health, as long as there is something to deliver.
+    fn fruitless_until(&self, kind: Kind) -> Option<Instant> {
+        let since = self.fruitless[kind].filter(|_| self.ledgers()[kind].pending > 0)?;
+        Some(since + FRUITLESS)
     }
 
     /// The status as it would be pushed.

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::field::Field;
 use super::{
-    AgentConfig, CONNECT_TIMEOUT, ConfigError, ConfigProblem, ConfigWarning, DAY, HIDDEN, HOUR, MAX_ID_LEN, MONTH,
-    endpoint, millis, problem, secs,
+    AgentConfig, CONNECT_TIMEOUT, ConfigError, ConfigProblem, ConfigWarning, DAY, HIDDEN, HOUR, MAX_ID_LEN,
+    MONTH, endpoint, millis, problem, secs,
 };
 
 const PREFIX: &str = "GUARD_AGENT_";
@@ -72,7 +72,9 @@ impl AgentConfigBuilder {
                 continue;
             }
             let field = field.to_ascii_lowercase();
+            let known = self.problems.len();
             if self.merge_text(&field, value) {
+                self.problems.iter_mut().skip(known).for_each(|problem| problem.is_from(name));
                 if let Some(field) = AgentConfig::FIELDS.iter().find(|known| **known == field) {
                     self.variables.insert(field, name.to_string());
                 }
@@ -118,13 +120,11 @@ impl AgentConfigBuilder {
         let unreadable: Vec<_> = self.problems.iter().map(|problem| problem.field).collect();
         let mut problems = Vec::new();
         self.config.check(&mut problems);
+        for problem in &mut problems {
+            self.variables.get(problem.field).into_iter().for_each(|variable| problem.is_from(variable));
+        }
         // A field that could not be read still has its default, about which there is nothing to say.
         self.problems.extend(problems.into_iter().filter(|problem| !unreadable.contains(&problem.field)));
-        for problem in &mut self.problems {
-            if let Some(variable) = self.variables.get(problem.field) {
-                problem.value = format!("{} (from {variable})", problem.value);
-            }
-        }
         if self.problems.is_empty() { Ok(self.config) } else { Err(ConfigError { problems: self.problems }) }
     }
 
@@ -140,7 +140,8 @@ impl AgentConfigBuilder {
             Value::Object(members) => members,
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 // It may be a URL with a password.
-                let bound = "an object of `url`, `key_prefix` and `command_timeout_ms`; a URL alone is `redis_url`";
+                let bound =
+                    "an object of `url`, `key_prefix` and `command_timeout_ms`; a URL alone is `redis_url`";
                 return self.problems.push(problem("redis", String::from(HIDDEN), bound));
             }
         };
@@ -216,7 +217,11 @@ impl AgentConfigBuilder {
             let Some(version) = text.as_mut().filter(|text| text.len() > MAX_ID_LEN) else { continue };
             let given = format!("{} bytes long", version.len());
             version.truncate((0..=MAX_ID_LEN).rev().find(|end| version.is_char_boundary(*end)).unwrap_or(0));
-            warnings.push(ConfigWarning::Clamped { field, given, used: format!("its first {MAX_ID_LEN} bytes") });
+            warnings.push(ConfigWarning::Clamped {
+                field,
+                given,
+                used: format!("its first {MAX_ID_LEN} bytes"),
+            });
         }
     }
 
@@ -286,12 +291,7 @@ pub(super) fn merge_json_field<T: Field>(
     }
 }
 
-pub(super) fn set_field<T: Field>(
-    field: &'static str,
-    text: &str,
-    place: &mut T,
-    builder: &mut Notes<'_>,
-) {
+pub(super) fn set_field<T: Field>(field: &'static str, text: &str, place: &mut T, builder: &mut Notes<'_>) {
     builder.variables.remove(field);
     let read = match T::from_text(text) {
         None if is_negative(field, text.parse().ok()) => builder.zero(field, String::from(text)),

@@ -586,6 +586,13 @@ pub struct ConfigProblem {
     pub bound: String,
 }
 
+impl ConfigProblem {
+    /// The value is that of an environment variable.
+    fn is_from(&mut self, variable: &str) {
+        self.value = format!("{} (from {variable})", self.value);
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("invalid configuration: ")?;

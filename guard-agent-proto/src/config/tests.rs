@@ -275,7 +275,9 @@ fn every_bound_is_kept_and_named() {
         let long = most + 1;
         assert_eq!(
             error.to_string(),
-            format!("invalid configuration: `{field}` is {long} bytes long but must be at most {most} bytes long")
+            format!(
+                "invalid configuration: `{field}` is {long} bytes long but must be at most {most} bytes long"
+            )
         );
     }
 }
@@ -308,12 +310,20 @@ fn what_the_reference_takes_is_brought_into_bounds_with_a_warning() {
         assert_eq!(from_text.validate(), Ok(()));
         let within = AgentConfig::builder(KEY).set(field, used).build().unwrap();
         assert_eq!(AgentConfig { warnings: Vec::new(), ..from_text.clone() }, within, "{field}={given}");
-        assert!(from_text.warnings.iter().all(|warning| warning.to_string().starts_with(&format!("`{field}` is"))));
+        assert!(
+            from_text
+                .warnings
+                .iter()
+                .all(|warning| warning.to_string().starts_with(&format!("`{field}` is")))
+        );
         assert!(!from_text.warnings.is_empty() && within.warnings.is_empty(), "{field}={given}");
     }
     let config = AgentConfig::builder(KEY).guard_version("é".repeat(300)).build().unwrap();
     assert_eq!(config.guard_version.unwrap().len(), 256);
-    assert_eq!(config.warnings[0].to_string(), "`guard_version` is 600 bytes long: its first 256 bytes is used");
+    assert_eq!(
+        config.warnings[0].to_string(),
+        "`guard_version` is 600 bytes long: its first 256 bytes is used"
+    );
 }
 
 #[test]
@@ -338,7 +348,8 @@ fn the_redis_of_the_reference_is_read() {
 
 #[test]
 fn an_error_names_the_variable_that_the_value_is_from() {
-    let vars = [("GUARD_AGENT_BUFFER_SIZE", "0"), ("GUARD_AGENT_RATE_LIMIT", "many"), ("GUARD_AGENT_TIMEOUT", "0")];
+    let vars =
+        [("GUARD_AGENT_BUFFER_SIZE", "0"), ("GUARD_AGENT_RATE_LIMIT", "many"), ("GUARD_AGENT_TIMEOUT", "0")];
     let builder = || AgentConfig::builder(KEY).merge_vars(vars);
     let error = builder().build().unwrap_err();
     for told in [

@@ -153,6 +153,8 @@ pub(crate) struct JournalNews {
     pub(crate) lost_logs: u64,
     /// Known streams of other versions of the agent, or with another key, if their number changed.
     pub(crate) foreign: Option<usize>,
+    /// Streams of others that were found: those whose leases have run out, and the rest.
+    pub(crate) others: Option<(u64, u64)>,
     /// The first blocks of an adopted stream came.
     pub(crate) adopted: bool,
     /// A stream is not ours any more.

@@ -112,8 +112,13 @@ impl Journal {
             }
             (Outstanding::Write(writing), _) => self.on_written(*writing, asked_at, news),
             (Outstanding::List, StoreAnswer::Orphans { orphans, streams, foreign }) => {
+                let owned = orphans.iter().filter(|orphan| self.owns(orphan.stream)).count();
                 let strange: Vec<_> =
                     orphans.into_iter().filter(|orphan| !self.owns(orphan.stream)).collect();
+                // One that is ours is among the others as long as its lease runs.
+                let ours = self.streams.values().filter(|stream| stream.is_known()).count();
+                let leased = streams.saturating_sub(strange.len() + ours.max(owned));
+                news.others = Some((strange.len() as u64, leased as u64));
                 news.foreign = self.orphans.on_listed(&strange, streams, foreign, now, rng);
             }
             (Outstanding::List, _) => {

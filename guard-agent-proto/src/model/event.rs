@@ -786,8 +786,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
         #[test]
         fn whatever_an_attacker_writes_the_event_is_read(
             texts in prop::collection::vec(attacks(), 5),

@@ -18,7 +18,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use super::handle::{Shared, Snapshot};
 use super::hooks::Notices;
 use super::inbox::{Control, Intake, Losses, Progress};
-use super::log::Log;
+use super::log::{self, Log};
 use super::offload::Shortage;
 use super::receipt::{Promise, is_final};
 use super::workbench::{Chunk, Encoded, Workbench};
@@ -605,7 +605,7 @@ impl<R: Runtime> Driver<R> {
         let now = self.runtime.now().instant;
         match event {
             AgentEvent::Rules(rules) => {
-                self.log.rules(now, rules.as_deref());
+                log::rules(rules.as_deref());
                 self.notices.rules(rules);
             }
             AgentEvent::Health(health) => self.log.health(now, &health),
@@ -614,6 +614,7 @@ impl<R: Runtime> Driver<R> {
                 self.log.error(now, &error);
                 self.notices.error(error);
             }
+            AgentEvent::Notice(message) => log::notice(&message),
             AgentEvent::Receipt { id, outcome } => self.news.push((id, outcome)),
             AgentEvent::Flushed { id, mut report } => {
                 if let Some((reply, withheld)) = self.flushes.remove(&id) {
@@ -658,6 +659,7 @@ impl<R: Runtime> Driver<R> {
     async fn finish(mut self) {
         self.publish();
         self.presence.0.inbox.close(true);
+        log::ended(&self.presence.0.inbox.stats());
         // Who waits for a receipt knows by the time the shutdown is reported.
         self.promises.clear();
         self.intake = Intake::default();

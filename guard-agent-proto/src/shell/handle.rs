@@ -302,17 +302,23 @@ impl Handle {
         self.shared().inbox.stats()
     }
 
-    /// The health as of the driver's last step.
+    /// The health as of the driver's last step. An agent that was shut down has failed, for
+    /// [`HealthReason::Stopped`]; its statistics keep the health that it ended with.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.stats().health
+        let mut health = self.stats().health;
+        if self.shared().inbox.is_stopped() {
+            health.level = StatusLevel::Failed;
+            health.reasons.push(HealthReason::Stopped);
+        }
+        health
     }
 
     /// The status as of the driver's last step.
     #[must_use]
     pub fn status(&self) -> AgentStatus {
         let mut status = self.shared().inbox.snapshot().status.clone();
-        let health = self.health();
+        let health = self.stats().health;
         if health.reasons.contains(&HealthReason::DriverGone) {
             status.status = health.level;
             status.errors.push(HealthReason::DriverGone.to_string());

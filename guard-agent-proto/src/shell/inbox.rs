@@ -398,6 +398,12 @@ impl Inbox {
         true
     }
 
+    /// Whether the driver ended as it was told to.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // One that the configuration turns off never ran.
+        (self.enabled.events || self.enabled.metrics) && self.lock_here().phase == Phase::Closed
+    }
+
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.lock_here().snapshot)
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use super::AgentError;
-use crate::{AgentConfig, Health, Instant, RulesDocument, StatusLevel};
+use crate::{
+    AgentConfig, ByKind, DropCounts, DropReason, Health, Instant, Kind, RulesDocument, Stats, StatusLevel,
+};
 
 /// A message of one kind is logged at most that often. What is suppressed is counted in the next one.
 ///
@@ -32,6 +34,47 @@ pub(super) fn started(config: &AgentConfig) {
     }
 }
 
+/// Says what becomes of records in the end: what was lost over the life of an agent, and what it leaves behind.
+pub(super) fn ended(stats: &Stats) {
+    let mut lost = DropCounts::default();
+    let (mut left, mut delivered) = (ByKind::<u64>::default(), 0);
+    for kind in Kind::ALL {
+        let ledger = &stats.records[kind];
+        delivered += ledger.delivered;
+        left[kind] = ledger.pending.saturating_sub(ledger.persisted);
+        for (reason, count) in ledger.dropped.iter().filter(|(reason, _)| *reason != DropReason::Filtered) {
+            lost[reason] += count;
+        }
+    }
+    if lost.total() > 0 {
+        tracing::warn!(target: "guard_agent", delivered, "records lost since the start: {lost:?}");
+    }
+    let ByKind { events, metrics } = left;
+    if events + metrics > 0 {
+        tracing::warn!(
+            target: "guard_agent", events, metrics,
+            "the agent ends with records that are neither delivered nor in a journal"
+        );
+    }
+}
+
+/// Says each change of the rules: no more often than they are asked for.
+pub(super) fn rules(rules: Option<&RulesDocument>) {
+    match rules {
+        Some(RulesDocument { rules, .. }) => {
+            // Texts of the document are the platform's and not for the log.
+            let version = rules.version;
+            tracing::info!(target: "guard_agent", version, "rules changed");
+        }
+        None => tracing::warn!(target: "guard_agent", "rules expired"),
+    }
+}
+
+/// Says something that a person may wait for; the core says it once.
+pub(super) fn notice(message: &str) {
+    tracing::info!(target: "guard_agent", "{message}");
+}
+
 impl Log {
     pub(super) fn error(&mut self, now: Instant, error: &AgentError) {
         if let Some(suppressed) = self.admit(error.stage.as_str(), now) {
@@ -51,18 +94,6 @@ impl Log {
             StatusLevel::Failed => {
                 tracing::error!(target: "guard_agent", suppressed, "failed: {}", reasons())
             }
-        }
-    }
-
-    pub(super) fn rules(&mut self, now: Instant, rules: Option<&RulesDocument>) {
-        let Some(suppressed) = self.admit("rules", now) else { return };
-        match rules {
-            Some(RulesDocument { rules, .. }) => {
-                // Texts of the document are the platform's and not for the log.
-                let version = rules.version;
-                tracing::info!(target: "guard_agent", suppressed, version, "rules changed");
-            }
-            None => tracing::warn!(target: "guard_agent", suppressed, "rules expired"),
         }
     }
 

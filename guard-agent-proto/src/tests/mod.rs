@@ -9,6 +9,7 @@ mod delivery;
 mod durability;
 #[cfg(feature = "std")]
 mod refusals;
+mod reports;
 mod rules_and_status;
 mod weaknesses;
 

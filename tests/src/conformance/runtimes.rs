@@ -8,7 +8,9 @@ use guard_agent_proto::shell::{
     self, AgentBuilder, Backend, Handle, StartError, Store, Transport, TrySendErrorKind,
 };
 use guard_agent_proto::wire::Credentials;
-use guard_agent_proto::{AgentConfig, ConfigError, DeadLetter, Health, Report, SecurityEvent, SecurityMetric, Stats};
+use guard_agent_proto::{
+    AgentConfig, ConfigError, DeadLetter, Health, Report, SecurityEvent, SecurityMetric, Stats,
+};
 
 use super::PATIENCE;
 use super::simulated::Network;

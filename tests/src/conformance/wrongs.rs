@@ -12,8 +12,8 @@ use guard_agent_proto::shell::{Handle, TrySendErrorKind};
 use guard_agent_proto::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest};
 use guard_agent_proto::wire::{Credentials, HttpRequest};
 use guard_agent_proto::{
-    ConfigError, DeadLetter, DropCounts, DropReason, Health, Kind, Report, Secret, SecurityEvent, SecurityMetric,
-    Stats, TransportErrorKind,
+    ConfigError, DeadLetter, DropCounts, DropReason, Health, Kind, Report, Secret, SecurityEvent,
+    SecurityMetric, Stats, TransportErrorKind,
 };
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};

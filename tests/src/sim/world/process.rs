@@ -349,7 +349,7 @@ impl World {
                 self.workers[w].model.announce(health.level);
                 Ok(())
             }
-            AgentEvent::Error { message, .. } => {
+            AgentEvent::Error { message, .. } | AgentEvent::Notice(message) => {
                 require(!message.contains(API_KEY) && !message.contains('\n'), "message", || message.clone())
             }
             AgentEvent::Flushed { id, .. } => {

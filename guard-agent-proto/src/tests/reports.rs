@@ -1,0 +1,115 @@
+//! What a person hears of the agent, and how often.
+
+use super::*;
+use crate::{Endpoint, ErrorStage, HealthReason, StatusLevel};
+
+fn messages(bench: &Bench, stage: ErrorStage) -> Vec<&str> {
+    let of_stage = |event| match event {
+        &AgentEvent::Error { stage: told, ref message } if told == stage => Some(message.as_str()),
+        _ => None,
+    };
+    bench.events.iter().filter_map(of_stage).collect()
+}
+
+#[test]
+fn invalid_records_are_reported_at_once_and_then_summed_up() {
+    let mut bench = Bench::new(|_| {});
+    for count in [1, 2, 3] {
+        bench.input(Input::Invalid { kind: Kind::Metric, count });
+    }
+    bench.pass(60 * SECOND);
+    let told = messages(&bench, ErrorStage::Drop);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("1 records were not valid") && told[1].starts_with("5 "), "{told:?}");
+}
+
+#[test]
+fn the_end_reports_the_losses_that_are_not_reported_yet() {
+    let mut bench = Bench::new(|_| {});
+    for count in [1, 2, 3] {
+        bench.input(Input::Lost { kind: Kind::Event, reason: crate::DropReason::Overflow, count });
+    }
+    bench.shutdown(1);
+    bench.pass(2 * SECOND);
+    assert!(bench.closed.is_some());
+    assert_eq!(
+        messages(&bench, ErrorStage::Drop),
+        ["1 records given up: overflow", "5 records given up: overflow"]
+    );
+}
+
+#[test]
+fn ten_seconds_without_a_delivery_count_against_the_health_as_long_as_they_last() {
+    for status in [500, 422, 409] {
+        let mut bench = Bench::new(|config| {
+            config.breaker_threshold = 1_000;
+            config.retry_attempts = 1_000;
+        });
+        let told = |bench: &Bench| {
+            bench
+                .agent
+                .health()
+                .reasons
+                .contains(&HealthReason::NothingDelivered { endpoint: Endpoint::Events })
+        };
+        bench.events(1);
+        for second in 0..30 {
+            bench.pass(SECOND);
+            for request in core::mem::take(&mut bench.requests) {
+                bench.answer(&request, status);
+            }
+            assert_eq!(told(&bench), second >= 10, "{status} {second}");
+        }
+        assert!(bench.agent.health().level >= StatusLevel::Degraded);
+        // What was refused alone goes with the next success.
+        bench.events(1);
+        for _ in 0..600 {
+            bench.pass(SECOND);
+            for request in core::mem::take(&mut bench.requests) {
+                bench.answer(&request, 200);
+            }
+        }
+        assert!(!told(&bench), "{status}");
+    }
+}
+
+#[test]
+fn one_failed_poll_is_one_error() {
+    let mut bench = Bench::new(|config| config.project_id = Some(String::from("p")));
+    let request = bench.take_request();
+    bench.fail(&request);
+    let told = bench.events.iter().filter(|event| matches!(event, AgentEvent::Error { .. })).count();
+    assert_eq!(told, 1, "{:?}", bench.events);
+}
+
+#[cfg(feature = "std")]
+#[test]
+fn a_backlog_of_an_agent_that_died_is_reported_while_it_waits_and_when_it_is_adopted() {
+    use crate::store::{Orphan, Space, StoreAnswer, StoreOp, StreamId};
+
+    let mut bench = Bench::with_journal(true, |_| {});
+    let notices = |bench: &Bench| -> Vec<String> {
+        let notice = |event: &AgentEvent| match event {
+            AgentEvent::Notice(message) => Some(message.clone()),
+            _ => None,
+        };
+        bench.events.iter().filter_map(notice).collect()
+    };
+    let orphan = Orphan { stream: StreamId::new(Space::new(0), 7), released: false };
+    for (orphans, streams) in [(Vec::new(), 2), (alloc::vec![orphan], 2), (alloc::vec![orphan], 2)] {
+        let list = loop {
+            if let Some(at) = bench.stores.iter().position(|store| matches!(store.op, StoreOp::List { .. })) {
+                break bench.stores.remove(at);
+            }
+            bench.pass(SECOND);
+        };
+        let result = Ok(StoreAnswer::Orphans { orphans, streams, foreign: 0 });
+        bench.input(Input::StoreReply { id: list.id, result });
+    }
+    let told = notices(&bench);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("2 other journals are leased"), "{told:?}");
+    assert!(told[1].starts_with("1 journals of agents that are gone wait"), "{told:?}");
+    let stats = bench.agent.stats();
+    assert_eq!((stats.orphaned_journals, stats.leased_journals), (1, 1));
+}
