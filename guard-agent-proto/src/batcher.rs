@@ -58,6 +58,13 @@ impl Batcher {
         }
     }
 
+    /// For records that have waited before, in memory or in a journal: they do not wait for an interval again.
+    pub(crate) fn of_backlog(kind: Kind, config: &AgentConfig) -> Self {
+        let batcher = Self::new(kind, config);
+        let patience = (config.event_linger.min(batcher.patience.0), Reason::Linger);
+        Self { patience, ..batcher }
+    }
+
     pub(crate) const fn kind(&self) -> Kind {
         self.kind
     }
@@ -189,6 +196,16 @@ mod tests {
             (Kind::Metric, 80, none, Some((base, Reason::FlushInterval))),
         ] {
             assert_eq!(batcher(kind).ready_at(&queue(count, 10), urgent), ready, "{kind} {count}");
+        }
+    }
+
+    #[test]
+    fn what_has_waited_before_does_not_wait_for_an_interval_again() {
+        let config = AgentConfig::builder("0123456789").build().unwrap();
+        for kind in Kind::ALL {
+            let ready = Batcher::of_backlog(kind, &config).ready_at(&queue(1, 10), Seq::from_u64(0));
+            let linger = Instant::from_micros(1_000) + Duration::from_millis(50);
+            assert_eq!(ready, Some((linger, Reason::Linger)), "{kind}");
         }
     }
 

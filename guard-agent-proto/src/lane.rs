@@ -200,6 +200,11 @@ impl Lane {
         }
     }
 
+    /// A lane of records that have waited before.
+    pub(crate) fn of_backlog(kind: Kind, config: &AgentConfig) -> Self {
+        Self { batcher: Batcher::of_backlog(kind, config), ..Self::new(kind, config) }
+    }
+
     /// Adds the newest record.
     pub(crate) fn push(&mut self, entry: Entry) {
         self.len += 1;

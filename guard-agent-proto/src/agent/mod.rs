@@ -96,7 +96,7 @@ impl Agent {
         let mut rng = Rng::new(seed);
         let stream = |kind| Stream {
             live: Lane::new(kind, config),
-            backlog: Lane::new(kind, config),
+            backlog: Lane::of_backlog(kind, config),
             retry_after: None,
             quota_refusals: 0,
             live_turns: 0,

@@ -231,7 +231,7 @@ fn a_used_up_quota_is_waited_for_without_a_search() {
     assert!((4..=7).contains(&asked), "{asked} requests in seven minutes");
     assert_eq!((bench.pending(), bench.dropped()), (300, 0));
     let used_up = HealthReason::QuotaUsedUp { endpoint: Endpoint::Events, status: 200 };
-    assert_eq!(bench.agent.health().reasons, [used_up]);
+    assert!(bench.agent.health().reasons.contains(&used_up));
     bench.meet(600 * SECOND, &mut |_| ok());
     assert_eq!(bench.delivered(), 300);
     assert_eq!(bench.agent.health().level, StatusLevel::Healthy);
@@ -322,7 +322,7 @@ fn an_answer_that_cannot_be_read_holds_up_its_batch_alone() {
         bench.meet(600 * SECOND, &mut |_| answer(200, body));
         assert_eq!((bench.delivered(), bench.pending()), (0, 20), "{body}");
         let held = HealthReason::Held { endpoint: Endpoint::Events, status: 200 };
-        assert_eq!(bench.agent.health().reasons, [held], "{body}");
+        assert!(bench.agent.health().reasons.contains(&held), "{body}");
         let mut lenient = Bench::new(|config| config.accept_any_success = true);
         lenient.events(20);
         lenient.meet(SECOND, &mut |_| answer(200, body));
