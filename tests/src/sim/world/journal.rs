@@ -162,7 +162,8 @@ impl World {
         let alive = |run: u32| self.workers.iter().any(|of| of.run == run && of.subject.is_some());
         for number in numbers.iter().filter(|number| **number >= self.history.disputed) {
             let record = usize::try_from(*number).ok().and_then(|index| self.history.records.get(index));
-            let Some(record) = record else { continue };
+            // A write that came late may have put it into a stream that its agent had to give up without knowing.
+            let Some(record) = record.filter(|record| !record.resurrected) else { continue };
             let mut owners = record.streams.iter().filter_map(|stream| self.store.owner(*stream));
             let mine = owners.clone().any(|owner| owner == worker.run);
             let other = owners.find(|owner| *owner != worker.run && alive(*owner));
