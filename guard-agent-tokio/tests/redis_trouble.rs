@@ -339,7 +339,7 @@ fn what_cannot_be_used_is_named_without_being_shown() {
     };
     for url in [
         "s3cret",
-        "s3cret://host",
+        "reids://:s3cret@host",
         "http://u:s3cret@host",
         "redis://",
         "redis://:s3cret@",

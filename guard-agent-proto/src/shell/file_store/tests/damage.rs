@@ -4,6 +4,7 @@ use std::format;
 use std::fs;
 use std::path::Path;
 use std::string::String;
+use std::vec;
 use std::vec::Vec;
 
 use proptest::collection::vec;
@@ -140,9 +141,11 @@ fn segments_that_were_taken_away_are_noticed_before_anything_more_is_acknowledge
 
                 let answer = agent.write(LogWrite { expected, ..append(3, "three") });
                 let Ok(StoreAnswer::Diverged { last }) = answer else { panic!("{way}: {answer:?}") };
-                assert_eq!((last.events, last.metrics), (Seq(0), Seq(0)), "{way}");
-                let again = [block(1, "one"), block(2, "two"), block(3, "three")].into();
-                let again = LogWrite { expected: Some(Seq(0)), append: again, remove: Vec::new() };
+                // The store may have moved the oldest block on before its segment was taken away.
+                assert!(last.events < Seq(2) && last.metrics == Seq(0), "{way}: {last:?}");
+                let mut again = vec![block(1, "one"), block(2, "two"), block(3, "three")];
+                again.retain(|block| block.id > last.events);
+                let again = LogWrite { expected: Some(last.events), append: again, remove: Vec::new() };
                 assert_eq!(agent.write(again), Ok(StoreAnswer::Done), "{way}");
                 assert_eq!(agent.ids(), ([1, 2, 3].into(), 0), "{way}");
                 drop(agent);
