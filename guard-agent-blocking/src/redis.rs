@@ -42,6 +42,10 @@ impl Store for RedisStore {
             call.await.map_err(unreachable)?
         })
     }
+
+    fn place(&self) -> Option<String> {
+        self.store.place()
+    }
 }
 
 impl fmt::Debug for RedisStore {

@@ -1,4 +1,5 @@
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::{Index, IndexMut};
@@ -272,11 +273,15 @@ pub enum HealthReason {
     JournalDown {
         /// In what way its store fails.
         why: StoreErrorKind,
+        /// Where the store is, if it said so.
+        store: Option<Arc<str>>,
     },
     /// The journal takes new records, but cannot do all the rest: read or remove what it holds, or give it up.
     JournalImpaired {
         /// In what way its store fails.
         why: StoreErrorKind,
+        /// Where the store is, if it said so.
+        store: Option<Arc<str>>,
     },
     /// The runtime that drove the agent is gone without a shutdown: nothing is delivered any more.
     DriverGone,
@@ -315,11 +320,15 @@ impl fmt::Display for HealthReason {
                 )
             }
             Self::RulesFailing => f.write_str("Rules cannot be fetched"),
-            Self::JournalDown { why } => {
-                write!(f, "The journal is not available ({why}); new records are held in memory alone")
+            Self::JournalDown { why, store } => {
+                f.write_str("The journal")?;
+                store.iter().try_for_each(|store| write!(f, " in {store}"))?;
+                write!(f, " is not available ({why}); new records are held in memory alone")
             }
-            Self::JournalImpaired { why } => {
-                write!(f, "The journal is impaired ({why}): what it holds cannot all be read or removed")
+            Self::JournalImpaired { why, store } => {
+                f.write_str("The journal")?;
+                store.iter().try_for_each(|store| write!(f, " in {store}"))?;
+                write!(f, " is impaired ({why}): what it holds cannot all be read or removed")
             }
             Self::DriverGone => f.write_str("The runtime went away; nothing is delivered any more"),
             Self::Stopped => f.write_str("The agent was shut down"),

@@ -215,7 +215,7 @@ const ROWS: &[Row] = &[
             agent.send_event(event());
             let report = agent.persist(Duration::from_millis(200)).await;
             let why = agent.health().reasons.into_iter().find_map(|reason| match reason {
-                HealthReason::JournalDown { why } => Some(why.as_str()),
+                HealthReason::JournalDown { why, store: _ } => Some(why.as_str()),
                 _ => None,
             });
             format!("{} of {}, {}", report.persisted.events, report.pending.events, why.unwrap_or("none"))

@@ -5,26 +5,15 @@
 use guard_agent_tests::redis_server::{RedisServer, TlsFiles, eventually};
 use guard_agent_tokio::store::StoreErrorKind;
 use guard_agent_tokio::{AgentConfig, RedisOptions, RedisStore};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use self::support::*;
 
 #[path = "support/redis.rs"]
 mod support;
 
-/// What a server of that name needs, with a private authority of its own.
-fn tls_files(name: &str) -> TlsFiles {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    TlsFiles { authority: authority.pem(), certificate: certificate.pem(), key: key.serialize_pem() }
-}
-
 /// A private authority's certificate, and a server with a certificate of that authority.
 fn server(name: &str) -> (String, RedisServer) {
-    let files = tls_files(name);
+    let files = TlsFiles::issue(name);
     let server = RedisServer::start_tls(&["requirepass s3cret"], &files);
     (files.authority, server)
 }
@@ -53,7 +42,7 @@ async fn a_private_authority_is_trusted_where_it_is_named() {
 
 #[tokio::test]
 async fn a_cluster_is_reached_by_tls() {
-    let files = tls_files("127.0.0.1");
+    let files = TlsFiles::issue("127.0.0.1");
     let node = RedisServer::start_tls(&["cluster-enabled yes"], &files);
     node.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     eventually("the cluster is complete", || {
@@ -64,13 +53,13 @@ async fn a_cluster_is_reached_by_tls() {
     assert_eq!(agent.append(0, &[1]).await, DONE);
     assert_eq!(agent.events().await, [1]);
 
-    let stranger = Agent::with(&options(&url).root_certificates(tls_files("127.0.0.1").authority), 1);
+    let stranger = Agent::with(&options(&url).root_certificates(TlsFiles::issue("127.0.0.1").authority), 1);
     assert_failed(&stranger.append(1, &[2]).await, StoreErrorKind::Unreachable);
 }
 
 #[tokio::test]
 async fn sentinels_and_their_master_are_reached_by_tls() {
-    let files = tls_files("127.0.0.1");
+    let files = TlsFiles::issue("127.0.0.1");
     let master = RedisServer::start_tls(&["requirepass s3cret"], &files);
     let monitor = format!("sentinel monitor journal 127.0.0.1 {} 1", master.tls_port());
     let sentinel = RedisServer::start_tls_sentinel(&[&monitor, "sentinel auth-pass journal s3cret"], &files);

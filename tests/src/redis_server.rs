@@ -271,6 +271,26 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
+    /// Those of a server of that name or address, with a private authority of its own.
+    ///
+    /// # Panics
+    ///
+    /// If there can be no such certificate.
+    #[cfg(feature = "suites")]
+    #[must_use]
+    #[allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+    pub fn issue(name: &str) -> Self {
+        use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        Self { authority: authority.pem(), certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
     /// Writes them, and answers the lines of configuration that name them.
     fn write(&self, dir: &Path) -> String {
         let files = [

@@ -272,9 +272,9 @@ impl Agent {
             self.report_others(orphaned, leased);
         }
         if news.adopted {
-            let message =
-                String::from("adopted the journal of an agent that is gone: what it held is delivered now");
-            self.outputs.push_back(Output::Event(AgentEvent::Notice(message)));
+            self.notify_of_journal(String::from(
+                "adopted the journal of an agent that is gone: what it held is delivered now",
+            ));
         }
         if let Some(error) = news.error {
             self.tell_of_journal(error.to_string());
@@ -347,7 +347,20 @@ impl Agent {
     }
 
     pub(super) fn tell_of_journal(&mut self, message: String) {
+        let message = self.with_store(message);
         self.outputs.push_back(Output::Event(AgentEvent::Error { stage: ErrorStage::Journal, message }));
+    }
+
+    pub(super) fn notify_of_journal(&mut self, message: String) {
+        let message = self.with_store(message);
+        self.outputs.push_back(Output::Event(AgentEvent::Notice(message)));
+    }
+
+    fn with_store(&self, message: String) -> String {
+        match &self.store {
+            Some(store) => format!("{message} ({store})"),
+            None => message,
+        }
     }
 
     pub(super) fn on_shutdown(&mut self, deadline: Instant) {

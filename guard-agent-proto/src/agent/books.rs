@@ -159,7 +159,7 @@ impl Agent {
             return;
         };
         self.leased_reported = true;
-        self.outputs.push_back(Output::Event(AgentEvent::Notice(message)));
+        self.notify_of_journal(message);
     }
 
     pub(super) fn end_episodes(&mut self, endpoint: Endpoint) {

@@ -52,6 +52,8 @@ pub struct Agent {
     rules: Rules,
     status: StatusPush,
     journal: Option<Journal>,
+    /// Where the journal's store is, for messages.
+    store: Option<Arc<str>>,
     /// The wall clock when the monotonic one was zero, in microseconds: records are dated by it, so that a
     /// clock that is set does not change their age.
     epoch: i64,
@@ -120,6 +122,7 @@ impl Agent {
             rules: Rules::new(config, now.instant),
             status: StatusPush::new(config, now.instant),
             journal,
+            store: None,
             epoch: now.wall.as_unix_micros().saturating_sub_unsigned(now.instant.as_micros()),
             flushes: Flushes::default(),
             shutdown: None,
@@ -138,6 +141,12 @@ impl Agent {
             rng,
             config: config.clone(),
         })
+    }
+
+    /// Names the place of the journal's store, without credentials: every message about the journal says it from now
+    /// on, except what is sent to the platform.
+    pub fn name_store(&mut self, place: impl Into<Arc<str>>) {
+        self.store = Some(place.into());
     }
 
     /// Takes in what happened at `now`.
@@ -211,6 +220,10 @@ impl Agent {
     /// The health as of the last input.
     #[must_use]
     pub fn health(&self) -> Health {
+        self.health_naming(self.store.as_ref())
+    }
+
+    fn health_naming(&self, store: Option<&Arc<str>>) -> Health {
         let mut level = StatusLevel::Healthy;
         let mut reasons = Vec::new();
         if self.breaker.state() != BreakerState::Closed {
@@ -249,8 +262,10 @@ impl Agent {
             reasons.push(HealthReason::RulesFailing);
         }
         if let Some(journal) = &self.journal {
-            let down = journal.down().map(|why| HealthReason::JournalDown { why });
-            let impaired = || journal.impaired().map(|why| HealthReason::JournalImpaired { why });
+            let store = || store.map(Arc::clone);
+            let down = journal.down().map(|why| HealthReason::JournalDown { why, store: store() });
+            let impaired =
+                || journal.impaired().map(|why| HealthReason::JournalImpaired { why, store: store() });
             reasons.extend(down.or_else(impaired));
         }
         if !reasons.is_empty() {
@@ -268,7 +283,8 @@ impl Agent {
     /// The status as it would be pushed.
     #[must_use]
     pub fn status(&self) -> AgentStatus {
-        let health = self.health();
+        // Names of our servers and folders are not the platform's affair.
+        let health = self.health_naming(None);
         let ledgers = self.ledgers();
         let dropped = ledgers.events.dropped;
         AgentStatus {

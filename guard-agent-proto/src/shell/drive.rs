@@ -113,7 +113,10 @@ pub fn launch<R: Runtime>(
         };
         return Err(ConfigError { problems: std::vec![problem] }.into());
     }
-    let core = Agent::new(config, store.is_some(), seed()?, runtime.now())?;
+    let mut core = Agent::new(config, store.is_some(), seed()?, runtime.now())?;
+    // An application's store that panics is not named.
+    let place = catch_unwind(AssertUnwindSafe(|| store.as_ref()?.place())).ok().flatten();
+    place.into_iter().for_each(|place| core.name_store(place));
     let encoder = Encoder::new(config, seed()?)?;
     let shared = Arc::new(Shared::new(config, store.is_some(), Snapshot::of(&core, transport.as_ref())));
     let driver = Driver {

@@ -21,6 +21,7 @@ mod log;
 mod memory_store;
 mod offload;
 mod private_files;
+mod protocol;
 mod receipt;
 #[cfg(feature = "redis")]
 pub mod redis;

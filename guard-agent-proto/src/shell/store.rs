@@ -1,3 +1,5 @@
+use std::string::String;
+
 use crate::store::{StoreAnswer, StoreError, StoreRequest};
 
 use super::BoxFuture;
@@ -9,4 +11,10 @@ use super::BoxFuture;
 pub trait Store: Send + Sync + 'static {
     /// Makes one operation. It may be repeated, and dropped before it ends.
     fn execute(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>>;
+
+    /// Where it is, in one line for messages and without credentials: `redis://host:port/0`, or a folder. Asked for
+    /// once; `None`, the default, is not said.
+    fn place(&self) -> Option<String> {
+        None
+    }
 }

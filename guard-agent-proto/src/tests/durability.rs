@@ -224,7 +224,7 @@ fn a_store_that_fails_neither_stops_delivery_nor_is_forgotten() {
         bench.serve();
         bench.events(2);
         bench.refuse(kind);
-        assert_eq!(bench.agent.health().reasons, [HealthReason::JournalDown { why: kind }]);
+        assert_eq!(bench.agent.health().reasons, [HealthReason::JournalDown { why: kind, store: None }]);
         bench.pass(Duration::from_millis(60));
         let request = bench.take_request();
         bench.events(1);
@@ -717,7 +717,10 @@ fn a_store_that_is_slower_than_the_lease_holds_up_no_delivery() {
         bench.input(Input::StoreReply { id: request.id, result });
     }
     assert!(bench.requests.iter().any(|request| matches!(request.payload, Payload::Batch(_))));
-    assert_eq!(bench.agent.health().reasons, [HealthReason::JournalDown { why: StoreErrorKind::TimedOut }]);
+    assert_eq!(
+        bench.agent.health().reasons,
+        [HealthReason::JournalDown { why: StoreErrorKind::TimedOut, store: None }]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A store that does some of what it is asked for, and refuses the rest.
 
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -68,7 +68,13 @@ fn a_lease_is_kept_in_a_full_store() {
         bench.jump(SECOND);
         assert_eq!(bench.orphans(bench.now.instant), [], "at {:?}", bench.now.instant);
     }
-    assert!(bench.agent.health().reasons.contains(&HealthReason::JournalDown { why: StoreErrorKind::Full }));
+    assert!(
+        bench
+            .agent
+            .health()
+            .reasons
+            .contains(&HealthReason::JournalDown { why: StoreErrorKind::Full, store: None })
+    );
 }
 
 #[test]
@@ -106,6 +112,22 @@ fn a_stream_that_somebody_else_wrote_into_is_adopted_anew() {
     assert_eq!((stats.adopted_journals, stats.records.events.recovered), (1, 2));
     assert!(bench.told_of_the_journal()[0].contains("somebody else wrote"));
     assert_eq!(bench.store.blocks(), 0);
+}
+
+#[test]
+fn messages_name_the_store_except_to_the_platform() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.agent.name_store("redis://127.0.0.1:6379/0");
+    bench.events(1);
+    bench.serve_with(full);
+    assert!(bench.told_of_the_journal().iter().all(|told| told.ends_with(" (redis://127.0.0.1:6379/0)")));
+    let reason = bench.agent.health().reasons[0].to_string();
+    assert!(
+        reason.starts_with("The journal in redis://127.0.0.1:6379/0 is not available (full)"),
+        "{reason}"
+    );
+    let errors = bench.agent.status().errors;
+    assert!(errors[0].starts_with("The journal is not available (full)"), "{errors:?}");
 }
 
 #[test]
@@ -207,7 +229,10 @@ fn what_cannot_be_read_is_told_and_the_rest_goes_on() {
     }
     let spoilt = |op: &StoreOp| matches!(op, StoreOp::Read { .. }).then_some(StoreErrorKind::Other);
     bench.pass_with(400 * SECOND, spoilt);
-    assert_eq!(bench.agent.health().reasons, [HealthReason::JournalImpaired { why: StoreErrorKind::Other }]);
+    assert_eq!(
+        bench.agent.health().reasons,
+        [HealthReason::JournalImpaired { why: StoreErrorKind::Other, store: None }]
+    );
     bench.send(vec![event(14)]);
     bench.pass_with(2 * SECOND, spoilt);
     let ledger = bench.agent.stats().records.events;

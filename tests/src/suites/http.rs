@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use guard_agent_proto::shell::http::{HttpClient, HttpTransport};
@@ -23,6 +24,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::raw_server::{Request, Server, read_request};
+use crate::redis_server::RedisServer;
 
 /// The tests of an HTTP client.
 #[macro_export]
@@ -189,6 +191,11 @@ macro_rules! http_suite {
         #[ignore = "the child process of the_proxy_of_the_environment_gets_the_request"]
         async fn sends_through_the_environment() {
             $crate::suites::http::sends_through_the_environment::<$client>().await;
+        }
+
+        #[tokio::test]
+        async fn a_redis_server_is_named_as_such() {
+            $crate::suites::http::a_redis_server_is_named_as_such::<$client>().await;
         }
 
         #[tokio::test]
@@ -526,6 +533,22 @@ pub async fn endless_headers_are_refused<C: HttpClient>() {
     }
 }
 
+/// Counts requests: a connection may be a look at who is there.
+#[derive(Clone, Default)]
+struct Posts(Arc<AtomicUsize>);
+
+impl Posts {
+    fn count(&self, request: Option<Request>) {
+        if request.is_some_and(|request| request.line.starts_with("POST ")) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn so_far(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 pub async fn garbage_and_cut_off_answers_are_errors<C: HttpClient>() {
     let cases = [
         "SSH-2.0-OpenSSH_9.2\r\n\r\n",
@@ -539,26 +562,41 @@ pub async fn garbage_and_cut_off_answers_are_errors<C: HttpClient>() {
         "",
     ];
     for bytes in cases {
-        let server = Server::start(move |mut stream| async move {
-            read_request(&mut stream).await.unwrap();
-            stream.write_all(bytes.as_bytes()).await.unwrap();
+        let posts = Posts::default();
+        let counter = posts.clone();
+        let server = Server::start(move |mut stream| {
+            let counter = counter.clone();
+            async move {
+                counter.count(read_request(&mut stream).await.unwrap());
+                stream.write_all(bytes.as_bytes()).await.unwrap();
+            }
         })
         .await;
         let error = send(&transport::<C>(&server.url())).await.unwrap_err();
         assert!(is_broken(&error), "{bytes:?}: {error}");
-        assert_eq!(server.connections(), 1, "one call is one attempt");
+        assert_eq!(posts.so_far(), 1, "one call is one attempt");
     }
 }
 
 pub async fn a_reset_is_a_lost_connection<C: HttpClient>() {
-    let server = Server::start(|mut stream| async move {
-        read_request(&mut stream).await.unwrap();
-        stream.set_zero_linger().unwrap();
+    let posts = Posts::default();
+    let counter = posts.clone();
+    let server = Server::start(move |mut stream| {
+        let counter = counter.clone();
+        async move {
+            counter.count(read_request(&mut stream).await.unwrap());
+            stream.set_zero_linger().unwrap();
+        }
     })
     .await;
-    let error = send(&transport::<C>(&server.url())).await.unwrap_err();
-    assert_eq!(error.kind, TransportErrorKind::Connection, "{error}");
-    assert_eq!(server.connections(), 1, "one call is one attempt");
+    let transport = transport::<C>(&server.url());
+    for attempts in 1..=3 {
+        let error = send(&transport).await.unwrap_err();
+        assert_eq!(error.kind, TransportErrorKind::Connection, "{error}");
+        assert_eq!(posts.so_far(), attempts, "one call is one attempt");
+    }
+    // The first time it was looked who is there.
+    assert_eq!(server.connections(), 4);
 }
 
 pub async fn a_closed_port_is_a_failed_connect<C: HttpClient>() {
@@ -840,6 +878,22 @@ pub async fn a_port_for_something_else_is_named_as_such<C: HttpClient>() {
     let error = send(&transport::<C>(&alert.url())).await.unwrap_err();
     let message = format!("the answer is not HTTP: is this a port for https? ({})", alert.url());
     assert_eq!(error, TransportError::new(TransportErrorKind::Protocol, message));
+}
+
+pub async fn a_redis_server_is_named_as_such<C: HttpClient>() {
+    let redis = RedisServer::start(&["requirepass s3cret"]);
+    for scheme in ["http", "https"] {
+        let url = format!("{scheme}://127.0.0.1:{}", redis.port());
+        let config =
+            AgentConfig::builder("key-of-the-project").endpoint(&url).connect_timeout(Duration::from_secs(1));
+        let transport =
+            HttpTransport::<C>::new(&config.build().unwrap(), "install-1", &HttpOptions::new()).unwrap();
+        let error = send(&transport).await.unwrap_err();
+        let message = format!(
+            "a Redis server answers there, not HTTP: the endpoint needs another host or port ({url})"
+        );
+        assert_eq!(error.message, message, "{error}");
+    }
 }
 
 pub async fn a_system_without_authorities_still_speaks_plain_http<C: HttpClient>() {

@@ -4,6 +4,7 @@ pub mod chaos;
 pub mod http;
 pub mod pipe;
 pub mod server;
+pub mod store;
 
 /// The tests of a pipe: of the example with that name, which is started with these flags too.
 #[macro_export]

@@ -180,6 +180,10 @@ impl Store for FileStore {
             answer.await.unwrap_or_else(|oneshot::Canceled| Err(thread_gone()))
         })
     }
+
+    fn place(&self) -> Option<String> {
+        Some(format!("{}", self.dir.display()))
+    }
 }
 
 fn work(mut streams: Streams, queue: &Receiver<Job>) {

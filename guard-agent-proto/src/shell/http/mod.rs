@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::iter;
 use std::string::{String, ToString as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ pub use origin::Origin;
 pub use proxy::ProxyServer;
 
 use super::offload::offload;
+use super::protocol::Protocol;
 use super::{Attempt, BoxFuture, Transport, gzip};
 use crate::wire::{Credentials, HttpRequest, Wire};
 use crate::{AgentConfig, AgentStatus, Batch, ConfigError, Payload, TransportError, TransportErrorKind};
@@ -94,7 +95,10 @@ pub struct HttpTransport<C> {
     wire: RwLock<Arc<Wire>>,
     /// The other end, for messages; without credentials.
     peer: Arc<str>,
-    is_tls: bool,
+    endpoint: Origin,
+    /// Whether a failure may still be that of another server than the one that is meant: nobody answered HTTP yet, and nobody
+    /// looked who is there.
+    unknown: AtomicBool,
     connect_timeout: Duration,
     timeout: Duration,
     bytes_sent: AtomicU64,
@@ -113,7 +117,9 @@ impl<C: HttpClient> HttpTransport<C> {
             client: C::new(&setup)?,
             wire: RwLock::new(Arc::new(wire)),
             peer: setup.peer().into(),
-            is_tls: setup.endpoint.is_tls,
+            // A proxy would be whom we asked.
+            unknown: AtomicBool::new(setup.proxy.is_none()),
+            endpoint: setup.endpoint,
             connect_timeout: config.connect_timeout,
             timeout: config.timeout,
             bytes_sent: AtomicU64::new(0),
@@ -151,8 +157,11 @@ impl<C: HttpClient> HttpTransport<C> {
         let request = self.encode(Arc::clone(&wire), payload).await?;
         self.bytes_sent.fetch_add(request.body.len() as u64, Ordering::Relaxed);
 
-        let exchange = self.client.exchange(request).await;
-        let mut response = exchange.map_err(|failure| self.describe(failure))?.into_response();
+        let mut response = match self.client.exchange(request).await {
+            Ok(answer) => answer.into_response(),
+            Err(failure) => return Err(self.explain(failure).await),
+        };
+        self.unknown.store(false, Ordering::Relaxed);
         response.peer = Some(Arc::clone(&self.peer));
         response.etag.take_if(|etag| wire.repeats_secret(etag.as_bytes()));
         // A proxy knows secrets that the platform does not.
@@ -179,6 +188,37 @@ impl<C: HttpClient> HttpTransport<C> {
         take.await.map_err(unencoded)
     }
 
+    /// Looks once whether it is a Redis that does not answer.
+    async fn explain(&self, failure: HttpFailure) -> TransportError {
+        const LIMIT: Duration = Duration::from_secs(1);
+        let may_be_redis = match &failure {
+            HttpFailure::ConnectTimedOut | HttpFailure::NotTls => true,
+            HttpFailure::Failed(kind, _) => {
+                matches!(kind, TransportErrorKind::Connection | TransportErrorKind::Protocol)
+            }
+            HttpFailure::TimedOut => false,
+        };
+        if !may_be_redis || !self.unknown.swap(false, Ordering::Relaxed) {
+            return self.describe(failure);
+        }
+        let (host, port) = (self.endpoint.host.clone(), self.endpoint.port);
+        let (give, take) = oneshot::channel();
+        let look = move || {
+            // Whoever waited may have gone meanwhile.
+            let _ = give.send(Protocol::is_redis(&host, port, LIMIT));
+        };
+        // Without a thread nobody looks.
+        let _ = offload(|job| self.client.offload(job), look).await;
+        if take.await == Ok(true) {
+            let message = format!(
+                "a Redis server answers there, not HTTP: the endpoint needs another host or port ({})",
+                self.peer
+            );
+            return TransportError::new(TransportErrorKind::Protocol, message);
+        }
+        self.describe(failure)
+    }
+
     fn describe(&self, failure: HttpFailure) -> TransportError {
         let (kind, message) = match failure {
             HttpFailure::TimedOut => {
@@ -190,7 +230,7 @@ impl<C: HttpClient> HttpTransport<C> {
             HttpFailure::NotTls => {
                 (TransportErrorKind::Tls, "the answer is not TLS: is this a port for http?".into())
             }
-            HttpFailure::Failed(kind, cause) if cause.contains(NOT_HTTP) && !self.is_tls => {
+            HttpFailure::Failed(kind, cause) if cause.contains(NOT_HTTP) && !self.endpoint.is_tls => {
                 (kind, "the answer is not HTTP: is this a port for https?".into())
             }
             HttpFailure::Failed(kind, cause) => (kind, one_line(&cause)),

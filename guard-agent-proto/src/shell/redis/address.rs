@@ -63,6 +63,15 @@ impl Address {
         self.server()?.redis_settings().password()
     }
 
+    /// The servers that the URL names.
+    pub(super) fn nodes(&self) -> &[ConnectionInfo] {
+        match self {
+            Self::One(server) => core::slice::from_ref(server),
+            Self::Cluster(nodes) => nodes,
+            Self::Sentinels(sentinels) => sentinels.nodes(),
+        }
+    }
+
     fn server(&self) -> Option<&ConnectionInfo> {
         match self {
             Self::One(server) => Some(server),
@@ -96,6 +105,55 @@ impl Sentinels {
             return Err(StoreError::new(StoreErrorKind::Unreachable, "a sentinel does not know the master"));
         };
         Ok(self.master.clone().set_addr(address(is_encrypted(&self.master), host, port)))
+    }
+}
+
+impl fmt::Display for Address {
+    /// The URL without user and password, and with the port and the database that it leaves out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = if self.is_tls() { "s" } else { "" };
+        match self {
+            Self::One(server) => {
+                let db = server.redis_settings().db();
+                if let ConnectionAddr::Unix(path) = server.addr() {
+                    return write!(f, "redis+unix://{}?db={db}", path.display());
+                }
+                write!(f, "redis{s}://{}/{db}", HostAndPort(server.addr()))
+            }
+            Self::Cluster(nodes) => write!(f, "redis{s}+cluster://{}", list(nodes)),
+            Self::Sentinels(Sentinels { nodes, name, master }) => {
+                let db = master.redis_settings().db();
+                write!(f, "redis{s}+sentinel://{}/{name}/{db}", list(nodes))
+            }
+        }
+    }
+}
+
+fn list(nodes: &[ConnectionInfo]) -> String {
+    nodes.iter().map(|node| HostAndPort(node.addr()).to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// A server, for messages.
+pub(super) struct HostAndPort<'a>(pub(super) &'a ConnectionAddr);
+
+impl fmt::Display for HostAndPort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match host_and_port(self.0) {
+            // The colons of an IPv6 address stand in brackets.
+            Some((host, port)) if host.contains(':') && !host.starts_with('[') => {
+                write!(f, "[{host}]:{port}")
+            }
+            Some((host, port)) => write!(f, "{host}:{port}"),
+            None => f.write_str("a socket"),
+        }
+    }
+}
+
+pub(super) fn host_and_port(addr: &ConnectionAddr) -> Option<(&str, u16)> {
+    match addr {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host, *port)),
+        // Of sockets, and of whatever the library may add, nothing is known.
+        ConnectionAddr::Unix(_) | _ => None,
     }
 }
 

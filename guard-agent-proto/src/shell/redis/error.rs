@@ -64,6 +64,9 @@ fn by_code(code: &str) -> Option<StoreErrorKind> {
 fn message(error: &RedisError) -> String {
     const LONGEST: usize = 200;
     let text = match (error.code(), error.detail()) {
+        _ if error.kind() == ErrorKind::Parse => {
+            format!("the answer is not that of a Redis server ({error})")
+        }
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         (Some(_), None) | (None, _) => error.to_string(),
     };

@@ -1,6 +1,9 @@
 use std::boxed::Box;
 use std::fmt;
+use std::format;
 use std::future::Future;
+use std::string::String;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::vec::Vec;
@@ -11,9 +14,11 @@ use rustls::crypto::CryptoProvider;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
+use super::address::{HostAndPort, host_and_port};
 use super::{Address, Conversation, Sentinels, Target, Turn, store_error};
 use crate::ConfigError;
-use crate::shell::{BoxFuture, RedisOptions, Store};
+use crate::shell::protocol::Protocol;
+use crate::shell::{BoxFuture, RedisOptions, Store, Workers};
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreRequest};
 
 /// What a runtime brings to speak to Redis.
@@ -60,6 +65,10 @@ pub trait RedisClient: Send + Sync + Sized + 'static {
 pub struct RedisStore<C: RedisClient> {
     target: Target,
     idle: Mutex<Option<Connection<C>>>,
+    /// An operation succeeded: whoever answers there is the one that is meant.
+    proven: AtomicBool,
+    /// For finding out who answers there.
+    workers: Workers,
 }
 
 enum Connection<C: RedisClient> {
@@ -79,7 +88,12 @@ impl<C: RedisClient> RedisStore<C> {
             // An error means that somebody else was faster.
             let _ = C::crypto().install_default();
         }
-        Ok(Self { target, idle: Mutex::new(None) })
+        Ok(Self {
+            target,
+            idle: Mutex::new(None),
+            proven: AtomicBool::new(false),
+            workers: Workers::default(),
+        })
     }
 
     /// Makes one operation.
@@ -90,7 +104,52 @@ impl<C: RedisClient> RedisStore<C> {
     ///
     /// As [`Store::execute`].
     pub async fn converse(&self, request: StoreRequest) -> Result<StoreAnswer, StoreError> {
-        self.try_converse(request).await.map_err(|error| self.without_secrets(error))
+        if self.proven.load(Ordering::Relaxed) {
+            return self.try_converse(request).await.map_err(|error| self.without_secrets(error));
+        }
+        let timeout = request.timeout;
+        // Who answers there is found out in the rest of the time.
+        let request = StoreRequest { timeout: timeout - timeout / 4, ..request };
+        match self.try_converse(request).await {
+            Ok(answer) => {
+                self.proven.store(true, Ordering::Relaxed);
+                Ok(answer)
+            }
+            Err(error) => {
+                let stranger = self.stranger(&error, timeout / 5).await;
+                Err(stranger.unwrap_or_else(|| self.without_secrets(error)))
+            }
+        }
+    }
+
+    /// The error that says what is wrong where not a Redis answers, or one with TLS in place of one without, or without in
+    /// place of one with.
+    async fn stranger(&self, error: &StoreError, limit: Duration) -> Option<StoreError> {
+        if !matches!(
+            error.kind,
+            StoreErrorKind::Unreachable | StoreErrorKind::TimedOut | StoreErrorKind::Other
+        ) {
+            return None;
+        }
+        let nodes = self.target.address.nodes().iter().filter_map(|node| host_and_port(node.addr()));
+        let nodes: Vec<_> = nodes.map(|(host, port)| (String::from(host), port)).collect();
+        let look = self.workers.call(move || {
+            let share = limit / u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1);
+            nodes.iter().find_map(|(host, port)| Protocol::of(host, *port, share))
+        });
+        let message = match (look.await.ok()??, self.target.address.is_tls()) {
+            (Protocol::Redis, false) | (Protocol::Tls, true) => return None,
+            (Protocol::Redis, true) => {
+                "that port speaks Redis without TLS: `redis_url` needs `redis://` instead of `rediss://`, or another port"
+            }
+            (Protocol::Tls, false) => {
+                "that port speaks TLS: `redis_url` needs `rediss://` instead of `redis://`, or another port"
+            }
+            (Protocol::Http, _) => {
+                "an HTTP server answers there, not Redis: `redis_url` needs another host or port"
+            }
+        };
+        Some(StoreError::new(StoreErrorKind::Unreachable, message))
     }
 
     async fn try_converse(&self, request: StoreRequest) -> Result<StoreAnswer, StoreError> {
@@ -125,7 +184,8 @@ impl<C: RedisClient> RedisStore<C> {
             }
             Address::Sentinels(sentinels) => {
                 let master = self.find_master(sentinels, timeout).await?;
-                self.connect_to(&master, timeout).await
+                let connection = self.connect_to(&master, timeout).await;
+                connection.map_err(|error| with_peer(error, "master", &master))
             }
         }
     }
@@ -182,7 +242,7 @@ impl<C: RedisClient> RedisStore<C> {
             };
             match ask.await {
                 Ok(master) => return Ok(master),
-                Err(error) => failure = error,
+                Err(error) => failure = with_peer(error, "sentinel", node),
             }
         }
         Err(failure)
@@ -196,6 +256,11 @@ impl<C: RedisClient> RedisStore<C> {
             Some(_) | None => error,
         }
     }
+}
+
+fn with_peer(error: StoreError, role: &str, peer: &ConnectionInfo) -> StoreError {
+    let message = format!("{} (the {role} at {})", error.message, HostAndPort(peer.addr()));
+    StoreError::new(error.kind, message)
 }
 
 impl<C: RedisClient> Connection<C> {
@@ -231,6 +296,10 @@ impl<C: RedisClient> Store for RedisStore<C> {
     fn execute(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
         // As for HTTP: who turns log records into events would otherwise keep the agent busy with itself.
         Box::pin(self.converse(request).with_subscriber(Dispatch::none()))
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(format!("{}", self.target.address))
     }
 }
 
