@@ -136,6 +136,11 @@ impl Batcher {
         }
     }
 
+    /// Whether another batch would be full beside the next one.
+    pub(crate) fn holds_several(&self, queue: &Buffer) -> bool {
+        queue.len() / 2 >= self.most || (queue.json_bytes() + queue.len()) / 2 >= self.budget
+    }
+
     fn is_full(&self, queue: &Buffer) -> bool {
         let full = queue.len() >= self.most || queue.json_bytes() + queue.len() >= self.budget;
         full || self.kind == Kind::Metric && queue.len() >= self.watermark

@@ -613,6 +613,11 @@ impl Lane {
         self.in_flight.is_some() || !self.sealed.is_empty()
     }
 
+    /// Whether the records that wait fill several batches.
+    pub(crate) fn holds_several_batches(&self) -> bool {
+        self.batcher.holds_several(&self.queue)
+    }
+
     /// Whether it has records of the other lane, which must not overtake them.
     pub(crate) fn has_borrowed(&self) -> bool {
         self.works().any(|work| work.past.borrowed)

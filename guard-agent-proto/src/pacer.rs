@@ -8,14 +8,21 @@ use crate::{AgentConfig, Instant, Reason};
 /// A hard limit holds whatever happens: an exact log of the last `rate_limit` departures. Inside it
 /// each class of request has a pace of its own, so that none starves another; at the defaults the
 /// paces add up to less than the limit. All of them scale with the configured limit.
+///
+/// The same log says which requests of the window are free: see [`Pacer::commitments`]. Free ones go at
+/// once to what catches up.
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     limit: usize,
     window: Duration,
     departures: VecDeque<Instant>,
     events: Bucket,
+    /// When a request last used a slot of the events.
+    last_event: Instant,
     metrics: Bucket,
     rules: Bucket,
+    /// When the first attack-class event of the current attack came.
+    attack_since: Instant,
     attack_until: Instant,
     slowdown: u32,
 }
@@ -23,10 +30,12 @@ pub(crate) struct Pacer {
 /// What a request is paced as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Events, retries and bisection.
+    /// New events.
     Events,
     /// Metrics: a share of their own, or any slot that events leave idle.
     Metrics,
+    /// A backlog, a retry, a part of a search, a burst: any request of the window that is free.
+    CatchUp,
     /// The rules.
     Rules,
     /// The status.
@@ -41,6 +50,8 @@ const FULL_SPEED: u32 = 4;
 const SLOWEST: u32 = 16 * FULL_SPEED;
 /// How long an attack-class event keeps the attack pace: until the last of the quick rules polls.
 const ATTACK_LASTS: Duration = Duration::from_secs(16);
+/// Most steps in which the departures of a window are looked at: one by one at the default limit.
+const MOST_STEPS: usize = 128;
 
 impl Pacer {
     pub(crate) fn new(config: &AgentConfig) -> Self {
@@ -49,19 +60,26 @@ impl Pacer {
             window: config.rate_window,
             departures: VecDeque::new(),
             events: Bucket::new(2),
+            last_event: Instant::ZERO,
             metrics: Bucket::new(1),
             rules: Bucket::new(2),
+            attack_since: Instant::ZERO,
             attack_until: Instant::ZERO,
             slowdown: FULL_SPEED,
         }
     }
 
-    /// When the next request of that class may leave, and what it would wait for.
+    /// When the next request of that class may leave, and what it would wait for. Nothing but another request, or an
+    /// answer, lets it leave sooner.
     pub(crate) fn allowed_at(&self, class: Class, now: Instant) -> (Instant, Reason) {
         let hard = self.window_opens(self.reserve(class));
         let pace = match class {
-            Class::Events => self.events.allowed_at(self.event_slot(now)),
-            Class::Metrics => self.metrics.allowed_at(self.metric_slot()).min(self.events.full_at),
+            Class::Events => self.events.allowed_at(self.event_slot(now)).max(self.evenly_at(now)),
+            Class::Metrics => {
+                let idle = self.events.full_at.max(self.evenly_at(now));
+                self.metrics.allowed_at(self.metric_slot()).min(idle)
+            }
+            Class::CatchUp => self.free_at(now),
             Class::Rules => self.rules.allowed_at(self.rules_slot()),
             Class::Status | Class::Urgent => Instant::ZERO,
         };
@@ -75,21 +93,24 @@ impl Pacer {
         }
         self.departures.push_back(now);
         match class {
-            Class::Events => self.events.take(now, self.event_slot(now)),
+            Class::Events => self.take_event_slot(now),
             Class::Metrics => {
                 if self.metrics.allowed_at(self.metric_slot()) <= now {
                     self.metrics.take(now, self.metric_slot());
                 } else {
-                    self.events.take(now, self.event_slot(now));
+                    self.take_event_slot(now);
                 }
             }
             Class::Rules => self.rules.take(now, self.rules_slot()),
-            Class::Status | Class::Urgent => {}
+            Class::CatchUp | Class::Status | Class::Urgent => {}
         }
     }
 
     /// An attack-class event is on its way: rules will be polled quickly, so events leave them room.
     pub(crate) fn on_attack(&mut self, now: Instant) {
+        if self.attack_until <= now {
+            self.attack_since = now;
+        }
         self.attack_until = now + ATTACK_LASTS;
     }
 
@@ -107,20 +128,116 @@ impl Pacer {
         self.slowdown > FULL_SPEED
     }
 
+    fn take_event_slot(&mut self, now: Instant) {
+        self.events.take(now, self.event_slot(now));
+        self.last_event = now;
+    }
+
     /// When fewer than `limit - reserve` departures lie in the window.
     fn window_opens(&self, reserve: usize) -> Instant {
         let most = self.limit.saturating_sub(reserve).max(1);
         match self.departures.len().checked_sub(most) {
-            // A departure leaves the closed window just after it is `window` old.
-            Some(index) => self.departures[index] + self.window + Duration::from_micros(1),
+            Some(index) => self.leaves_at(index),
             None => Instant::ZERO,
         }
+    }
+
+    /// When a departure leaves the closed window: just after it is `window` old.
+    fn leaves_at(&self, departure: usize) -> Instant {
+        self.departures[departure] + self.window + Duration::from_micros(1)
+    }
+
+    /// When a request beyond the pace may leave: when, until it has left the window itself, new events will
+    /// still get a slot in time whenever they come.
+    fn free_at(&self, now: Instant) -> Instant {
+        if self.is_slowed() {
+            return Instant::FAR_FUTURE;
+        }
+        let slot = micros(self.longest_slot(now));
+        // Whoever needs a request at intervals may need one sooner than counted from the last departure.
+        let kept = self.reserve(Class::Metrics);
+        let slots_start = |Commitment { until, free }: Commitment| {
+            let start = until.as_micros().saturating_sub(slot.saturating_mul(free));
+            // Without a slot until that departure is out of the window, just after.
+            Instant::from_micros(start.saturating_add(u64::from(free == 0)))
+        };
+        let leaving = self.leaving(now).map(|(until, count)| (until, count + 1));
+        let free_at = self.commitments(leaving, kept, now).map(slots_start).max().unwrap_or_default();
+        let since = self.last_departure(now);
+        let mut itself = self.commitments(core::iter::once((since + self.window, 1)), kept, now);
+        let at = if itself.any(|window| slots_start(window) > since) { Instant::FAR_FUTURE } else { free_at };
+        self.or_after_the_attack(at, now)
+    }
+
+    /// When the next new events may leave, where the window is too short of requests for their pace: then what
+    /// is left is spread evenly, for else they would wait at the end for what left at the beginning. They wait two
+    /// slots at most: what is shorter still was used up by a flush, and few events may come.
+    fn evenly_at(&self, now: Instant) -> Instant {
+        let pace = micros(self.event_slot(now));
+        let commitments = self.commitments(self.leaving(now), self.reserve(Class::Events), now);
+        let slots = commitments.filter_map(|Commitment { until, free }| {
+            let (time, slots) = (until.as_micros().saturating_sub(self.last_event.as_micros()), free + 1);
+            (time > pace.saturating_mul(slots)).then(|| time / slots)
+        });
+        let Some(slot) = slots.max() else { return Instant::ZERO };
+        self.or_after_the_attack(self.last_event + Duration::from_micros(slot.min(pace * 2)), now)
+    }
+
+    /// At the end of an attack all is reckoned anew.
+    fn or_after_the_attack(&self, at: Instant, now: Instant) -> Instant {
+        if now < self.attack_until { at.min(self.attack_until) } else { at }
+    }
+
+    fn last_departure(&self, now: Instant) -> Instant {
+        self.departures.back().copied().unwrap_or(now)
+    }
+
+    /// How many departures are still in the window just before one of them leaves it, ascending: the instant
+    /// and the count. Many departures are looked at in groups, as if each group left with its last.
+    fn leaving(&self, now: Instant) -> impl Iterator<Item = (Instant, usize)> {
+        let len = self.departures.len();
+        let step = len.div_ceil(MOST_STEPS).max(1);
+        let left = self.departures.partition_point(|at| *at + self.window < now);
+        // A group stays the same until all of it has left.
+        (left - left % step..len).step_by(step).map(move |index| {
+            let last = (index + step).min(len) - 1;
+            (self.departures[last] + self.window, len - index)
+        })
+    }
+
+    /// How many new events may leave from the last departure until each of the instants, ascending, at which so many
+    /// requests are still in the window. Counted from the last departure, it changes with the next one and not with
+    /// time.
+    ///
+    /// Metrics, status and the regular polls of the rules need a request each 12 s at the defaults. During an
+    /// attack, rules are polled at their quickest pace. An attack is expected to last as long again as it has
+    /// lasted: a burst is over soon, and one of an hour goes on for longer than a window.
+    fn commitments(
+        &self,
+        counts: impl Iterator<Item = (Instant, usize)>,
+        kept: usize,
+        now: Instant,
+    ) -> impl Iterator<Item = Commitment> {
+        let since = self.last_departure(now);
+        let attack_ends = if now < self.attack_until {
+            self.attack_until + self.attack_until.since(self.attack_since + ATTACK_LASTS)
+        } else {
+            since
+        };
+        let (rest, rules) = (micros(self.unit() * 20).max(1), micros(self.rules_slot()).max(1));
+        let times =
+            move |interval, until: Instant| until.as_micros().saturating_sub(since.as_micros()) / interval;
+        let limit = (self.limit - kept) as u64;
+        counts.map(move |(until, count)| {
+            let needed = times(rest, until) + times(rules, until.min(attack_ends));
+            Commitment { until, free: limit.saturating_sub(needed + count as u64) }
+        })
     }
 
     /// Departures that this class leaves to the classes above it.
     const fn reserve(&self, class: Class) -> usize {
         match class {
-            Class::Events => self.limit / 100,
+            Class::Events | Class::CatchUp => self.limit / 100,
             Class::Metrics => self.limit / 50,
             Class::Rules | Class::Status => 0,
             Class::Urgent => self.limit / 10,
@@ -134,8 +251,17 @@ impl Pacer {
 
     /// 0.70 s when calm and 0.95 s under attack, at the defaults and full speed.
     fn event_slot(&self, now: Instant) -> Duration {
-        let slot = if now < self.attack_until { self.unit() * 19 / 12 } else { self.unit() * 7 / 6 };
+        let slot = if now < self.attack_until { self.attack_slot() } else { self.unit() * 7 / 6 };
         slot * self.slowdown / FULL_SPEED
+    }
+
+    /// The longest wait for a slot that keeps new events below a second: 0.85 s when calm, at the defaults.
+    fn longest_slot(&self, now: Instant) -> Duration {
+        if now < self.attack_until { self.attack_slot() } else { self.unit() * 17 / 12 }
+    }
+
+    fn attack_slot(&self) -> Duration {
+        self.unit() * 19 / 12
     }
 
     /// 20 s at the defaults and full speed.
@@ -147,6 +273,18 @@ impl Pacer {
     fn rules_slot(&self) -> Duration {
         self.unit() * 10 / 3
     }
+}
+
+/// What the log leaves to new events until a departure leaves the window.
+#[derive(Clone, Copy, Debug)]
+struct Commitment {
+    until: Instant,
+    /// The requests of the limit that no departure uses, nobody else needs until then, and are not kept back.
+    free: u64,
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Token bucket in its virtual-scheduling form (GCRA): one instant instead of a count and a refill.
@@ -242,8 +380,56 @@ mod tests {
         assert!(pacer.allowed_at(Class::Status, now).0 <= now);
     }
 
+    #[test]
+    fn free_requests_go_at_once_up_to_what_the_next_window_needs() {
+        let mut calm = pacer();
+        let (mut fresh, mut lasting) = (calm.clone(), calm.clone());
+        fresh.on_attack(Instant::ZERO);
+        lasting.attack_until = Instant::FAR_FUTURE;
+        for (pacer, free) in [(&mut calm, 22), (&mut fresh, 22), (&mut lasting, 0)] {
+            let now = Instant::ZERO + Duration::from_secs(1);
+            while pacer.allowed_at(Class::CatchUp, now).0 <= now {
+                pacer.on_sent(Class::CatchUp, now);
+            }
+            assert_eq!(pacer.departures.len(), free);
+        }
+    }
+
+    #[test]
+    fn nothing_catches_up_while_the_platform_asks_for_less() {
+        let mut pacer = pacer();
+        assert_eq!(pacer.allowed_at(Class::CatchUp, Instant::ZERO).0, Instant::ZERO);
+        pacer.slow_down();
+        assert_eq!(pacer.allowed_at(Class::CatchUp, Instant::ZERO).0, Instant::FAR_FUTURE);
+    }
+
+    /// When the attack outlasts what was expected of it.
+    #[test]
+    fn a_shortage_is_spread_over_the_window() {
+        let mut pacer = pacer();
+        let start = Instant::ZERO + Duration::from_secs(100);
+        for _ in 0..25 {
+            pacer.on_sent(Class::Urgent, start);
+        }
+        (pacer.attack_since, pacer.attack_until) = (Instant::ZERO, Instant::FAR_FUTURE);
+        let (mut now, mut gaps) = (start, Vec::new());
+        while now < start + Duration::from_secs(55) {
+            let next = pacer.allowed_at(Class::Events, now).0.max(now);
+            if pacer.allowed_at(Class::Rules, now).0 <= now {
+                pacer.on_sent(Class::Rules, now);
+            } else if next <= now {
+                gaps.push(now.since(pacer.last_event));
+                pacer.on_sent(Class::Events, now);
+            }
+            now = now + Duration::from_millis(10);
+        }
+        let longest = gaps[1..].iter().max().unwrap();
+        assert!(*longest < Duration::from_millis(1_800), "{gaps:?}");
+    }
+
     fn class() -> impl Strategy<Value = Class> {
         prop_oneof![
+            Just(Class::CatchUp),
             Just(Class::Events),
             Just(Class::Metrics),
             Just(Class::Rules),
@@ -253,6 +439,64 @@ mod tests {
     }
 
     proptest! {
+        /// Free requests are taken greedily for a while, and then as many new events come as there are slots.
+        #[test]
+        fn what_catches_up_takes_no_slot_of_new_events(
+            steps in prop::collection::vec((class(), 0u64..3_000), 0..150),
+            greedy in prop::collection::vec(0u64..5_000, 1..20),
+        ) {
+            let mut pacer = pacer();
+            let mut now = Instant::ZERO;
+            let paced = |class| !matches!(class, Class::Urgent | Class::Rules | Class::Status);
+            for (class, pause) in steps.into_iter().filter(|(class, _)| paced(*class)) {
+                now = now + Duration::from_millis(pause);
+                if pacer.allowed_at(class, now).0 <= now {
+                    pacer.on_sent(class, now);
+                }
+            }
+            for pause in greedy {
+                now = now + Duration::from_millis(pause);
+                let mut next = pacer.allowed_at(Class::CatchUp, now).0;
+                while next <= now {
+                    pacer.on_sent(Class::CatchUp, now);
+                    next = pacer.allowed_at(Class::CatchUp, now).0;
+                }
+            }
+            let slot = pacer.longest_slot(now);
+            for _ in 0..150 {
+                now = now.max(pacer.last_event + slot);
+                let (at, reason) = pacer.allowed_at(Class::Events, now);
+                prop_assert!(at <= now, "{at:?} instead of {now:?} for {reason:?}");
+                pacer.on_sent(Class::Events, now);
+            }
+        }
+
+        /// An early wake-up finds nothing to do.
+        #[test]
+        fn nothing_may_leave_before_it_was_said(
+            steps in prop::collection::vec((class(), 0u64..2_000, 0u32..1_000, any::<bool>()), 1..300),
+            limit in 10usize..120,
+        ) {
+            let mut config = AgentConfig::builder("0123456789").build().unwrap();
+            config.rate_limit = limit;
+            let mut pacer = Pacer::new(&config);
+            let mut now = Instant::ZERO;
+            for (class, pause, early, attack) in steps {
+                now = now + Duration::from_millis(pause);
+                if attack && class == Class::Events {
+                    pacer.on_attack(now);
+                }
+                let (at, _) = pacer.allowed_at(class, now);
+                if at <= now {
+                    pacer.on_sent(class, now);
+                } else {
+                    let earlier = now + at.since(now).min(Duration::from_secs(120)) * early / 1_000;
+                    prop_assert!(earlier >= at || pacer.allowed_at(class, earlier).0 > earlier, "{class:?}");
+                    now = earlier;
+                }
+            }
+        }
+
         #[test]
         fn no_window_ever_holds_more_than_the_limit(
             steps in prop::collection::vec((class(), 0u64..2_000), 1..600),

@@ -145,6 +145,13 @@ impl Rules {
         }
     }
 
+    /// Somebody else decides when the next attempt is due: the breaker.
+    pub(crate) fn clear_backoff(&mut self) {
+        if matches!(self.gate, Some((_, Reason::Backoff))) {
+            self.gate = None;
+        }
+    }
+
     /// The application wants them now, or the credentials changed.
     pub(crate) fn refresh(&mut self, now: Instant) {
         self.gate = None;

@@ -58,12 +58,13 @@ const ROWS: &[Row] = &[
     ("drain", [("live_first", "soon"), ("fifo", "last")], |knob| {
         let knob = knob.with("batch_max_records", "10").with("max_concurrent_flushes", "1");
         let mut core = Core::new(&knob.config());
-        core.send(Kind::Event, 100, 10);
+        // More batches than the window has free requests.
+        core.send(Kind::Event, 600, 10);
         core.advance(Duration::from_millis(100));
         core.send(Kind::Event, 1, 10);
         let batches = core.pass(60 * SECOND, |_| answer(200));
-        let place = batches.iter().position(|batch| batch.records().any(|json| number(json) == 100));
-        String::from(if place.unwrap() < 3 { "soon" } else { "last" })
+        let place = batches.iter().position(|batch| batch.records().any(|json| number(json) == 600));
+        String::from(if place.unwrap() < 30 { "soon" } else { "last" })
     }),
     ("max_record_age", [("none", "0 expired"), ("10", "1 expired")], |knob| {
         let mut core = Core::new(&knob.config());

@@ -7,7 +7,8 @@ use std::panic::catch_unwind;
 use std::time::Duration;
 
 use guard_agent_tests::sim::{
-    Arrivals, Bug, World, crash_after_each_effect, environment, measure, replay_line, run_many, run_one,
+    Arrivals, Bug, World, crash_after_each_effect, environment, measure, measure_outage, replay_line,
+    run_many, run_one,
 };
 
 #[test]
@@ -121,6 +122,42 @@ fn events_arrive_in_about_a_second_at_any_rate() {
                     || figures.reaction_max >= Duration::from_millis(3_300)
                 {
                     broken.push((arrivals, attacks, figures));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// What the platform did not get during an outage does not delay what is new, and nobody pays for it: of the events
+/// that are accepted after the first arrival, 99 in 100 arrive within a second, and all that had been accepted before
+/// is there within three seconds after an outage of twenty. Under an attack that lasts, events and rules need the whole
+/// window, so that a few requests at the wrong time show (1.20 s measured) and a backlog leaves at the pace.
+/// `SIM_OUTAGES=1` measures all outages from 5 s to 10 min at all rates from 1 to 400 a second; there, 400 a second after
+/// minutes without a platform need more than the window has (1.37 s measured, under attack 2.4 s).
+#[test]
+fn new_events_arrive_in_a_second_while_a_backlog_drains() {
+    let grid = [5, 20, 60, 180, 600].map(|outage| [1, 5, 20, 100, 250, 400].map(|rate| (outage, rate)));
+    let all = environment("SIM_OUTAGES").is_some();
+    let cases = if all { grid.concat() } else { vec![(5, 20), (20, 250), (60, 1), (60, 100)] };
+    let after = Duration::from_secs(if all { 180 } else { 90 });
+    let mut broken = Vec::new();
+    for (outage, rate) in cases {
+        let (outage, gap) = (Duration::from_secs(outage), Duration::from_secs(1) / rate);
+        for attacks in [0, 50] {
+            for arrivals in [Arrivals::Steady(gap), Arrivals::Poisson(gap)] {
+                let figures = measure_outage(arrivals, attacks, outage, after);
+                println!("{outage:?}, {arrivals:?}, {attacks} permille attacks: {figures:?}");
+                let live = figures.live;
+                let promised = Duration::from_millis(if attacks == 0 { 1_000 } else { 1_300 });
+                let backlog = attacks == 0 && outage <= Duration::from_secs(20) && rate <= 250;
+                if live.p99 >= promised
+                    || live.busiest_minute > 100
+                    || live.rules_late + live.status_late > Duration::from_secs(2)
+                    || live.reaction_max > Duration::from_secs(5)
+                    || backlog && figures.drained > Duration::from_secs(3)
+                {
+                    broken.push((outage, arrivals, attacks, figures));
                 }
             }
         }

@@ -166,6 +166,9 @@ impl Agent {
                 Update::Failed { message: String::from("no answer") }
             }
         };
+        if self.breaker.state() != BreakerState::Closed {
+            self.rules.clear_backoff();
+        }
         match update {
             Update::Unchanged => self.end_episodes(Endpoint::Rules),
             Update::Taken { changed } => {

@@ -211,7 +211,7 @@ impl Agent {
         let batches = sources.into_iter().filter(|source| *source != Source::Queue || !is_committed);
         let batches = batches.filter_map(|source| {
             let ready = lane.ready_at(source, urgent)?;
-            Some((ready, source, self.class(kind, path, urgent)))
+            Some((ready, source, self.class(kind, path, source, urgent)))
         });
         batches.min_by_key(|((at, _), _, class)| (*at).max(self.pacer.allowed_at(*class, now).0).max(now))
     }
@@ -234,16 +234,39 @@ impl Agent {
         }
     }
 
-    /// A flush may use requests that the pace would keep for later.
-    fn class(&self, kind: Kind, path: Path, urgent: Seq) -> Class {
+    /// What the next batch of that lane is paced as: as new records of its kind if they may leave now, else as
+    /// whatever lets it leave first. What catches up may use free requests, and a flush those that the pace
+    /// would keep for later.
+    fn class(&self, kind: Kind, path: Path, source: Source, urgent: Seq) -> Class {
+        let now = self.now.instant;
         let paced = match kind {
             Kind::Event => Class::Events,
             Kind::Metric => Class::Metrics,
         };
-        let now = self.now.instant;
-        let hurried = self.streams[kind].lane(path).count_before(urgent, false) > 0
-            && self.pacer.allowed_at(Class::Urgent, now) < self.pacer.allowed_at(paced, now);
-        if hurried { Class::Urgent } else { paced }
+        let allowed_at = |class| self.pacer.allowed_at(class, now);
+        let mut class = paced;
+        if allowed_at(class).0 > now
+            && self.catches_up(kind, path, source)
+            && allowed_at(Class::CatchUp) < allowed_at(class)
+        {
+            class = Class::CatchUp;
+        }
+        if allowed_at(class).0 > now
+            && self.streams[kind].lane(path).count_before(urgent, false) > 0
+            && allowed_at(Class::Urgent) < allowed_at(class)
+        {
+            class = Class::Urgent;
+        }
+        class
+    }
+
+    /// Whether the next batch of that lane is more than what has just come: a retry, a part of a search, one of
+    /// several full ones, or of a backlog. One that is still being read back fills its batches first: there are
+    /// fewer free requests than blocks.
+    fn catches_up(&self, kind: Kind, path: Path, source: Source) -> bool {
+        let lane = self.streams[kind].lane(path);
+        let reads_back = || self.journal.as_ref().is_some_and(|journal| journal.stored(kind) > 0);
+        source != Source::Queue || lane.holds_several_batches() || path == Path::Backlog && !reads_back()
     }
 
     fn depart(&mut self, sender: Sender, class: Class) {

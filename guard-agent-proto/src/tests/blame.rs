@@ -83,6 +83,22 @@ fn firewall(status: u16, bad: &[usize]) -> impl FnMut(&[usize]) -> Response {
 }
 
 #[test]
+fn a_search_through_a_full_batch_keeps_nothing_else_for_more_than_three_seconds() {
+    for status in [400, 422] {
+        let mut bench = Bench::new(|_| {});
+        let mut front = firewall(status, &[1_234]);
+        bench.events(2_000);
+        let start = bench.now.instant;
+        while bench.delivered() < 1_999 {
+            bench.meet(ROUND_TRIP, &mut front);
+            assert!(bench.now.instant < start + 60 * SECOND, "{status}: {} arrived", bench.delivered());
+        }
+        let took = bench.now.instant.since(start);
+        assert!(took <= 3 * SECOND, "{status}: {took:?}");
+    }
+}
+
+#[test]
 fn a_front_that_refuses_content_holds_up_nothing_else() {
     for status in [403, 406, 500, 503] {
         let mut bench = Bench::new(|_| {});

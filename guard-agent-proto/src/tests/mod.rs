@@ -7,6 +7,7 @@ mod blame;
 mod delivery;
 #[cfg(feature = "std")]
 mod durability;
+mod pace;
 #[cfg(feature = "std")]
 mod refusals;
 mod reports;

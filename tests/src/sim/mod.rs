@@ -26,7 +26,7 @@ mod world;
 
 pub use application::{Arrivals, Mix, Sizes};
 pub use crashes::crash_after_each_effect;
-pub use propagation::{Propagation, measure};
+pub use propagation::{Propagation, Recovery, measure, measure_outage};
 pub use runner::{environment, replay_line, run_many, run_one};
 pub use scenario::Scenario;
 pub use subject::{Bug, Subject};

@@ -10,8 +10,8 @@ use std::time::Duration;
 use guard_agent_proto::store::{StoreAnswer, StoreError, StoreRequest};
 use guard_agent_proto::wire::Wire;
 use guard_agent_proto::{
-    AgentConfig, BreakerState, Health, HealthReason, Input, Instant, Kind, Now, RequestId, StoreOpId,
-    Timestamp,
+    AgentConfig, BreakerState, Endpoint, Health, HealthReason, Input, Instant, Kind, Now, RequestId,
+    StoreOpId, Timestamp,
 };
 
 use super::application::Application;
@@ -59,8 +59,8 @@ pub struct World {
     made: u64,
     /// Batches already read, so that a retry costs nothing: name, hash, what was read.
     reads: BTreeMap<(String, u64), Arc<Read>>,
-    /// From attack to rule.
-    pub(crate) reactions: Vec<Duration>,
+    /// When attacks were accepted, and how long it took until a rule against them was in force.
+    pub(crate) reactions: Vec<(Instant, Duration)>,
     dropped: u64,
     dead_letters: u64,
     /// Records that a shutdown reported as pending and not persisted.
@@ -92,7 +92,7 @@ pub(crate) struct Worker {
     /// When attacks were accepted whose rules are not in force yet.
     attacks: Vec<(Instant, i64)>,
     /// Every request of the current run.
-    pub(crate) requests: Vec<Instant>,
+    pub(crate) requests: Vec<(Instant, Endpoint)>,
 }
 
 /// How a run of the world went.
@@ -315,9 +315,12 @@ impl World {
         })
     }
 
-    /// Runs a fair world for that long: for measuring.
-    pub(crate) fn run_for(&mut self, duration: Duration) {
-        self.schedule.at(Instant::ZERO, Event::Make { worker: 0 });
+    /// Runs the world in that weather for so long: for measuring.
+    pub(crate) fn run_for(&mut self, duration: Duration, weather: Weather) {
+        if self.steps == 0 {
+            self.schedule.at(Instant::ZERO, Event::Make { worker: 0 });
+        }
+        self.weather = weather;
         let end = self.now + duration;
         while self.now < end {
             if let Err(violation) = self.step() {

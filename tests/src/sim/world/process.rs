@@ -225,7 +225,7 @@ impl World {
             self.check_owner(w, name, records)?;
         }
         let worker = &mut self.workers[w];
-        worker.requests.push(self.now);
+        worker.requests.push((self.now, endpoint));
         worker.model.send(self.now, request.id, endpoint, batch, request.timeout, &mut self.history)?;
 
         let (fault, route) = self.network.route(self.weather, request.timeout);
@@ -338,7 +338,7 @@ impl World {
                     self.workers[w].attacks.retain(|(accepted_at, awaited)| {
                         let reacted = *awaited <= version;
                         if reacted {
-                            reactions.push(now.since(*accepted_at));
+                            reactions.push((*accepted_at, now.since(*accepted_at)));
                         }
                         !reacted
                     });
