@@ -89,8 +89,9 @@ impl Agent {
             | Verdict::Hold { .. } => None,
         };
         let trouble = trouble(&verdict, status);
-        let outdated = matches!(verdict, Verdict::Hold { .. } | Verdict::Quota { .. })
-            && id.as_u64() < self.credentials_since;
+        let is_quota = matches!(verdict, Verdict::Quota { .. });
+        let outdated =
+            (is_quota || matches!(verdict, Verdict::Hold { .. })) && id.as_u64() < self.credentials_since;
         let alive = matches!(verdict, Verdict::Delivered { .. });
         let partly = matches!(verdict, Verdict::Partly { .. });
         let stream = &mut self.streams[kind];
@@ -114,7 +115,8 @@ impl Agent {
         if let Some(wait) = retry_after {
             // A little later each, so that a fleet does not come back in step.
             let wait = wait.max(Backoff::FLOOR) + self.rng.duration(Duration::ZERO, wait / 10);
-            stream.retry_after = stream.retry_after.max(Some(self.now.instant + wait));
+            let until = if is_quota { &mut stream.quota_until } else { &mut stream.retry_after };
+            *until = (*until).max(Some(self.now.instant + wait));
             stream.lane_mut(path).clear_backoff();
         }
         if self.breaker.state() != BreakerState::Closed {

@@ -176,7 +176,7 @@ impl Agent {
                 }
                 let urgent = self.urgent(kind);
                 let (mut ready, _, class) = self.next_batch(kind, path, urgent)?;
-                if let Some(at) = stream.retry_after {
+                if let Some(at) = stream.quiet_until() {
                     ready = ready.max((at, Reason::RetryAfter));
                 }
                 (ready, class)

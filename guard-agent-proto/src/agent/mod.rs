@@ -101,6 +101,7 @@ impl Agent {
             backlog: Lane::of_backlog(kind, config),
             retry_after: None,
             quota_refusals: 0,
+            quota_until: None,
             live_turns: 0,
             ledger: Ledger::default(),
             next_seq: Seq::from_u64(1),

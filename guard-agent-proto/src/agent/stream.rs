@@ -15,6 +15,8 @@ pub(super) struct Stream {
     pub(super) retry_after: Option<Instant>,
     /// Answers in a row that the account's quota is used up.
     pub(super) quota_refusals: u32,
+    /// The next try after these.
+    pub(super) quota_until: Option<Instant>,
     /// Live batches in a row that had no room for others. From [`LIVE_TURNS`] on the backlog goes first.
     pub(super) live_turns: u8,
     pub(super) ledger: Ledger,
@@ -62,9 +64,12 @@ impl Stream {
 
     /// The credentials changed: what the account may use, too.
     pub(super) fn forget_quota(&mut self) {
-        if core::mem::take(&mut self.quota_refusals) > 0 {
-            self.retry_after = None;
-        }
+        (self.quota_refusals, self.quota_until) = (0, None);
+    }
+
+    /// Nothing is sent before.
+    pub(super) fn quiet_until(&self) -> Option<Instant> {
+        self.retry_after.max(self.quota_until)
     }
 
     /// Records in memory.

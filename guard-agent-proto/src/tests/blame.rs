@@ -254,6 +254,22 @@ fn a_used_up_quota_is_waited_for_without_a_search() {
 }
 
 #[test]
+fn new_credentials_forget_the_quota_and_not_what_the_platform_asked_for() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(10);
+    bench.meet(SECOND, &mut |_| quota());
+    bench.meet(60 * SECOND, &mut |_| Response { retry_after: Some("300".into()), ..answer(429, "") });
+    bench.input(Input::CredentialsChanged);
+    assert_eq!(bench.meet(200 * SECOND, &mut |_| ok()), 0);
+    assert_eq!(bench.meet(200 * SECOND, &mut |_| ok()), 1);
+
+    bench.events(10);
+    bench.meet(SECOND, &mut |_| quota());
+    bench.input(Input::CredentialsChanged);
+    assert_eq!(bench.meet(10 * SECOND, &mut |_| ok()), 1);
+}
+
+#[test]
 fn a_quota_that_opens_for_a_few_at_a_time_loses_nothing() {
     let unclear = answer(200, r#"{"success":false,"errors":["try later"]}"#);
     for answer in [quota(), unclear.clone(), answer(402, "")] {
