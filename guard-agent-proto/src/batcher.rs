@@ -205,6 +205,47 @@ mod tests {
     }
 
     #[test]
+    fn ready_when_the_records_fill_a_batch_by_their_bytes() {
+        let mut batcher = batcher(Kind::Event);
+        batcher.budget = 33;
+        let ready = |len| batcher.ready_at(&queue(3, len), Seq::from_u64(0)).map(|(at, _)| at);
+        assert_eq!(ready(9), Some(Instant::from_micros(1_000) + Duration::from_millis(50)));
+        assert_eq!(ready(10), Some(Instant::from_micros(1_000)));
+    }
+
+    #[test]
+    fn a_queue_overflows_what_one_batch_can_hold() {
+        let room = |records, bytes| Room { records, bytes };
+        let batcher = batcher(Kind::Event);
+        for (waiting, room, overflows) in [
+            (100, Room::UNLIMITED, false),
+            (101, Room::UNLIMITED, true),
+            (3, room(3, usize::MAX), false),
+            (3, room(2, usize::MAX), true),
+            (3, room(9, 33), false),
+            (3, room(9, 31), true),
+        ] {
+            assert_eq!(batcher.overflows(&queue(waiting, 10), room), overflows, "{waiting} {room:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_batch_that_can_be_split_is_too_large() {
+        let mut batcher = batcher(Kind::Event);
+        let mut rng = Rng::new([1; 32]);
+        let [one, two] = [1, 2].map(|count| {
+            let wall = Timestamp::from_unix_micros(0);
+            batcher.seal(&mut queue(count, 40), Room::UNLIMITED, wall, &mut rng)
+        });
+        for (budget, is_too_large) in [(79, true), (80, false), (81, false)] {
+            batcher.budget = budget;
+            assert_eq!(batcher.is_too_large(&two), is_too_large, "{budget}");
+        }
+        batcher.budget = 1;
+        assert!(!batcher.is_too_large(&one));
+    }
+
+    #[test]
     fn what_has_waited_before_does_not_wait_for_an_interval_again() {
         let config = AgentConfig::builder("0123456789").build().unwrap();
         for kind in Kind::ALL {
@@ -246,5 +287,21 @@ mod tests {
         assert_eq!(batcher.budget, 500);
         batcher.on_delivered();
         assert_eq!(batcher.budget, 1_000);
+        // It began at the ceiling, and does not grow beyond it.
+        for _ in 0..20 * PROBATION {
+            batcher.on_delivered();
+        }
+        assert_eq!(batcher.budget, batcher.ceiling);
+        batcher.on_too_large(1);
+        assert_eq!(batcher.budget, 1);
+    }
+
+    #[test]
+    fn the_high_watermark_is_a_share_of_the_buffer() {
+        let mut config = AgentConfig::builder("0123456789").build().unwrap();
+        for (size, ratio, records) in [(1_000, 0.8, 800), (10, 0.05, 1), (usize::MAX, 1.0, usize::MAX / 1_000)] {
+            (config.buffer_size, config.high_watermark_ratio) = (size, ratio);
+            assert_eq!(watermark(&config), records);
+        }
     }
 }

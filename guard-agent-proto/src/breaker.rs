@@ -213,4 +213,34 @@ mod tests {
         breaker.hurry(at(14));
         assert!(breaker.allowed_at() <= at(14));
     }
+
+    #[test]
+    fn a_success_ends_the_outage_that_waits_grow_with() {
+        let (mut breaker, mut rng) = opened();
+        breaker.on_sent(ID);
+        breaker.on_alive(true);
+        for _ in 0..5 {
+            breaker.on_failure(at(3_600), ID, &mut rng);
+        }
+        assert!(breaker.allowed_at() <= at(3_605), "{:?}", breaker.allowed_at());
+    }
+
+    #[test]
+    fn who_has_little_time_waits_as_early_in_an_outage_at_most() {
+        let long = || {
+            let (mut breaker, mut rng) = opened();
+            breaker.on_sent(ID);
+            breaker.on_failure(at(3_600), ID, &mut rng);
+            breaker
+        };
+        assert!(long().allowed_at() > at(3_605));
+        for (until, allowed_at) in [(3_603, 3_603), (9_999, 3_605)] {
+            let mut breaker = long();
+            breaker.shorten(at(until));
+            assert_eq!(breaker.allowed_at(), at(allowed_at));
+        }
+        let (mut closed, _) = breaker();
+        closed.shorten(at(1));
+        assert_eq!(closed.state(), BreakerState::Closed);
+    }
 }

@@ -145,6 +145,7 @@ impl FromIterator<Entry> for Buffer {
 
 #[cfg(test)]
 mod tests {
+    use alloc::collections::BTreeMap;
     use alloc::vec;
 
     use super::*;
@@ -178,30 +179,114 @@ mod tests {
         }
     }
 
+    #[test]
+    fn takes_from_one_journal_at_a_time() {
+        let [own, adopted] = [0, 1].map(|origin| Seq::from_u64(5).at_origin(origin).as_u64());
+        let mut both = Buffer::default();
+        for seq in [own, own + 1, adopted, adopted + 1] {
+            both.push(entry(seq, 10));
+        }
+        assert_eq!([both.take(9, 99).len(), both.take(9, 99).len()], [2, 2]);
+    }
+
+    #[test]
+    fn takes_little_more_memory_than_what_it_holds() {
+        let mut growing = Buffer::default();
+        for seq in 0..20_000 {
+            growing.push(entry(seq, 1));
+            assert!(growing.entries.capacity() <= 64 + growing.len() * 9 / 8, "{}", growing.len());
+        }
+        while growing.pop().is_some() {}
+        assert!(growing.entries.capacity() <= 1_024);
+    }
+
+    /// What can be done to a buffer.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(u64, usize),
+        Merge(Vec<u64>),
+        Extract(u64),
+        Pop,
+        PopNewest,
+        TakeBefore(u64, u64),
+        Take(usize, usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0u64..60, 1usize..9).prop_map(|(seq, len)| Step::Push(seq, len)),
+            2 => prop::collection::btree_set(0u64..60, 0..9).prop_map(|seqs| Step::Merge(seqs.into_iter().collect())),
+            1 => (2u64..5).prop_map(Step::Extract),
+            1 => Just(Step::Pop),
+            1 => Just(Step::PopNewest),
+            2 => (0u64..60, 1u64..5).prop_map(|(mark, of)| Step::TakeBefore(mark, of)),
+            1 => (0usize..5, 0usize..40).prop_map(|(most, budget)| Step::Take(most, budget)),
+        ]
+    }
+
     proptest! {
+        /// The model is a map: every sequence number is there once.
         #[test]
-        fn bytes_and_order_are_kept(
-            lens in prop::collection::vec(1usize..100, 0..50),
-            other in prop::collection::vec(1usize..100, 0..50),
-            most in 0usize..20,
-            budget in 0usize..500,
-        ) {
-            let mut all = buffer(&lens);
-            let mut older = Buffer::default();
-            for (i, len) in other.iter().enumerate() {
-                older.push(entry(i as u64 * 3, *len));
+        fn it_is_a_map_with_a_sum(steps in prop::collection::vec(step(), 0..60)) {
+            let (mut buffer, mut model) = (Buffer::default(), BTreeMap::<u64, usize>::new());
+            for step in steps {
+                let (gone, expected): (Vec<Entry>, Vec<u64>) = match step {
+                    Step::Push(seq, len) => {
+                        if model.insert(seq, len).is_none() {
+                            buffer.push(entry(seq, len));
+                        } else {
+                            model.insert(seq, buffer.from(Seq::from_u64(seq)).next().unwrap().json.len());
+                        }
+                        (vec![], vec![])
+                    }
+                    Step::Merge(mut seqs) => {
+                        seqs.retain(|seq| !model.contains_key(seq));
+                        model.extend(seqs.iter().map(|seq| (*seq, 3)));
+                        let mut other: Buffer = seqs.into_iter().map(|seq| entry(seq, 3)).collect();
+                        buffer.merge(&mut other);
+                        prop_assert!(other.is_empty() && other.json_bytes() == 0);
+                        (vec![], vec![])
+                    }
+                    Step::Extract(of) => (
+                        buffer.extract(|entry| entry.seq().as_u64().is_multiple_of(of)),
+                        model.keys().copied().filter(|seq| seq.is_multiple_of(of)).collect(),
+                    ),
+                    Step::Pop => {
+                        (buffer.pop().into_iter().collect(), model.keys().next().copied().into_iter().collect())
+                    }
+                    Step::PopNewest => (
+                        buffer.pop_newest().into_iter().collect(),
+                        model.keys().next_back().copied().into_iter().collect(),
+                    ),
+                    Step::TakeBefore(mark, of) => (
+                        buffer
+                            .take_before(Seq::from_u64(mark), |seq| seq.as_u64().is_multiple_of(of))
+                            .into_iter()
+                            .collect(),
+                        model.range(..mark).rev().map(|(seq, _)| *seq).find(|seq| seq.is_multiple_of(of)).into_iter().collect(),
+                    ),
+                    Step::Take(most, budget) => {
+                        let taken = buffer.take(most, budget);
+                        prop_assert!(taken.len() <= most.max(1));
+                        let expected = model.keys().copied().take(taken.len()).collect();
+                        (taken, expected)
+                    }
+                };
+                prop_assert_eq!(gone.iter().map(|entry| entry.seq().as_u64()).collect::<Vec<_>>(), &*expected);
+                for seq in expected {
+                    model.remove(&seq);
+                }
+                let held = |(seq, len): (&u64, &usize)| (*seq, *len);
+                let mark = Seq::from_u64(30);
+                prop_assert!(buffer.from(Seq::from_u64(0)).map(|e| (e.seq().as_u64(), e.json.len())).eq(model.iter().map(held)));
+                prop_assert!(buffer.from(mark).map(|e| (e.seq().as_u64(), e.json.len())).eq(model.range(30..).map(held)));
+                prop_assert_eq!(buffer.count_before(mark), model.range(..30).count());
+                prop_assert_eq!((buffer.len(), buffer.is_empty()), (model.len(), model.is_empty()));
+                prop_assert_eq!(buffer.json_bytes(), model.values().sum::<usize>());
+                let ends = [buffer.first(), buffer.last()].map(|end| end.map(|entry| entry.seq().as_u64()));
+                prop_assert_eq!(ends, [model.keys().next().copied(), model.keys().next_back().copied()]);
+                prop_assert_eq!(buffer.oldest(), model.keys().next().map(|seq| Instant::from_micros(*seq)));
             }
-            all.merge(&mut older);
-            prop_assert!(older.is_empty() && older.json_bytes() == 0);
-            let taken = all.take(most, budget);
-            prop_assert!(taken.is_sorted_by_key(Entry::seq));
-            let left: usize = all.entries.iter().map(|e| e.json.len()).sum();
-            prop_assert_eq!(left, all.json_bytes());
-            all.merge(&mut taken.into_iter().collect());
-            all.push(entry(45, 7));
-            prop_assert!(all.entries.iter().is_sorted_by_key(Entry::seq));
-            prop_assert_eq!(all.json_bytes(), lens.iter().chain(&other).sum::<usize>() + 7);
-            prop_assert_eq!(all.len(), lens.len() + other.len() + 1);
         }
     }
 }

@@ -96,3 +96,57 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Numbers of every length, the longest included.
+    fn number() -> impl Strategy<Value = u64> {
+        (any::<u64>(), 0u32..64).prop_map(|(number, shift)| number >> shift)
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_read_as_written_and_no_cut_of_them_is_one(number in number(), negative: bool) {
+            let signed = if negative { !number.cast_signed() } else { number.cast_signed() };
+            let mut bytes = Vec::new();
+            push_number(number, &mut bytes);
+            let length = bytes.len();
+            prop_assert_eq!(length, number.max(1).ilog2() as usize / 7 + 1);
+            push_signed(signed, &mut bytes);
+            let mut reader = Reader(&bytes);
+            prop_assert_eq!((reader.number(), reader.is_empty()), (Some(number), false));
+            prop_assert_eq!((reader.signed(), reader.is_empty()), (Some(signed), true));
+            prop_assert_eq!(Reader(&bytes[..length - 1]).number(), None);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_a_number_is_none() {
+        let mut bytes = [0xff; LONGEST + 1];
+        assert_eq!(Reader(&bytes).number(), None, "endless");
+        bytes[LONGEST - 1] = 1;
+        assert_eq!(Reader(&bytes).number(), Some(u64::MAX));
+        bytes[LONGEST - 1] = 2;
+        assert_eq!(Reader(&bytes).number(), None, "a bit too many");
+    }
+
+    #[test]
+    fn spans_that_touch_or_leave_the_numbers_are_none() {
+        let read = |numbers: &[u64]| {
+            let mut bytes = Vec::new();
+            numbers.iter().for_each(|number| push_number(*number, &mut bytes));
+            Reader(&bytes).spans().map(|spans| spans.iter().count())
+        };
+        assert_eq!(read(&[0]), Some(0));
+        assert_eq!(read(&[2, 0, 3, 2, 0]), Some(2), "0 to 3, and 5");
+        assert_eq!(read(&[2, 0, 3, 1, 0]), None, "0 to 3, and 4");
+        assert_eq!(read(&[2, 0, 3, 0, 0]), None, "0 to 3, and 3");
+        assert_eq!(read(&[1, u64::MAX, 1]), None);
+        assert_eq!(read(&[2, 5, 0, u64::MAX, 0]), None);
+        assert_eq!(read(&[2, 5, 0]), None, "one is missing");
+    }
+}

@@ -146,8 +146,30 @@ mod tests {
             let mut bytes = alloc::vec::Vec::new();
             push_spans(&spans, &mut bytes);
             let mut reader = Reader(&bytes);
-            prop_assert_eq!(reader.spans(), Some(spans));
+            prop_assert_eq!(reader.spans(), Some(spans.clone()));
             prop_assert!(reader.is_empty());
+            // In ascending order it can be put together more cheaply, of spans or of single places.
+            let (mut of_spans, mut of_places) = (Spans::default(), Spans::default());
+            spans.iter().for_each(|(first, last)| of_spans.push(first, last));
+            set.iter().map(|seq| Seq::from_u64(*seq)).for_each(|seq| of_places.push(seq, seq));
+            prop_assert_eq!([&of_spans, &of_places], [&spans; 2]);
+            prop_assert_eq!(spans.is_empty(), set.is_empty());
+        }
+
+        #[test]
+        fn two_overlap_where_a_place_is_in_both(
+            [a, b] in prop::array::uniform2(prop::collection::btree_set(0u64..40, 0..12)),
+            [first, more] in [0u64..40, 0u64..5],
+        ) {
+            let spans = |set: &BTreeSet<u64>| {
+                let mut spans = Spans::default();
+                set.iter().for_each(|seq| spans.push(Seq::from_u64(*seq), Seq::from_u64(*seq)));
+                spans
+            };
+            prop_assert_eq!(spans(&a).overlaps(&spans(&b)), !a.is_disjoint(&b));
+            let span = Spans::from_ends(Seq::from_u64(first), Seq::from_u64(first + more));
+            prop_assert_eq!(&span, &spans(&(first..=first + more).collect()));
+            prop_assert_eq!(spans(&a).overlaps(&span), a.range(first..=first + more).next().is_some());
         }
     }
 }
