@@ -130,7 +130,7 @@ impl Batcher {
     /// The platform took a batch.
     pub(crate) fn on_delivered(&mut self) {
         self.delivered = self.delivered.saturating_add(1);
-        if self.budget < self.ceiling && self.delivered >= PROBATION {
+        if self.delivered >= PROBATION {
             self.budget = (self.budget * 2).min(self.ceiling);
             self.delivered = 0;
         }
@@ -299,7 +299,9 @@ mod tests {
     #[test]
     fn the_high_watermark_is_a_share_of_the_buffer() {
         let mut config = AgentConfig::builder("0123456789").build().unwrap();
-        for (size, ratio, records) in [(1_000, 0.8, 800), (10, 0.05, 1), (usize::MAX, 1.0, usize::MAX / 1_000)] {
+        for (size, ratio, records) in
+            [(1_000, 0.8, 800), (10, 0.05, 1), (usize::MAX, 1.0, usize::MAX / 1_000)]
+        {
             (config.buffer_size, config.high_watermark_ratio) = (size, ratio);
             assert_eq!(watermark(&config), records);
         }

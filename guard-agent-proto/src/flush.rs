@@ -190,6 +190,20 @@ mod tests {
     }
 
     #[test]
+    fn at_the_end_every_flush_ends_with_what_is_left() {
+        let mut flushes = Flushes::default();
+        (1..=2).for_each(|id| flushes.push(flush(id, 10, 5)));
+        let mut ledgers = ByKind::<Ledger>::default();
+        (ledgers.events.pending, ledgers.metrics.pending) = (3, 4);
+        let events = flushes.end_all(&ledgers);
+        assert_eq!(ended(&events), [(1, 3), (2, 3)]);
+        assert!(
+            matches!(&events[..], [AgentEvent::Flushed { report, .. }, _] if report.pending.metrics == 4)
+        );
+        assert_eq!(flushes.deadline(), None);
+    }
+
+    #[test]
     fn a_report_counts_from_the_beginning_of_the_flush() {
         let mut ledgers = ByKind::<Ledger>::default();
         ledgers.events.delivered = 5;

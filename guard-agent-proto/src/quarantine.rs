@@ -85,7 +85,7 @@ impl Quarantine {
     ) -> Result<(), (Entry, Refusal)> {
         let successes = self.successes;
         let trial = self.trials.entry(entry.seq()).or_insert_with(|| Trial::new(refusal.clone(), successes));
-        let others_passed = trial.refusals > 0 && trial.successes < successes;
+        let others_passed = trial.successes < successes;
         if others_passed && refusal.is_of_content {
             self.trials.remove(&entry.seq());
             return Err((entry, refusal));
@@ -332,6 +332,17 @@ mod tests {
                 assert!(bench.0.on_success(at(now + if late { 6 } else { 1 })).is_empty());
             }
         }
+    }
+
+    #[test]
+    fn a_record_that_left_is_not_remembered() {
+        let mut bench = bench();
+        assert!(!bench.refuse(0, true));
+        bench.0.on_success(at(1));
+        assert_eq!(bench.release(1), 1);
+        bench.0.forget(Seq::from_u64(1));
+        assert_eq!(bench.0.status(Seq::from_u64(1)), None);
+        assert!(!bench.refuse(2, true), "it is its first refusal");
     }
 
     #[test]

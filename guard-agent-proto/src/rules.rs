@@ -278,6 +278,22 @@ mod tests {
     }
 
     #[test]
+    fn an_attack_is_followed_by_polls_further_and_further_apart() {
+        let mut rules = rules();
+        poll(&mut rules, at(0), document(|_| {}));
+        rules.on_attack_delivered(at(10).instant);
+        rules.on_attack_delivered(at(20).instant);
+        let mut polls = alloc::vec::Vec::new();
+        while let Some((due, Reason::RulesPoll)) = rules.due_at().filter(|(due, _)| *due < at(300).instant) {
+            polls.push(due.since(at(20).instant).as_millis());
+            let now = Now { instant: due, ..at(20) };
+            poll(&mut rules, now, RulesAnswer::NotModified);
+        }
+        assert_eq!(polls, [0, 1_000, 2_500, 6_000, 15_000]);
+        assert_eq!(rules.due_at(), Some((at(35 + 300).instant, Reason::RulesPoll)));
+    }
+
+    #[test]
     fn only_a_change_is_news() {
         let mut rules = rules();
         assert_eq!(poll(&mut rules, at(0), document(|_| {})), Update::Taken { changed: true });

@@ -278,6 +278,21 @@ mod tests {
     }
 
     #[test]
+    fn a_block_behind_all_places_is_nobodys() {
+        let seq = Seq::from_u64(1).at_origin(1);
+        let record = StoredRecord {
+            seq,
+            accepted_at: Timestamp::from_unix_micros(0),
+            attack: false,
+            json: b"{}"[..].into(),
+        };
+        for format in formats() {
+            let block = encode(&format, core::slice::from_ref(&record));
+            assert_eq!(format.decode(STREAM, Kind::Event, &block), None);
+        }
+    }
+
+    #[test]
     fn an_encrypted_block_does_not_show_its_records() {
         let [plain, encrypted] = formats();
         let record = StoredRecord {

@@ -377,6 +377,8 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -429,6 +431,150 @@ mod tests {
             }
             assert_eq!(log.take_removable(9).first().map(|(id, _)| *id), Some(three));
             assert!(log.is_empty());
+        }
+    }
+
+    /// Where a record of the model is.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Place {
+        Here,
+        Stored { aside: bool },
+        Settled,
+    }
+
+    /// What a log should know: the blocks of the store, and where their records are.
+    #[derive(Default)]
+    struct Model {
+        blocks: BTreeMap<u64, BTreeMap<u64, Place>>,
+        last: u64,
+    }
+
+    impl Model {
+        fn records(&self, is: impl Fn(Place) -> bool) -> Vec<u64> {
+            let records = self.blocks.values().flatten().filter(|(_, place)| is(**place));
+            records.map(|(seq, _)| *seq).collect()
+        }
+
+        fn put(&mut self, seq: u64, place: Place) {
+            self.blocks.values_mut().filter_map(|block| block.get_mut(&seq)).for_each(|it| *it = place);
+        }
+
+        fn settled(&self, id: Seq) -> Spans {
+            let mut settled = Spans::default();
+            for (seq, _) in self.blocks[&id.as_u64()].iter().filter(|(_, place)| **place == Place::Settled) {
+                settled.insert(Seq::from_u64(*seq));
+            }
+            settled
+        }
+
+        fn append(&mut self, log: &mut Log, count: u64, gap: u64) {
+            let seqs: Vec<_> = (0..count).map(|place| self.last + 1 + place * (1 + gap)).collect();
+            let mut spans = Spans::default();
+            seqs.iter().for_each(|seq| spans.push(Seq::from_u64(*seq), Seq::from_u64(*seq)));
+            self.last = seqs[seqs.len() - 1];
+            self.blocks.insert(self.last, seqs.into_iter().map(|seq| (seq, Place::Here)).collect());
+            log.on_appended(Seq::from_u64(self.last), spans);
+        }
+
+        /// One block comes back, as a journal reads it.
+        fn read(&mut self, log: &mut Log) {
+            if !log.has_unread() {
+                return;
+            }
+            if !log.has_ahead() {
+                log.rewind();
+                let aside = self.records(|place| place == Place::Stored { aside: true });
+                aside.into_iter().for_each(|seq| self.put(seq, Place::Stored { aside: false }));
+            }
+            let (id, block) =
+                self.blocks.range(log.next().as_u64()..).next().expect("there is something ahead");
+            let (id, block) = (Seq::from_u64(*id), block.clone());
+            let total = block.len() as u64;
+            for (seq, place) in block {
+                let is_stored = log.is_stored(id, Seq::from_u64(seq));
+                assert_eq!(is_stored, matches!(place, Place::Stored { .. }));
+                if is_stored {
+                    assert!(!log.take(id, total, Seq::from_u64(seq), 10), "it is known");
+                    self.put(seq, Place::Here);
+                }
+            }
+            assert_eq!(log.is_spent(id, total), self.settled(id).len() == total);
+            log.read_on_after(id);
+            if !log.has_ahead() {
+                assert_eq!(log.end(), 0);
+            }
+        }
+
+        /// The store hears of changes, and removes blocks.
+        fn hear(&mut self, log: &mut Log, limit: usize) {
+            for (id, settled) in log.take_changed(limit) {
+                assert_eq!(settled, self.settled(id));
+                assert!(!settled.is_empty());
+            }
+            for (id, _) in log.take_removable(limit) {
+                assert!(
+                    self.blocks.remove(&id.as_u64()).unwrap().values().all(|place| *place == Place::Settled)
+                );
+            }
+        }
+
+        fn check(&self, log: &Log) {
+            let here = self.records(|place| place == Place::Here);
+            let stored = self.records(|place| matches!(place, Place::Stored { .. }));
+            let ahead = self.records(|place| place == Place::Stored { aside: false });
+            assert_eq!((log.here(), log.stored()), (here.len() as u64, stored.len() as u64));
+            assert_eq!(log.stored_bytes(), 10 * stored.len() as u64);
+            assert_eq!((log.has_unread(), log.has_ahead()), (!stored.is_empty(), !ahead.is_empty()));
+            assert_eq!(log.holds_nothing(), here.is_empty() && stored.is_empty());
+            assert_eq!(log.is_empty(), self.blocks.is_empty());
+            for seq in self.records(|_| true) {
+                assert_eq!(log.has(Seq::from_u64(seq)), here.contains(&seq));
+                assert_eq!(log.stores(Seq::from_u64(seq)), stored.contains(&seq));
+                let before = stored.iter().filter(|stored| **stored < seq).count();
+                assert_eq!(log.stored_before(Seq::from_u64(seq)), before as u64);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_knows_where_each_record_is(
+            steps in prop::collection::vec((0u8..7, any::<prop::sample::Index>()), 0..80),
+        ) {
+            let (mut log, mut model) = (Log::own(), Model::default());
+            for (step, which) in steps {
+                let here = model.records(|place| place == Place::Here);
+                let record = || here[which.index(here.len())];
+                match step {
+                    0 => model.append(&mut log, 1 + which.index(5) as u64, which.index(2) as u64),
+                    1 => model.read(&mut log),
+                    2 => model.hear(&mut log, 1 + which.index(3)),
+                    _ if here.is_empty() => {}
+                    3 | 4 => {
+                        log.settle(Seq::from_u64(record()));
+                        model.put(record(), Place::Settled);
+                    }
+                    5 => {
+                        log.release(Seq::from_u64(record()), 10);
+                        model.put(record(), Place::Stored { aside: false });
+                    }
+                    _ => {
+                        log.set_aside(Seq::from_u64(record()), 10);
+                        model.put(record(), Place::Stored { aside: true });
+                    }
+                }
+                model.check(&log);
+            }
+            while log.has_unread() {
+                model.read(&mut log);
+            }
+            for seq in model.records(|place| place == Place::Here) {
+                log.settle(Seq::from_u64(seq));
+                model.put(seq, Place::Settled);
+            }
+            model.hear(&mut log, usize::MAX);
+            model.check(&log);
+            prop_assert!(log.is_empty() && !log.has_changes());
         }
     }
 }

@@ -144,4 +144,37 @@ mod tests {
             assert!(troubles.gate(part) <= now);
         }
     }
+
+    #[test]
+    fn what_comes_and_goes_is_reported_once_a_minute() {
+        let mut rng = Rng::new([7; 32]);
+        let mut troubles = Troubles::new(Duration::from_secs(15));
+        let reported: alloc::vec::Vec<_> = (0..=120)
+            .filter(|second| {
+                let now = Instant::from_micros(second * 1_000_000);
+                let is_news = troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng);
+                troubles.on_done(Part::Append);
+                is_news
+            })
+            .collect();
+        assert_eq!(reported, [0, 60, 120]);
+    }
+
+    #[test]
+    fn a_part_with_nothing_to_do_is_in_no_trouble_and_neither_is_anything_after_a_sleep() {
+        let mut rng = Rng::new([7; 32]);
+        let now = Instant::from_micros(1_000_000);
+        let mut troubles = Troubles::new(Duration::from_secs(15));
+        troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng);
+        troubles.on_failed(Part::Search, StoreErrorKind::WrongType, now, &mut rng);
+        troubles.on_idle(Part::Append);
+        assert_eq!((troubles.why(Part::Append), troubles.gate(Part::Append) <= now), (None, true));
+        assert_eq!(troubles.why(Part::Search), Some(StoreErrorKind::WrongType));
+        troubles.on_slow();
+        assert_eq!(troubles.why(Part::Append), Some(StoreErrorKind::TimedOut));
+        troubles.forget();
+        for part in [Part::Append, Part::Search] {
+            assert_eq!((troubles.why(part), troubles.gate(part) <= now), (None, true));
+        }
+    }
 }

@@ -1,15 +1,17 @@
+use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Bench, SECOND, event, key, numbers, record};
+use crate::batch::Entry;
 use crate::shell::MemoryStore;
 use crate::store::{
-    OwnerId, Space, StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId,
+    OwnerId, Space, StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId, Write,
 };
 use crate::{
     AgentConfig, AgentEvent, BatchId, DrainOrder, DropReason, FlushId, HealthReason, Input, Instant, Kind,
-    Outcome, OverflowPolicy, Payload, ReceiptId, Report, StoreOpId,
+    Outcome, OverflowPolicy, Payload, ReceiptId, Record, Report, Seq, StoreOpId,
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(30);
@@ -295,6 +297,95 @@ fn a_journal_that_another_adopted_and_finished_meanwhile_is_not_adopted_again() 
 }
 
 #[test]
+fn an_orphan_that_another_was_quicker_to_adopt_costs_nothing_of_our_own() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    bench.leave_orphan(1, 1);
+    bench.run(3 * LEASE, None, |op| matches!(op, StoreOp::Adopt { .. }).then_some(StoreErrorKind::Fenced));
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.persisted, ledger.handed_over), (3, 0));
+    assert_eq!(bench.errors("another agent adopted the journal"), 0);
+}
+
+#[test]
+fn a_journal_whose_lease_cannot_be_renewed_is_no_orphan_to_its_owner() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    bench.serve();
+    bench.run(5 * LEASE, None, |op| matches!(op, StoreOp::Write(_)).then_some(StoreErrorKind::Full));
+    let stats = bench.agent.stats();
+    assert_eq!((stats.adopted_journals, stats.orphaned_journals, stats.leased_journals), (0, 0, 0));
+    assert_eq!(sorted(&bench.deliver(60 * SECOND)), [0, 1, 2]);
+}
+
+#[test]
+fn an_adopted_journal_that_goes_to_another_leaves_our_own() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(3);
+    let StoreOp::Write(Write { stream: own, .. }) = bench.stores[0].op else { panic!("{:?}", bench.stores) };
+    bench.leave_orphan(1, 2);
+    bench.outage(3 * LEASE);
+    assert_eq!(bench.agent.stats().records.events.pending, 5);
+    let is_anothers = |op: &StoreOp| match op {
+        StoreOp::Write(write) => write.stream != own,
+        StoreOp::Adopt { .. } => true,
+        _ => false,
+    };
+    let meets = |op: &StoreOp| is_anothers(op).then_some(StoreErrorKind::Fenced);
+    bench.run(LEASE, None, meets);
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.handed_over, ledger.pending, ledger.persisted), (2, 3, 3));
+    assert_eq!(sorted(&bench.run(60 * SECOND, Some(200), meets)), [0, 1, 2]);
+    assert_eq!(bench.store.blocks(), 1, "what is the other's stays");
+}
+
+#[test]
+fn several_journals_are_adopted_beside_each_other() {
+    let mut bench = Bench::journaled(|_| {});
+    for seed in 1..=4 {
+        bench.leave_orphan(seed, seed as usize);
+    }
+    bench.outage(3 * LEASE);
+    let stats = bench.agent.stats();
+    assert_eq!((stats.adopted_journals, stats.records.events.recovered), (4, 10));
+    assert_eq!(bench.store.streams(), 4);
+    assert_eq!(bench.deliver(60 * SECOND).concat().len(), 10);
+    assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+}
+
+#[test]
+fn what_is_read_at_once_is_bounded_by_its_bytes() {
+    let mut dead = Bench::journaled(|config| config.buffer_bytes = 64 << 20);
+    dead.serve();
+    for number in 0..64 {
+        let json = format!(r#"{{"idempotency_key":"{}","x":"{}"}}"#, key(number), "x".repeat(100_000));
+        dead.send(vec![Record::new(Kind::Event, false, json.into_bytes().into())]);
+        dead.outage(Duration::from_millis(60));
+    }
+    let mut bench = dead.successor(7, |_| {});
+    let (mut most, mut reads) = (0, 0);
+    while bench.now.instant < Instant::ZERO + 3 * LEASE {
+        while let Some(request) = bench.stores.pop() {
+            let result = bench.store.execute_at(request.clone(), bench.now.instant);
+            if let Ok(StoreAnswer::Blocks { blocks, .. }) = &result {
+                most = most.max(blocks.iter().map(|block| block.bytes.len()).sum());
+                reads += usize::from(!blocks.is_empty());
+            }
+            bench.input(Input::StoreReply { id: request.id, result });
+        }
+        for request in core::mem::take(&mut bench.requests) {
+            bench.answer(&request, 200);
+        }
+        bench.jump(Duration::from_millis(100));
+    }
+    assert_eq!(bench.agent.stats().records.events.delivered, 64);
+    assert!(most <= 1 << 20 && reads <= 20, "{most} bytes, {reads} reads");
+}
+
+#[test]
 fn a_living_agent_keeps_its_journal() {
     let mut first = Bench::journaled(|_| {});
     first.serve();
@@ -510,7 +601,7 @@ fn every_new_event_is_quick_while_a_backlog_drains() {
 
 /// Answers take a while, so that batches are in flight when new events come.
 fn live_beside_backlog(memory: usize, at_once: usize) {
-    const TICK: Duration = Duration::from_millis(10);
+    const TICK: Duration = Duration::from_millis(20);
     let old = 40 * memory;
     let mut bench = Bench::journaled(|config| config.buffer_size = memory);
     bench.serve();
@@ -519,14 +610,12 @@ fn live_beside_backlog(memory: usize, at_once: usize) {
         bench.outage(Duration::from_millis(100));
     }
     let (mut flights, mut sent, mut slow) = (Vec::new(), Vec::new(), Vec::new());
-    for tick in 0..4_000 {
-        if tick % 2 == 0 {
-            let next = old + sent.len();
-            bench.send((next..next + at_once).map(event).collect());
-            sent.extend(core::iter::repeat_n(bench.now.instant, at_once));
-        }
+    for tick in 0..2_000 {
+        let next = old + sent.len();
+        bench.send((next..next + at_once).map(event).collect());
+        sent.extend(core::iter::repeat_n(bench.now.instant, at_once));
         bench.serve();
-        flights.extend(core::mem::take(&mut bench.requests).into_iter().map(|request| (tick + 5, request)));
+        flights.extend(core::mem::take(&mut bench.requests).into_iter().map(|request| (tick + 3, request)));
         for (_, request) in flights.extract_if(.., |(due, _)| *due <= tick) {
             if let Payload::Batch(batch) = &request.payload {
                 let new = numbers(batch).into_iter().filter_map(|number| number.checked_sub(old));
@@ -547,10 +636,19 @@ fn live_beside_backlog(memory: usize, at_once: usize) {
 
 #[test]
 fn beyond_the_quota_the_policy_gives_up_and_counts() {
-    for (policy, kept) in [(OverflowPolicy::Drop, 500..700), (OverflowPolicy::Raise, 0..200)] {
+    let cost = Entry::new(Seq::from_u64(0), Instant::ZERO, event(0)).cost();
+    for (policy, by_bytes, kept) in [
+        (OverflowPolicy::Drop, false, 500..700),
+        (OverflowPolicy::Drop, true, 500..700),
+        (OverflowPolicy::Raise, false, 0..200),
+        (OverflowPolicy::Raise, true, 0..200),
+    ] {
         let mut bench = Bench::journaled(|config| {
-            config.buffer_size = 50;
-            config.journal_records = 200;
+            if by_bytes {
+                (config.buffer_bytes, config.journal_bytes) = (50 * cost, 200 * cost as u64);
+            } else {
+                (config.buffer_size, config.journal_records) = (50, 200);
+            }
             config.buffer_overflow_policy = policy;
             config.rate_limit = 10_000;
         });
@@ -567,7 +665,7 @@ fn beyond_the_quota_the_policy_gives_up_and_counts() {
         let batches = bench.deliver(600 * SECOND);
         let rest = sorted(&batches);
         let inside = rest.iter().filter(|number| kept.contains(*number)).count();
-        assert!(inside * 10 >= rest.len() * 7, "{policy:?}: {rest:?}");
+        assert!(inside * 10 >= rest.len() * 7, "{policy:?} {by_bytes}: {rest:?}");
         assert_eq!(bench.store.blocks(), 0);
     }
 }
@@ -903,6 +1001,22 @@ fn a_shutdown_waits_for_an_answer_about_a_lease() {
     assert!(bench.requests.is_empty(), "not the last status either: {:?}", bench.requests);
     assert_eq!(sorted(&bench.deliver(10 * SECOND)), [0, 1, 2]);
     assert!(bench.closed.unwrap().is_complete(), "{:?}", bench.closed);
+}
+
+#[test]
+fn a_shutdown_keeps_what_an_append_without_an_answer_may_have_written() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.serve();
+    bench.events(2);
+    let request = bench.stores.pop().unwrap();
+    bench.store.execute_at(request.clone(), bench.now.instant).unwrap();
+    let lost = StoreError::new(StoreErrorKind::TimedOut, "lost");
+    bench.input(Input::StoreReply { id: request.id, result: Err(lost) });
+    bench.shutdown(10);
+    bench.run(11 * SECOND, None, |op| matches!(op, StoreOp::Write(_)).then_some(StoreErrorKind::TimedOut));
+    assert_eq!(bench.closed.unwrap().pending.events, 2);
+    let mut next = bench.successor(7, |_| {});
+    assert_eq!(next.deliver(2 * LEASE), [[0, 1]]);
 }
 
 #[test]
