@@ -301,6 +301,12 @@ impl fmt::Display for HealthReason {
             Self::Held { endpoint, status: 0 } => {
                 write!(f, "The {endpoint} endpoint does not answer like the platform; records are held")
             }
+            Self::Held { endpoint, status: status @ 200..=299 } => {
+                write!(
+                    f,
+                    "The {endpoint} endpoint answers {status} without an acknowledgement; records are held"
+                )
+            }
             Self::Held { endpoint, status } => {
                 write!(f, "The {endpoint} endpoint answers {status}; records are held")
             }

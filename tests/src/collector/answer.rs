@@ -13,6 +13,15 @@ pub struct Answer {
     pub(super) trickle: Option<Duration>,
     pub(super) again: Option<Duration>,
     pub(super) only: Only,
+    pub(super) names: Option<Names>,
+}
+
+/// The records with that text, by their places in the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    pub(super) text: &'static str,
+    /// Places are written as text.
+    pub(super) as_text: bool,
 }
 
 /// Which batches the answer is for; all others are answered normally.
@@ -83,6 +92,15 @@ impl Answer {
     #[must_use]
     pub const fn every_second() -> Self {
         Self::new(Takes::EverySecond, Reply::Platform)
+    }
+
+    /// 422 as FastAPI has it for batches with records that have that text in their JSON: it names each of them by its place,
+    /// a number or the same as text.
+    #[must_use]
+    pub const fn naming(text: &'static str, as_text: bool) -> Self {
+        let mut answer = Self::status(422).if_it_has(text);
+        answer.names = Some(Names { text, as_text });
+        answer
     }
 
     /// Takes the records, then breaks the connection: the answer is lost.
@@ -196,7 +214,7 @@ impl Answer {
     }
 
     const fn new(takes: Takes, reply: Reply) -> Self {
-        Self { takes, delay: Duration::ZERO, reply, trickle: None, again: None, only: Only::Any }
+        Self { takes, delay: Duration::ZERO, reply, trickle: None, again: None, only: Only::Any, names: None }
     }
 }
 

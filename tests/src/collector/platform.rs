@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::answer::{Answer, Only, Takes};
+use super::answer::{Answer, Names, Only, Takes};
 use super::http::{PlainAnswer, RawRequest};
 use super::received::{Arrival, Exchange, Received};
 
@@ -96,6 +96,23 @@ struct Valid {
     content: Content,
     batch_id: Option<String>,
     body_hash: [u8; 32],
+}
+
+impl Valid {
+    /// The answer with what it says of records of the batch.
+    fn name_records(&self, answer: Answer) -> Answer {
+        let (Some(Names { text, as_text }), Content::Records { records, .. }) = (answer.names, &self.content)
+        else {
+            return answer;
+        };
+        let named = records.iter().enumerate().filter(|(_, (_, record))| record.get().contains(text));
+        let problem = |(index, _): (usize, _)| {
+            let index = if as_text { json!(index.to_string()) } else { json!(index) };
+            json!({"type": "ip_any_address", "loc": ["body", "events", index, "ip_address"], "msg": "not an address"})
+        };
+        let body = json!({"detail": named.map(problem).collect::<Vec<_>>()});
+        answer.header("content-type", "application/json").body(body.to_string())
+    }
 }
 
 enum Content {
@@ -191,6 +208,7 @@ impl Platform {
             Ok(valid) => valid,
             Err(violation) => return (answer, self.refuse(violation)),
         };
+        let answer = valid.name_records(answer);
         self.remember((at, time), endpoint, &raw, &valid, &answer);
         let platform = match valid.content {
             Content::Records { kind, records } => {

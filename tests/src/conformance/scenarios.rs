@@ -102,6 +102,88 @@ macro_rules! bisected {
     };
 }
 
+/// The platform names the one bad event of a batch by its place: all others of the batch are in the next request.
+macro_rules! named {
+    ($name:literal, $as_text:literal) => {
+        plain(
+            $name,
+            "4.1, W7, W13",
+            &[
+                Always(Events, || Answer::naming("poison", $as_text)),
+                // So that most of it is one batch.
+                Down,
+                Step::Events(40),
+                Step::Event(poison),
+                Step::Events(23),
+                Pending(64),
+                Up,
+                Arrived(63),
+                // At most one before it, the batch, the rest of it, and the bad event once more: halves would take ten.
+                AtMost(Events, 4),
+                Dropped(DropReason::DeadLetter, 1),
+                DeadLetters(1),
+                Shutdown(Yes, LONG),
+                Delivered(63),
+                Duplicates(0),
+            ],
+        )
+    };
+}
+
+/// A firewall before the platform refuses like that whatever quotes an attack.
+macro_rules! firewall {
+    ($name:literal, $status:literal) => {
+        plain(
+            $name,
+            "UA, W13",
+            &[
+                Always(Events, || {
+                    Answer::status($status)
+                        .header("content-type", "text/html")
+                        .body("<html>Request blocked</html>")
+                        .if_it_has("poison")
+                }),
+                Step::Events(40),
+                Step::Event(poison),
+                Step::Events(23),
+                Arrived(63),
+                Reason(concat!("refused a record with ", $status)),
+                Pending(1),
+                Step::Events(2),
+                Arrived(65),
+                DeadLetters(0),
+                Duplicates(0),
+                Normally(Events),
+                Shutdown(Yes, LONG),
+                Delivered(66),
+                Step::Text("poison", true),
+            ],
+        )
+    };
+}
+
+/// The platform, or a proxy in its place, answers 200 with that body: held, and said, until it answers as usual.
+macro_rules! empty_answer {
+    ($name:literal, $body:literal) => {
+        plain(
+            $name,
+            "4.1, W37",
+            &[
+                Always(Events, || Answer::status(200).body($body).refusing()),
+                Step::Events(6),
+                Reason("answers 200 without an acknowledgement"),
+                Pending(6),
+                Delivered(0),
+                Normally(Events),
+                Arrived(6),
+                Duplicates(0),
+                Shutdown(Yes, LONG),
+                Delivered(6),
+            ],
+        )
+    };
+}
+
 /// The platform answers like that to a fetch of rules; those in force stay until the next ones come.
 macro_rules! rules_survive {
     ($name:literal, $shows:literal, $answer:expr) => {
@@ -223,6 +305,67 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     ),
     bisected!("422 is bisected", "4.1, W7, W13", Answer::status(422)),
+    named!("422 that names a record by its place costs one more request", false),
+    named!("422 that names a record by its place as text costs one more request", true),
+    firewall!("a firewall that answers 403 to what an event quotes holds up that event alone", 403),
+    firewall!("a firewall that answers 500 to what an event quotes holds up that event alone", 500),
+    plain(
+        "a used-up quota is waited for, without a search",
+        "UA, W13",
+        &[
+            Always(Events, || {
+                Answer::json(
+                    200,
+                    &json!({"success": false, "errors": ["Event quota exceeded for this month"]}),
+                )
+                .refusing()
+            }),
+            Step::Events(50),
+            Reason("the quota is used up"),
+            Step::Events(5),
+            // Far below the 30 seconds after which it is asked again, and far above what a search takes.
+            Pause(Duration::from_secs(3)),
+            AtMost(Events, 1),
+            Pending(55),
+            Normally(Events),
+            // A new key may be of another account.
+            Rotate("conformance-key", true),
+            Arrived(55),
+            InOrder,
+            DeadLetters(0),
+            Shutdown(Yes, LONG),
+            Delivered(55),
+        ],
+    ),
+    plain(
+        "a lone refused record is said, and a flush tries it again",
+        "4.1, W16",
+        &[
+            Answers(Events, 1, || Answer::status(422)),
+            Step::Events(1),
+            Reason("refused a record with 422"),
+            Pending(1),
+            Flush(Yes, Duration::from_secs(5)),
+            Delivered(1),
+            DeadLetters(0),
+            Shutdown(Yes, LONG),
+        ],
+    ),
+    empty_answer!("a 200 without a body is no acknowledgement", ""),
+    empty_answer!("a 200 with an object that says nothing is no acknowledgement", "{}"),
+    Scenario {
+        name: "a 200 without a body is an acknowledgement if that is configured",
+        shows: "4.1, W37",
+        fields: &[("accept_any_success", "true")],
+        with: With::Nothing,
+        steps: &[
+            Always(Events, || Answer::status(200)),
+            Step::Events(6),
+            Shutdown(Yes, LONG),
+            Delivered(6),
+            Duplicates(0),
+        ],
+    },
     delivered_after!(
         "429 waits as long as it says, in a flush too",
         "4.1, 5.3",

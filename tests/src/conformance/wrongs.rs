@@ -235,6 +235,61 @@ pub(super) const WRONGS: &[Wrong] = &[
             }
         });
     }),
+    reads("reads no names in a refusal", "by its place costs", |_, _, answer| {
+        map(answer, |response| {
+            if response.status == 422 {
+                response.body.clear();
+            }
+        });
+    }),
+    reads("reads no places that are written as text", "by its place as text", |_, _, answer| {
+        map(answer, |response| {
+            if String::from_utf8_lossy(&response.body).contains(r#""events",""#) {
+                response.body.clear();
+            }
+        });
+    }),
+    reads("takes a firewall for a busy platform", "answers 403 to what an event quotes", |_, _, answer| {
+        map(answer, |response| {
+            if response.status >= 400 && response.body.starts_with(b"<html>") {
+                response.status = 429;
+            }
+        });
+    }),
+    reads("gives up what a firewall refuses", "answers 500 to what an event quotes", |_, _, answer| {
+        map(answer, |response| {
+            if response.status == 500 && response.body.starts_with(b"<html>") {
+                succeed(response);
+            }
+        });
+    }),
+    reads("searches for what uses up a quota", "a used-up quota", |_, _, answer| {
+        map(answer, |response| {
+            if response.status == 200 && says_no(response) {
+                response.status = 422;
+                response.body.clear();
+            }
+        });
+    }),
+    reads("does not try a refused record again", "a lone refused record", |memory, request, answer| {
+        if request.url.ends_with("/events") {
+            let refused = answer.as_ref().ok().filter(|answer| answer.status == 422).cloned();
+            memory.answer = memory.answer.take().or(refused);
+            if let Some(refused) = memory.answer.clone() {
+                *answer = Ok(refused);
+            }
+        }
+    }),
+    fields(
+        "takes an empty answer for a success",
+        "a 200 without a body is no",
+        &[("accept_any_success", "true")],
+    ),
+    fields(
+        "accepts no answer without a body, whatever is configured",
+        "if that is configured",
+        &[("accept_any_success", "false")],
+    ),
     reads("never bisects", "422 is bisected", |_, _, answer| {
         map(answer, |response| {
             if matches!(response.status, 400 | 422) {
