@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
@@ -32,7 +32,30 @@ impl Pipe {
     /// If it was not built or does not start.
     #[must_use]
     pub fn start(self, endpoint: &str, flags: &[&str]) -> PipeProcess {
-        PipeProcess::start(self.name, endpoint, self.flags.iter().chain(flags))
+        let program = Command::new(example(self.name));
+        PipeProcess::start(program, endpoint, self.flags.iter().chain(flags))
+    }
+
+    /// Starts it where `/etc/hosts` is that file, which may change. `None` where nothing can be mounted: that takes an
+    /// administrator, or a user in a name space of its own.
+    ///
+    /// # Panics
+    ///
+    /// If it was not built or does not start.
+    #[must_use]
+    pub fn start_with_hosts(self, hosts: &Path, endpoint: &str, flags: &[&str]) -> Option<PipeProcess> {
+        let mounted = |then: &str| {
+            let mut program = Command::new("unshare");
+            program.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+            program.arg(format!("mount --bind \"$0\" /etc/hosts && {then}")).arg(hosts);
+            program
+        };
+        if !mounted("true").status().is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let mut program = mounted("NO_PROXY='*' exec \"$@\"");
+        program.arg(example(self.name));
+        Some(PipeProcess::start(program, endpoint, self.flags.iter().chain(flags)))
     }
 }
 
@@ -65,8 +88,8 @@ pub struct Ended {
 }
 
 impl PipeProcess {
-    fn start<'a>(name: &str, endpoint: &str, flags: impl Iterator<Item = &'a &'a str>) -> Self {
-        let mut child = Command::new(example(name))
+    fn start<'a>(mut program: Command, endpoint: &str, flags: impl Iterator<Item = &'a &'a str>) -> Self {
+        let mut child = program
             .args(["--endpoint", endpoint, "--api-key", "0123456789"])
             .args(flags)
             .env("NO_PROXY", "127.0.0.1")

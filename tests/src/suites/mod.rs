@@ -24,6 +24,7 @@ macro_rules! pipe_suite {
             a_record_that_is_lost_is_answered_with_the_reason,
             what_may_still_arrive_is_not_answered,
             it_ends_in_time_although_nobody_reads_its_output,
+            names_are_looked_up_again,
         }
     };
     (@ $pipe:literal, $flags:tt, $($name:ident),* $(,)?) => {

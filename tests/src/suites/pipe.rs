@@ -1,14 +1,22 @@
 //! What the pipe of every runtime must do, as a process of its own, against a collector.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "tests"
+)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::collector::Collector;
-use crate::pipe_process::{HANG, Pipe};
+use crate::pipe_process::{HANG, Pipe, PipeProcess};
+use crate::scratch::Scratch;
 
 pub fn every_line_arrives_once(pipe: Pipe) {
     let collector = Collector::start();
@@ -331,4 +339,48 @@ pub fn it_ends_in_time_although_nobody_reads_its_output(pipe: Pipe) {
 
 fn events(count: usize) -> String {
     "{\"kind\":\"event\",\"event_type\":\"ip_banned\"}\n".repeat(count)
+}
+
+/// After a failure, whether the name was unknown or led elsewhere: whoever keeps names for a minute keeps an outage for
+/// a minute longer.
+pub fn names_are_looked_up_again(pipe: Pipe) {
+    let scratch = Scratch::new().unwrap();
+    let hosts = scratch.path().join("hosts");
+    // In place: the file is mounted.
+    let lead_to = |address: &str| fs::write(&hosts, format!("{address} platform.invalid\n")).unwrap();
+    fs::write(&hosts, "").unwrap();
+    let collector = Collector::start();
+    let endpoint = collector.url().replace("127.0.0.1", "platform.invalid");
+    // Far below the minute for which some libraries keep names.
+    let soon = ["--stats-every", "0.1", "--set", "breaker_recovery=0.2", "--set", "backoff_factor=0.1"];
+    let Some(mut process) = pipe.start_with_hosts(&hosts, &endpoint, &soon) else {
+        eprintln!("nothing can be mounted here: it was not seen that names are looked up again");
+        return;
+    };
+    let event = "{\"kind\":\"event\",\"event_type\":\"ip_banned\"}\n";
+    let fails_more = |process: &mut PipeProcess| {
+        let failed = |stats: &Value| stats["requests"]["failed"].as_u64().unwrap();
+        let before = failed(&process.stats_until(|_| true));
+        process.stats_until(|stats| failed(stats) > before + 1);
+    };
+    process.write(event);
+    fails_more(&mut process);
+    lead_to("127.0.0.9");
+    fails_more(&mut process);
+    let moved = Instant::now();
+    lead_to("127.0.0.1");
+    collector.wait_for(|received| received.event_count == 1, HANG);
+    assert!(moved.elapsed() < Duration::from_secs(30), "{:?} after the move", moved.elapsed());
+
+    // The same while it works: the connection ends, and the next one goes where the name leads now.
+    collector.down();
+    process.write(event);
+    fails_more(&mut process);
+    lead_to("127.0.0.9");
+    collector.up();
+    fails_more(&mut process);
+    lead_to("127.0.0.1");
+    collector.wait_for(|received| received.event_count == 2, HANG);
+    process.end_input();
+    assert_eq!(process.wait().code, Some(0));
 }

@@ -1,7 +1,7 @@
 //! A journal in files from which somebody else takes segments: a cleaner of temporary files, a rotation of logs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::collector::Collector;
 use crate::pipe_process::{HANG, Pipe};
@@ -16,7 +16,7 @@ pub fn what_was_acknowledged_survives_the_loss_of_segments_and_a_kill(pipe: Pipe
         let journal = Journal::files(pipe);
         let collector = Collector::start();
         collector.down();
-        let mut worker = start("victim", &collector, &journal, "buffer_size=1000");
+        let mut worker = start("victim", &collector, &journal, &["buffer_size=1000"]);
         worker.send(300);
         worker.process.answers_until(300);
         each_segment(&journal, take_away);
@@ -27,7 +27,7 @@ pub fn what_was_acknowledged_survives_the_loss_of_segments_and_a_kill(pipe: Pipe
         let (acknowledged, nacks) = super::acknowledged(&worker.process.kill());
         assert_eq!((acknowledged.len(), nacks.len()), (600, 0));
         collector.up();
-        let heir = start("heir", &collector, &journal, "buffer_size=1000");
+        let heir = start("heir", &collector, &journal, &["buffer_size=1000"]);
         super::assert_delivered(&collector, &acknowledged);
         heir.finish();
     }
@@ -38,7 +38,7 @@ pub fn what_was_lost_with_segments_is_counted(pipe: Pipe) {
         let journal = Journal::files(pipe);
         let collector = Collector::start();
         collector.down();
-        let mut worker = start("loser", &collector, &journal, "buffer_size=400");
+        let mut worker = start("loser", &collector, &journal, &["buffer_size=400"]);
         worker.send(2_000);
         worker.wait_for_persisted(2_000);
         each_segment(&journal, take_away);
@@ -60,22 +60,54 @@ pub fn what_was_lost_with_segments_is_counted(pipe: Pipe) {
     }
 }
 
-fn start(name: &str, collector: &Collector, journal: &Journal, field: &str) -> Worker {
-    let fields = ["journal_lease=2", "timeout=1", "connect_timeout=1", "rate_limit=100000", field];
-    Worker::start(name, collector, journal, &fields)
+/// Nothing tells the agent of it before: the store answers each write by where its logs end.
+pub fn what_was_lost_in_the_midst_is_counted_when_it_is_read(pipe: Pipe) {
+    let journal = Journal::files(pipe);
+    let collector = Collector::start();
+    collector.down();
+    // More than two segments, and far more than memory takes.
+    let mut worker =
+        start("loser", &collector, &journal, &["buffer_size=50", "max_payload_size=131072"]).pad(60_000);
+    worker.send(320);
+    worker.wait_for_persisted(320);
+    let segments = segments(&journal);
+    assert!(segments.len() > 2, "{segments:?}");
+    fs::remove_file(&segments[1]).unwrap();
+    worker.send(20);
+    worker.process.answers_until(340);
+    collector.up();
+    // Only the end of what there is to read tells how much is missing.
+    worker.process.stats_until(|stats| stats["pending"]["events"] == 0);
+    worker.process.end_input();
+    let ended = worker.process.wait();
+
+    let stats = ended.stats();
+    let count = |count: &serde_json::Value| count.as_u64().unwrap();
+    let lost = count(&stats["dropped"]["events"]["store_lost"]);
+    assert_eq!(ended.code, Some(3), "{stats}");
+    assert!(lost > 50 && lost < 200, "{stats}");
+    assert_eq!(count(&stats["delivered"]["events"]) + lost, 340, "{stats}");
+    assert!(ended.errors.contains("damaged or foreign entries were skipped"), "{}", ended.errors);
+}
+
+fn start(name: &str, collector: &Collector, journal: &Journal, fields: &[&str]) -> Worker {
+    let usual = ["journal_lease=2", "timeout=1", "connect_timeout=1", "rate_limit=100000"];
+    Worker::start(name, collector, journal, &[&usual, fields].concat())
 }
 
 fn each_segment(journal: &Journal, take_away: fn(&Path)) {
+    let segments = segments(journal);
+    assert!(!segments.is_empty(), "there are no segments");
+    segments.iter().for_each(|path| take_away(path));
+}
+
+/// The segments of all streams, the oldest first.
+fn segments(journal: &Journal) -> Vec<PathBuf> {
     let Place::Files(folder) = &journal.place else { panic!("a journal in files") };
-    let mut taken = 0;
-    for stream in fs::read_dir(folder.path()).unwrap() {
-        for file in fs::read_dir(stream.unwrap().path()).unwrap() {
-            let path = file.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "log") {
-                take_away(&path);
-                taken += 1;
-            }
-        }
-    }
-    assert!(taken > 0, "there are no segments");
+    let streams = fs::read_dir(folder.path()).unwrap();
+    let files = streams.flat_map(|stream| fs::read_dir(stream.unwrap().path()).unwrap());
+    let files = files.map(|file| file.unwrap().path());
+    let mut segments: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "log")).collect();
+    segments.sort();
+    segments
 }

@@ -61,6 +61,7 @@ macro_rules! chaos_suite {
         $crate::chaos_suite! { @ $pipe, files:
             what_was_acknowledged_survives_the_loss_of_segments_and_a_kill,
             what_was_lost_with_segments_is_counted,
+            what_was_lost_in_the_midst_is_counted_when_it_is_read,
         }
 
         $crate::chaos_suite! { @ $pipe, redis:
