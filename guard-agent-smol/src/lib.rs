@@ -107,13 +107,18 @@
 //!
 //! # Features
 //!
-//! `encryption`, on by default: `project_encryption_key`. `redis`, on by default: `RedisStore`, a journal in Redis. `async-std`, off by default.
+//! `encryption`, on by default: `project_encryption_key`. `redis`, on by default: `RedisStore`, a journal in Redis. `isahc`,
+//! off by default: `IsahcTransport`. `async-std`, off by default.
 #![cfg_attr(doctest, doc = include_str!("../README.md"))]
 #![forbid(unsafe_code)]
 
 mod http;
+#[cfg(feature = "isahc")]
+mod isahc;
 mod runtime;
 
+#[cfg(feature = "isahc")]
+pub use self::isahc::IsahcClient;
 pub use guard_agent_proto::shell::{
     AgentError, Attempt, BoxFuture, CaptureTransport, FileStore, FileStoreError, HttpError, HttpOptions,
     MemoryStore, Receipt, RedisOptions, RulesSubscription, StartError, Store, Transport, TrySendError,
@@ -130,6 +135,9 @@ pub type Agent = shell::Agent<Smol>;
 pub type AgentBuilder = shell::AgentBuilder<Smol>;
 /// Delivers over HTTP/1.1, by hyper and rustls.
 pub type HttpTransport = shell::http::HttpTransport<HyperClient>;
+/// Delivers over HTTP/1.1, by isahc and libcurl; given to [`AgentBuilder::transport`](shell::AgentBuilder::transport).
+#[cfg(feature = "isahc")]
+pub type IsahcTransport = shell::http::HttpTransport<IsahcClient>;
 /// A journal in Redis on smol: see [`shell::redis::RedisStore`].
 #[cfg(feature = "redis")]
 pub type RedisStore = shell::redis::RedisStore<shell::redis::AsyncRedis>;
