@@ -23,7 +23,7 @@ fn kind(error: &RedisError) -> StoreErrorKind {
     let kind = error.kind();
     if kind == ErrorKind::AuthenticationFailed {
         StoreErrorKind::Denied
-    } else if matches!(kind, ErrorKind::Io | ErrorKind::ClusterConnectionNotFound) {
+    } else if matches!(kind, ErrorKind::Io | ErrorKind::Parse | ErrorKind::ClusterConnectionNotFound) {
         StoreErrorKind::Unreachable
     } else {
         by_text(error)

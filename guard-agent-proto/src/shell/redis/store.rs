@@ -125,10 +125,8 @@ impl<C: RedisClient> RedisStore<C> {
     /// The error that says what is wrong where not a Redis answers, or one with TLS in place of one without, or without in
     /// place of one with.
     async fn stranger(&self, error: &StoreError, limit: Duration) -> Option<StoreError> {
-        if !matches!(
-            error.kind,
-            StoreErrorKind::Unreachable | StoreErrorKind::TimedOut | StoreErrorKind::Other
-        ) {
+        // Every other kind is what a Redis said.
+        if !matches!(error.kind, StoreErrorKind::Unreachable | StoreErrorKind::TimedOut) {
             return None;
         }
         let nodes = self.target.address.nodes().iter().filter_map(|node| host_and_port(node.addr()));
