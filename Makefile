@@ -95,7 +95,7 @@ worlds:
 ## The conformance list against agents, transports and stores that are wrong on purpose, after the same for the invariants
 ## of the simulator. A short form of both belongs to `make test`.
 sabotage:
-	$(WORLD) --test simulation planted
+	SIM_SABOTAGE=20 $(WORLD) --test simulation planted -- --nocapture
 	$(CARGO) run --locked -p guard-agent-tests --all-features --bin sabotage
 
 ## Workers that are killed, suspended and replaced, for as long as it takes: `make chaos ROUNDS=10`.

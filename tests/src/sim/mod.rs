@@ -10,7 +10,9 @@
 //! bounded virtual time: nothing pending, breaker closed, healthy, journal empty.
 
 mod application;
+mod bug;
 mod crashes;
+mod invariant;
 mod model;
 mod network;
 mod platform;
@@ -25,9 +27,11 @@ mod trace;
 mod world;
 
 pub use application::{Arrivals, Mix, Sizes};
+pub use bug::Bug;
 pub use crashes::crash_after_each_effect;
+pub use invariant::Invariant;
 pub use propagation::{Propagation, Recovery, measure, measure_outage};
 pub use runner::{environment, replay_line, run_many, run_one};
 pub use scenario::Scenario;
-pub use subject::{Bug, Subject};
+pub use subject::Subject;
 pub use world::{Outcome, World};

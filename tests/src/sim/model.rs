@@ -9,6 +9,7 @@ use guard_agent_proto::{
 };
 
 use super::application::Made;
+use super::invariant::Invariant;
 use super::network::{Answer, Meaning};
 
 /// Most outputs to one input: a handful of requests, store operations and news.
@@ -19,7 +20,7 @@ const MAX_IDLE_WAKES: usize = 100;
 /// Something that must hold did not.
 #[derive(Debug)]
 pub(crate) struct Violation {
-    pub(crate) invariant: &'static str,
+    pub(crate) invariant: Invariant,
     details: String,
 }
 
@@ -31,7 +32,7 @@ impl fmt::Display for Violation {
 
 pub(crate) type Checked = Result<(), Violation>;
 
-pub(crate) fn require(holds: bool, invariant: &'static str, details: impl FnOnce() -> String) -> Checked {
+pub(crate) fn require(holds: bool, invariant: Invariant, details: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { invariant, details: details() }) }
 }
 
@@ -350,9 +351,9 @@ impl Model {
 
     pub(crate) fn flushed(&mut self, id: FlushId, now: Instant, paused: Instant) -> Checked {
         let deadline = self.flushes.remove(&id);
-        require(deadline.is_some(), "flushed-once", || format!("flush {id} was not waiting"))?;
+        require(deadline.is_some(), Invariant::FlushedOnce, || format!("flush {id} was not waiting"))?;
         let deadline = deadline.unwrap_or(Instant::ZERO).max(paused);
-        require(now <= deadline, "flushes-in-time", || format!("flush {id} was due at {deadline:?}"))
+        require(now <= deadline, Invariant::FlushesInTime, || format!("flush {id} was due at {deadline:?}"))
     }
 
     /// The agent makes a request.
@@ -365,7 +366,7 @@ impl Model {
         timeout: Duration,
         history: &mut History,
     ) -> Checked {
-        require(self.highest_request < Some(id), "request-id", || {
+        require(self.highest_request < Some(id), Invariant::RequestId, || {
             format!("request {id} comes after {:?}", self.highest_request)
         })?;
         self.highest_request = Some(id);
@@ -375,13 +376,13 @@ impl Model {
         if self.sends.len() > self.config.rate_limit {
             let first = self.sends.pop_front().unwrap_or(Instant::ZERO);
             let window = self.config.rate_window;
-            require(now.since(first) >= window, "rate-limit", || {
+            require(now.since(first) >= window, Invariant::RateLimit, || {
                 format!("{} requests since {first:?}", self.sends.len() + 1)
             })?;
         }
 
         let wait = self.not_before.get(&endpoint).copied().unwrap_or(Instant::ZERO);
-        require(wait <= now, "retry-after", || format!("{endpoint} asked for quiet until {wait:?}"))?;
+        require(wait <= now, Invariant::RetryAfter, || format!("{endpoint} asked for quiet until {wait:?}"))?;
 
         let same_endpoint = self.in_flight.values().filter(|flight| flight.endpoint == endpoint).count();
         let most = match endpoint {
@@ -389,13 +390,15 @@ impl Model {
             Endpoint::Events | Endpoint::Metrics => 1,
             Endpoint::Status | Endpoint::Rules => 0,
         };
-        require(same_endpoint <= most, "one-per-lane", || {
+        require(same_endpoint <= most, Invariant::OnePerLane, || {
             format!("{same_endpoint} requests to {endpoint} in flight already")
         })?;
         let batches = self.in_flight.values().filter(|flight| !flight.records.is_empty()).count();
-        require(batch.is_none() || batches < self.config.max_concurrent_flushes, "concurrency", || {
-            format!("{batches} batches in flight already")
-        })?;
+        require(
+            batch.is_none() || batches < self.config.max_concurrent_flushes,
+            Invariant::Concurrency,
+            || format!("{batches} batches in flight already"),
+        )?;
 
         let ids = match batch {
             Some((name, hash, ids)) => {
@@ -412,36 +415,36 @@ impl Model {
     }
 
     fn send_batch(&mut self, name: &str, hash: u64, ids: &[u64], history: &mut History) -> Checked {
-        require(ids.len() <= self.config.batch_max_records, "batch-size", || {
+        require(ids.len() <= self.config.batch_max_records, Invariant::BatchSize, || {
             format!("{} records", ids.len())
         })?;
         let retried = !self.batches.insert(String::from(name));
         let number = history.place(name, hash, ids);
         let seen = &history.batches[number as usize];
-        require(seen.hash == hash, "retry-bytes", || {
+        require(seen.hash == hash, Invariant::RetryBytes, || {
             format!("batch {name} of {ids:?} had other bytes before, of {:?}", seen.records)
         })?;
         for id in ids {
             let sealed = history.sealed(*id, self.run).filter(|sealed| *sealed != number);
             let again = !self.sent_records.insert(*id);
-            require(again || sealed.is_none(), "sealed-batch", || {
+            require(again || sealed.is_none(), Invariant::SealedBatch, || {
                 format!("record {id} goes out in batch {name}, but was sealed in {sealed:?}")
             })?;
             let record = history.record(*id);
-            require(record.is_some(), "made-by-us", || format!("nobody made record {id}"))?;
+            require(record.is_some(), Invariant::MadeByUs, || format!("nobody made record {id}"))?;
             let Some(record) = record else { continue };
             let adopted = record.resurrected || record.streams.iter().any(|id| self.adopted.contains(id));
             match record.last {
                 // It left, and came back.
                 _ if adopted => {}
                 Some((run, batch, ended)) if run == self.run => {
-                    require(ended != Ended::InFlight, "sent-once", || {
+                    require(ended != Ended::InFlight, Invariant::SentOnce, || {
                         format!("record {id} goes out in batch {name} while it is in flight")
                     })?;
-                    require(ended != Ended::Confirmed, "sent-after-confirmation", || {
+                    require(ended != Ended::Confirmed, Invariant::SentAfterConfirmation, || {
                         format!("record {id} goes out again in batch {name}")
                     })?;
-                    require(batch == number || ended == Ended::Content, "stable-batch", || {
+                    require(batch == number || ended == Ended::Content, Invariant::StableBatch, || {
                         format!("record {id} was in another batch than {name} before, which was not refused")
                     })?;
                 }
@@ -561,9 +564,11 @@ impl Model {
         if let Some((id, deadline)) = self.flushes.iter().find(|(_, deadline)| **deadline < step.now)
             && step.due
         {
-            return require(false, "flushes-in-time", || format!("flush {id} was due at {deadline:?}"));
+            return require(false, Invariant::FlushesInTime, || {
+                format!("flush {id} was due at {deadline:?}")
+            });
         }
-        require(level == self.announced, "health-announced", || {
+        require(level == self.announced, Invariant::HealthAnnounced, || {
             format!("health is {level:?}, but {:?} was announced", self.announced)
         })?;
         self.stats = stats;
@@ -573,30 +578,34 @@ impl Model {
     fn check_accounting(&self, stats: &Stats) -> Checked {
         for kind in Kind::ALL {
             let ledger = stats.records[kind];
-            require(ledger.balances(), "balance", || format!("{kind}s: {ledger:?}"))?;
-            require(ledger.accepted == self.accepted[kind], "accepted", || {
+            require(ledger.balances(), Invariant::Balance, || format!("{kind}s: {ledger:?}"))?;
+            require(ledger.accepted == self.accepted[kind], Invariant::Accepted, || {
                 format!("{} {kind}s were given, {ledger:?}", self.accepted[kind])
             })?;
-            require(ledger.delivered == self.delivered[kind], "delivered", || {
+            require(ledger.delivered == self.delivered[kind], Invariant::Delivered, || {
                 format!("{} {kind}s were confirmed, {ledger:?}", self.delivered[kind])
             })?;
-            require(ledger.invalid == self.invalid[kind], "invalid", || {
+            require(ledger.invalid == self.invalid[kind], Invariant::Invalid, || {
                 format!("{} {kind}s were invalid, {ledger:?}", self.invalid[kind])
             })?;
-            require(ledger.persisted <= ledger.pending, "persisted", || format!("{kind}s: {ledger:?}"))?;
+            require(ledger.persisted <= ledger.pending, Invariant::Persisted, || {
+                format!("{kind}s: {ledger:?}")
+            })?;
         }
-        require(stats.stray_replies == self.strays, "strays", || {
+        require(stats.stray_replies == self.strays, Invariant::Strays, || {
             format!("{} strays instead of {}", stats.stray_replies, self.strays)
         })?;
-        require(stats.requests_sent == self.sent, "requests", || {
+        require(stats.requests_sent == self.sent, Invariant::Requests, || {
             format!("{} requests instead of {}", stats.requests_sent, self.sent)
         })?;
-        require(stats.requests_failed <= stats.requests_sent, "requests", || format!("{stats:?}"))
+        require(stats.requests_failed <= stats.requests_sent, Invariant::Requests, || format!("{stats:?}"))
     }
 
     fn check_memory(&self, step: &Step, stats: &Stats) -> Checked {
         let limit = self.config.buffer_bytes as u64;
-        require(stats.memory_bytes <= 2 * limit, "memory", || format!("{} bytes", stats.memory_bytes))?;
+        require(stats.memory_bytes <= 2 * limit, Invariant::Memory, || {
+            format!("{} bytes", stats.memory_bytes)
+        })?;
         let all_here = Kind::ALL.into_iter().all(|kind| {
             let ledger = stats.records[kind];
             ledger.dropped.total() == 0
@@ -606,13 +615,15 @@ impl Model {
         });
         let pending: u64 = Kind::ALL.into_iter().map(|kind| stats.records[kind].pending).sum();
         let real = self.held_bytes..=self.held_bytes + pending * OVERHEAD;
-        require(!all_here || real.contains(&stats.memory_bytes), "memory", || {
+        require(!all_here || real.contains(&stats.memory_bytes), Invariant::Memory, || {
             format!("{} bytes are said to be held, not {real:?}", stats.memory_bytes)
         })?;
         for kind in Kind::ALL {
             let (before, after) = (self.stats.records[kind], stats.records[kind]);
             let most = self.config.buffer_size as u64;
-            require(after.in_memory <= most, "memory", || format!("{} {kind}s of {most}", after.in_memory))?;
+            require(after.in_memory <= most, Invariant::Memory, || {
+                format!("{} {kind}s of {most}", after.in_memory)
+            })?;
 
             let (records, bytes) = step.came[kind];
             let overflowed = after.dropped[DropReason::Overflow] > before.dropped[DropReason::Overflow];
@@ -626,7 +637,7 @@ impl Model {
             let full = stuck + records > most
                 || before.memory_bytes + bytes + records * OVERHEAD > most_bytes
                 || before.pending + records > quota;
-            require(!overflowed || full || step.may_overflow, "overflow", || {
+            require(!overflowed || full || step.may_overflow, Invariant::Overflow, || {
                 format!("{kind}s overflowed at {} of {} records", before.pending, self.config.buffer_size)
             })?;
         }
@@ -635,17 +646,17 @@ impl Model {
 
     fn check_breaker(&mut self, step: &Step, stats: &Stats) -> Checked {
         let (before, after) = (self.stats.breaker, stats.breaker);
-        require(step.sends == 0 || after != BreakerState::Open, "breaker", || {
+        require(step.sends == 0 || after != BreakerState::Open, Invariant::Breaker, || {
             String::from("a request while it is open")
         })?;
         require(
             self.streak < self.config.breaker_threshold || after != BreakerState::Closed,
-            "breaker",
+            Invariant::Breaker,
             || format!("closed after {} failures in a row", self.streak),
         )?;
         if after == BreakerState::HalfOpen {
             let probing = before == BreakerState::HalfOpen && self.in_flight.values().any(|f| f.probe);
-            require(step.sends <= usize::from(!probing), "breaker", || {
+            require(step.sends <= usize::from(!probing), Invariant::Breaker, || {
                 format!("{} probes at once", step.sends + usize::from(probing))
             })?;
             if step.sends == 1
@@ -658,10 +669,10 @@ impl Model {
     }
 
     fn check_progress(&mut self, step: &Step, unchanged: bool) -> Checked {
-        require(step.deadline > step.now, "deadline-passed", || {
+        require(step.deadline > step.now, Invariant::DeadlinePassed, || {
             format!("the next deadline is {:?}", step.deadline)
         })?;
-        require(!step.timeout || step.due || step.outputs == 0, "late-deadline", || {
+        require(!step.timeout || step.due || step.outputs == 0, Invariant::LateDeadline, || {
             format!("woken early it had {} outputs ready", step.outputs)
         })?;
         if step.timeout && step.due && step.outputs == 0 && unchanged {
@@ -669,7 +680,7 @@ impl Model {
             while self.idle_wakes.front().is_some_and(|at| step.now.since(*at) > Duration::from_secs(1)) {
                 self.idle_wakes.pop_front();
             }
-            require(self.idle_wakes.len() <= MAX_IDLE_WAKES, "busy-loop", || {
+            require(self.idle_wakes.len() <= MAX_IDLE_WAKES, Invariant::BusyLoop, || {
                 format!("{} wake-ups for nothing in a second", self.idle_wakes.len())
             })?;
         }
@@ -679,18 +690,20 @@ impl Model {
     /// A record's receipt came.
     pub(crate) fn receipt(&mut self, outcome: Outcome, record: &mut Fate) -> Checked {
         let told = record.receipt;
-        require(told != Some(Receipt::Final), "receipt", || format!("{outcome:?} after the final one"))?;
+        require(told != Some(Receipt::Final), Invariant::Receipt, || {
+            format!("{outcome:?} after the final one")
+        })?;
         match outcome {
             Outcome::Durable => {
                 record.receipt = Some(Receipt::Durable);
-                require(told.is_none() && (record.journaled || record.lost), "receipt", || {
+                require(told.is_none() && (record.journaled || record.lost), Invariant::Receipt, || {
                     format!("durable, but the journal says {}, and before came {told:?}", record.journaled)
                 })
             }
             Outcome::Delivered => {
                 record.receipt = Some(Receipt::Final);
                 self.receipts[record.made.kind].0 += 1;
-                require(record.taken_at.is_some(), "receipt", || {
+                require(record.taken_at.is_some(), Invariant::Receipt, || {
                     String::from("delivered, but it never arrived")
                 })
             }
@@ -701,7 +714,7 @@ impl Model {
             }
             Outcome::HandedOver => {
                 record.receipt = Some(Receipt::Final);
-                require(record.journaled || record.lost, "receipt", || {
+                require(record.journaled || record.lost, Invariant::Receipt, || {
                     String::from("handed over, but it was not durable")
                 })
             }
@@ -717,7 +730,7 @@ impl Model {
             let complete = delivered + ledger.recovered >= ledger.delivered;
             require(
                 complete && delivered <= ledger.delivered && dropped <= ledger.dropped.total(),
-                "receipt",
+                Invariant::Receipt,
                 || format!("{delivered} {kind}s delivered and {dropped} dropped, but {ledger:?}"),
             )?;
         }
@@ -729,14 +742,14 @@ impl Model {
     }
 
     pub(crate) fn check_rules(&self, version: Option<i64>) -> Checked {
-        require(version == self.rules, "rules", || {
+        require(version == self.rules, Invariant::Rules, || {
             format!("version {version:?} is in force, {:?} came last", self.rules)
         })
     }
 
     pub(crate) fn check_closed(&self, now: Instant, paused: Instant, closed: bool) -> Checked {
         let late = self.shutdown.is_some_and(|deadline| deadline.max(paused) <= now);
-        require(closed || !late, "closes-in-time", || format!("it was due at {:?}", self.shutdown))
+        require(closed || !late, Invariant::ClosesInTime, || format!("it was due at {:?}", self.shutdown))
     }
 
     pub(crate) fn check_report(&self, report: &Report, stats: &Stats) -> Checked {
@@ -744,11 +757,13 @@ impl Model {
             let ledger = stats.records[kind];
             require(
                 report.pending[kind] == ledger.pending && report.persisted[kind] == ledger.persisted,
-                "report",
+                Invariant::Report,
                 || format!("{report:?} against {ledger:?}"),
             )?;
         }
-        require(self.flushes.is_empty(), "flushes-in-time", || format!("left waiting: {:?}", self.flushes))
+        require(self.flushes.is_empty(), Invariant::FlushesInTime, || {
+            format!("left waiting: {:?}", self.flushes)
+        })
     }
 }
 
@@ -760,7 +775,7 @@ fn in_order(tails: &mut [Option<u64>; 2], strict: bool, id: u64) -> Checked {
         *newest = Some(id);
         return Ok(());
     }
-    require(!strict && *second < Some(id), "order", || {
+    require(!strict && *second < Some(id), Invariant::Order, || {
         format!("record {id} after {newest:?} and {second:?}")
     })?;
     *second = Some(id);

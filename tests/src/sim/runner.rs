@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::subject::Bug;
+use super::bug::Bug;
 use super::world::{Outcome, World};
 
 /// The one line that repeats the run of a seed.

@@ -208,6 +208,12 @@ impl Store {
         held
     }
 
+    pub(crate) fn blocks_of(&self, stream: StreamId) -> usize {
+        let mut blocks = 0;
+        self.shelf.inner.for_each_block(|of, _, _| blocks += usize::from(of == stream));
+        blocks
+    }
+
     pub(crate) fn blocks(&self) -> usize {
         self.shelf.inner.blocks()
     }

@@ -5,6 +5,7 @@ use guard_agent_proto::{Input, Instant, Kind};
 
 use super::narration::brief;
 use super::{Event, World};
+use crate::sim::invariant::Invariant;
 use crate::sim::model::{Checked, require};
 use crate::sim::store::{Adoption, StoreFault, StoreRoute, StoreWeather, Trouble};
 
@@ -64,8 +65,16 @@ impl World {
         self.belated -= u32::from(late);
         let id = request.id;
         let op = request.op.clone();
+        let blocks =
+            if let StoreOp::Close { stream, keep: false } = op { self.store.blocks_of(stream) } else { 0 };
         let (result, adoption) = self.store.execute(run, request, late, reply_at.is_some(), self.now);
         self.trace.line(self.now, format_args!("  [{w}] store ran {id} of run {run}, late: {late}"));
+        // What a late change brought back, or a store that went back in time, the agent does not know of. Who shuts down
+        // deletes what it may have appended, once all of it is settled.
+        self.store_was_late |= late;
+        let stopping = self.workers[w].run != run || self.workers[w].model.is_stopping();
+        let excused = self.store_was_late || self.store.losses > 0 || result.is_err() || stopping;
+        require(blocks == 0 || excused, Invariant::Removed, || format!("{blocks} blocks go with {op:?}"))?;
         let mut appended = Vec::new();
         if let (StoreOp::Write(write), Ok(StoreAnswer::Done)) = (&op, &result) {
             appended = self.store.appended(&op);
@@ -103,7 +112,7 @@ impl World {
         let excused = self.store_trouble_at.is_some_and(recently) || self.store.losses > 0;
         for other in self.workers.iter_mut().filter(|other| other.run == from && other.subject.is_some()) {
             other.model.dispossessed = true;
-            require(excused || recently(other.paused), "adopted-alive", || {
+            require(excused || recently(other.paused), Invariant::AdoptedAlive, || {
                 format!("run {run} adopted {stream} of run {from}, which is alive and reaches the store")
             })?;
         }
@@ -148,7 +157,7 @@ impl World {
             let persisted = self.workers[w].model.stats.records[kind].persisted;
             if persisted > 0 && self.nemesis.chance(200) {
                 let held = self.store.held(kind, Some(run));
-                require(persisted <= held, "persisted", || {
+                require(persisted <= held, Invariant::Persisted, || {
                     format!("{persisted} {kind}s are said to be in the journal, which holds {held}")
                 })?;
             }
@@ -170,7 +179,7 @@ impl World {
             let retries = worker.model.has_sent(batch);
             require(
                 mine || other.is_none() || retries || worker.model.journal_failed(),
-                "exclusive",
+                Invariant::Exclusive,
                 || {
                     format!(
                         "record {number} goes out in batch {batch} of run {}, but is run {other:?}'s",

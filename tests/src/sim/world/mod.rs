@@ -15,6 +15,8 @@ use guard_agent_proto::{
 };
 
 use super::application::Application;
+use super::bug::Bug;
+use super::invariant::Invariant;
 use super::model::{Checked, Fate, History, Model, Violation, require};
 use super::network::{Answer, Back, Network, Twist, Weather};
 use super::platform::{Platform, Read};
@@ -22,7 +24,7 @@ use super::rng::Rng;
 use super::scenario::Scenario;
 use super::schedule::Schedule;
 use super::store::{Store, StoreWeather};
-use super::subject::{Bug, Subject};
+use super::subject::Subject;
 use super::trace::Trace;
 
 /// Wall clock at the start of every world: 2026-01-01.
@@ -50,6 +52,8 @@ pub struct World {
     store_trouble_at: Option<Instant>,
     /// Operations that it will carry out although nobody waits for them any more.
     belated: u32,
+    /// It carried out one of those.
+    store_was_late: bool,
 
     pub(crate) workers: Vec<Worker>,
     runs: u32,
@@ -229,6 +233,7 @@ impl World {
             store_weather: StoreWeather::Fair,
             store_trouble_at: None,
             belated: 0,
+            store_was_late: false,
             workers: (0..scenario.workers).map(|_| Worker::new(0, &scenario.config)).collect(),
             runs: 0,
             bug,
@@ -266,6 +271,12 @@ impl World {
         }
     }
 
+    /// The same: which invariant did not hold, if one did not.
+    #[must_use]
+    pub fn first_violation(mut self) -> Option<Invariant> {
+        self.phases().err().map(|violation| violation.invariant)
+    }
+
     fn describe(&self, violation: &Violation) -> String {
         let workers = self.workers.iter().map(|worker| {
             let health = worker.subject.as_ref().map(Subject::health);
@@ -295,7 +306,7 @@ impl World {
         let limit = self.patience();
         while !self.at_peace() {
             self.step()?;
-            require(self.now.since(peace) <= limit, "convergence", || {
+            require(self.now.since(peace) <= limit, Invariant::Convergence, || {
                 format!("no peace after {limit:?}; {}", self.store)
             })?;
         }
@@ -361,21 +372,24 @@ impl World {
             && self.store.streams() == 0
     }
 
-    /// A shutdown in peace leaves nothing behind.
+    /// A shutdown in peace delivers what came last, and leaves nothing behind.
     fn close(&mut self) -> Checked {
         self.ending = true;
+        // Longer than a platform may ask for quiet, and than the pace may take.
+        let deadline = LONGEST_HOLD * 2 + self.slot() * 40;
         for w in 0..self.workers.len() {
-            self.shutdown(w, Duration::from_secs(60))?;
+            self.give(w, 2)?;
+            self.shutdown(w, deadline)?;
             while self.workers[w].subject.is_some() {
                 self.step()?;
             }
-            require(self.workers[w].pending() == 0, "clean-shutdown", || {
+            require(self.workers[w].pending() == 0, Invariant::CleanShutdown, || {
                 format!("{:?}", self.workers[w].model.stats.records)
             })?;
         }
         // One that was adopted and then lost is empty, but its new owner had no time to look.
         let clean = self.store.streams() == 0 || self.history.disturbed && self.store.blocks() == 0;
-        require(clean, "clean-shutdown", || self.store.to_string())
+        require(clean, Invariant::CleanShutdown, || self.store.to_string())
     }
 
     /// What the platform never took, the agent has counted, but for the memory of processes that died.
@@ -386,28 +400,32 @@ impl World {
         let poison = self.platform.poison.len() as u64;
         // A journal may bring one back and have it refused again.
         let innocent = !self.scenario.may_blame_content() && !self.scenario.journal;
-        require(!innocent || self.dead_letters <= poison, "dead-letters", || {
+        require(!innocent || self.dead_letters <= poison, Invariant::DeadLetters, || {
             format!("{} records were set aside, {poison} were bad", self.dead_letters)
         })?;
         let counted = self.dropped + self.abandoned;
-        require(missing as u64 <= counted, "loss", || {
+        require(missing as u64 <= counted, Invariant::Loss, || {
             format!("{missing} records never arrived, {counted} were counted; the first is {first:?}")
         })
     }
 
     fn step(&mut self) -> Checked {
         self.steps += 1;
-        require(self.steps <= MAX_STEPS, "steps", || String::from("the world does not come to an end"))?;
+        require(self.steps <= MAX_STEPS, Invariant::Convergence, || {
+            String::from("the world does not come to an end")
+        })?;
         let wakes = self.workers.iter().enumerate().map(|(w, worker)| (worker.wakes_at(), w));
         let (timer, w) = wakes.min().unwrap_or((Instant::FAR_FUTURE, 0));
         let next = self.schedule.next_time().unwrap_or(Instant::FAR_FUTURE);
         if timer < next || (timer == next && self.scenario.timer_first) {
-            require(timer != Instant::FAR_FUTURE, "steps", || String::from("nothing will ever happen"))?;
+            require(timer != Instant::FAR_FUTURE, Invariant::Convergence, || {
+                String::from("nothing will ever happen")
+            })?;
             self.now = self.now.max(timer);
             return self.feed(w, Input::Timeout);
         }
         let Some((time, event)) = self.schedule.pop() else {
-            return require(false, "steps", || String::from("nothing will ever happen"));
+            return require(false, Invariant::Convergence, || String::from("nothing will ever happen"));
         };
         self.now = self.now.max(time);
         if let Some(worker) = event.reaches().map(|w| &mut self.workers[w])

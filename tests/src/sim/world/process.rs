@@ -9,6 +9,7 @@ use guard_agent_proto::{
 
 use super::narration::status_of;
 use super::{Event, Worker, World};
+use crate::sim::invariant::Invariant;
 use crate::sim::model::{Checked, Fate, MAX_OUTPUTS, Step, require};
 use crate::sim::network::{Answer, Back, Meaning, Route, Twist};
 use crate::sim::platform::{self, Read};
@@ -37,7 +38,7 @@ impl World {
                 };
             }
             (subject, wire) => {
-                return require(false, "configuration", || format!("{:?} {:?}", subject.err(), wire.err()));
+                panic!("the configuration is valid: {:?} {:?}", subject.err(), wire.err());
             }
         }
         self.feed(w, Input::Timeout)
@@ -103,7 +104,7 @@ impl World {
                 }
                 Output::Send(request) => {
                     sends += 1;
-                    self.send(w, &request)?;
+                    self.send(w, &mut subject, &request)?;
                 }
                 Output::Store(request) => {
                     self.workers[w].model.asks_store(&request.op, self.now);
@@ -119,10 +120,10 @@ impl World {
                 }
                 Output::Event(event) => self.news(w, event)?,
                 Output::Closed(report) => closed = Some(report),
-                output => return require(false, "known-output", || format!("{output:?}")),
+                output => panic!("the simulator does not know {output:?}"),
             }
             outputs += 1;
-            require(outputs <= MAX_OUTPUTS, "endless-outputs", || format!("{outputs} to one input"))?;
+            require(outputs <= MAX_OUTPUTS, Invariant::EndlessOutputs, || format!("{outputs} to one input"))?;
             if closed.is_none() && self.dies_now(w) {
                 return self.die_midway(w, &subject);
             }
@@ -148,7 +149,7 @@ impl World {
         }
         model.check_rules(subject.rules_version())?;
         model.check_closed(now, paused, closed.is_some())?;
-        require(closed.is_some() == subject.is_closed(), "closed", || format!("{closed:?}"))?;
+        require(closed.is_some() == subject.is_closed(), Invariant::Closed, || format!("{closed:?}"))?;
         match closed {
             Some(report) => self.closed(w, subject, &report),
             None => {
@@ -176,7 +177,7 @@ impl World {
             let output = subject.poll_output();
             require(
                 matches!(output, Output::Idle { deadline: Instant::FAR_FUTURE, .. }),
-                "quiet-after-close",
+                Invariant::QuietAfterClose,
                 || format!("{output:?}"),
             )?;
         }
@@ -189,13 +190,14 @@ impl World {
         self.trace.line(self.now, format_args!("  idle until {deadline:?} for {reason:?}"));
     }
 
-    fn send(&mut self, w: usize, request: &Request) -> Checked {
+    fn send(&mut self, w: usize, subject: &mut Subject, request: &Request) -> Checked {
         let endpoint = request.payload.endpoint();
-        require(request.timeout <= self.scenario.config.timeout, "timeout", || {
+        require(request.timeout <= self.scenario.config.timeout, Invariant::Timeout, || {
             format!("{:?}", request.timeout)
         })?;
         let Some(wire) = &self.workers[w].wire else { return Ok(()) };
-        let http = wire.encode(&request.payload, |body, _| body.to_vec());
+        let mut http = wire.encode(&request.payload, |body, _| body.to_vec());
+        subject.spoil(request, &mut http);
         let hash = hash(&http.body);
         let read = match &request.payload {
             Payload::Batch(batch) => self.reads.get(&(batch.id().to_string(), hash)).cloned(),
@@ -206,14 +208,16 @@ impl World {
             Some(read) => read,
             None => match platform::read(&request.payload, &http, encrypted) {
                 Ok(read) => Arc::new(read),
-                Err(problem) => return require(false, "contract", || format!("{endpoint}: {problem}")),
+                Err(problem) => {
+                    return require(false, Invariant::Contract, || format!("{endpoint}: {problem}"));
+                }
             },
         };
         let batch = match &*read {
             Read::Batch { id, records, bytes, .. } => {
                 // One record alone may be larger, if a journal brings it from another configuration.
                 let fits = *bytes <= self.scenario.config.batch_max_bytes;
-                require(fits || records.len() == 1, "batch-bytes", || {
+                require(fits || records.len() == 1, Invariant::BatchBytes, || {
                     format!("{bytes} bytes in batch {id}")
                 })?;
                 self.reads.insert((id.clone(), hash), Arc::clone(&read));
@@ -350,13 +354,15 @@ impl World {
                 Ok(())
             }
             AgentEvent::Error { message, .. } | AgentEvent::Notice(message) => {
-                require(!message.contains(API_KEY) && !message.contains('\n'), "message", || message.clone())
+                require(!message.contains(API_KEY) && !message.contains('\n'), Invariant::Message, || {
+                    message.clone()
+                })
             }
             AgentEvent::Flushed { id, .. } => {
                 let (now, worker) = (self.now, &mut self.workers[w]);
                 worker.model.flushed(id, now, worker.paused)
             }
-            event @ (AgentEvent::Receipt { .. } | _) => require(false, "asked-for", || format!("{event:?}")),
+            event @ (AgentEvent::Receipt { .. } | _) => panic!("the simulator does not know {event:?}"),
         }
     }
 
@@ -365,7 +371,7 @@ impl World {
         let record = self.history.record(id.as_u64());
         match record {
             Some(record) if self.scenario.receipts => self.workers[w].model.receipt(outcome, record),
-            Some(_) | None => require(false, "receipt", || format!("{id:?} was not asked for")),
+            Some(_) | None => require(false, Invariant::Receipt, || format!("{id:?} was not asked for")),
         }
     }
 }
