@@ -37,6 +37,8 @@ pub(crate) struct Lane {
     consecutive_failures: u32,
     /// Successes of this endpoint: a batch that is refused before and after one is to blame itself.
     successes: u64,
+    /// Successes when quarantined records were set aside last.
+    set_aside_after: Option<u64>,
     /// Refusals since the last success that are a batch's or everybody's fault.
     unexplained: u32,
     /// Batches that left since a suspect did, up to [`MOST_PASSED_OVER`].
@@ -191,6 +193,7 @@ impl Lane {
             in_order: config.drain == DrainOrder::Fifo,
             consecutive_failures: 0,
             successes: 0,
+            set_aside_after: None,
             unexplained: 0,
             passed_over: 0,
             hold: None,
@@ -728,7 +731,10 @@ impl Lane {
             self.suspects.push_front(right);
             self.suspects.push_front(left);
         } else {
+            let proven = settled.dead.len();
             self.quarantine(Arc::unwrap_or_clone(work.batch).entries, true, now, rng, settled);
+            let is_explained = !is_trial && settled.dead.len() > proven;
+            self.unexplained = self.unexplained.saturating_sub(u32::from(is_explained));
         }
         if !is_trial {
             self.acquit_if_everything_is_refused(now, rng);
@@ -869,13 +875,14 @@ impl Lane {
         }
     }
 
-    /// Takes out the quarantined records that `may_go`, as many as there are: the endpoint seems to refuse everything.
+    /// Takes out the quarantined records that `may_go`, as many as there are. If nothing passed since the last time, the
+    /// endpoint seems to refuse everything.
     pub(crate) fn set_aside(&mut self, may_go: impl Fn(Seq) -> bool, now: Now, rng: &mut Rng) -> Vec<Entry> {
-        let entries = self.quarantine.extract(|entry| may_go(entry.seq()));
+        let entries = self.quarantine.set_aside(may_go);
         for entry in &entries {
             self.forget(entry);
         }
-        if !entries.is_empty() {
+        if !entries.is_empty() && self.set_aside_after.replace(self.successes) == Some(self.successes) {
             self.hold(HoldCause::Everything, now, rng);
         }
         entries
@@ -1235,6 +1242,41 @@ mod tests {
         }
         assert_eq!(bench.lane.evict_quarantined().map(|entry| entry.seq()), Some(Seq::from_u64(1)));
         assert_eq!((bench.lane.len(), bench.lane.sendable()), (1, 0));
+    }
+
+    #[test]
+    fn what_was_set_aside_is_known_when_it_comes_back() {
+        let refuse = || Verdict::Refused { named: vec![], message: String::from("bad") };
+        let mut bench = Bench::new();
+        bench.push(1);
+        bench.depart();
+        bench.answer(refuse(), 422);
+        let set_aside = bench.lane.set_aside(|_| true, bench.now, &mut bench.rng);
+        bench.push(1);
+        bench.depart();
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 422);
+        bench.lane.merge(set_aside.into_iter().collect());
+        bench.depart();
+        bench.answer(refuse(), 422);
+        assert_eq!((bench.delivered, bench.dead), (vec![2], vec![1]));
+    }
+
+    #[test]
+    fn a_lane_that_sets_records_aside_holds_once_nothing_passes() {
+        let mut bench = Bench::new();
+        let set_aside = |bench: &mut Bench| {
+            bench.push(1);
+            bench.depart();
+            bench.answer(Verdict::Refused { named: vec![], message: String::from("bad") }, 422);
+            assert_eq!(bench.lane.set_aside(|_| true, bench.now, &mut bench.rng).len(), 1);
+            bench.lane.held().is_some()
+        };
+        assert!(!set_aside(&mut bench));
+        bench.push(1);
+        bench.depart();
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 200);
+        assert!(!set_aside(&mut bench), "others pass");
+        assert!(set_aside(&mut bench));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -18,6 +18,8 @@ pub(crate) struct Quarantine {
     waiting: Vec<Entry>,
     /// Of the records that wait, and of those that were released for a trial.
     trials: BTreeMap<Seq, Trial>,
+    /// Of the last [`MOST_REMEMBERED`] records that left memory for the journal: they come back, and are tried again then.
+    remembered: VecDeque<(Seq, Trial)>,
     /// Records without a success of others that make the endpoint suspect of refusing everything.
     limit: usize,
     /// Successes of this endpoint with other records.
@@ -56,6 +58,7 @@ struct Trial {
 /// lane for ever.
 const LIMIT: usize = 16;
 const LIMIT_MAX: usize = 4_096;
+const MOST_REMEMBERED: usize = 1_024;
 /// Witnesses that a refusal needs which is not about content by its status.
 const PROOFS: u8 = 5;
 /// How long after a refusal other content still witnesses: much less than quotas take to open.
@@ -68,6 +71,7 @@ impl Quarantine {
         Self {
             waiting: Vec::new(),
             trials: BTreeMap::new(),
+            remembered: VecDeque::new(),
             limit: LIMIT,
             successes: 0,
             next_attempt: Instant::ZERO,
@@ -84,9 +88,10 @@ impl Quarantine {
         rng: &mut Rng,
     ) -> Result<(), (Entry, Refusal)> {
         let successes = self.successes;
+        self.recall(entry.seq());
         let trial = self.trials.entry(entry.seq()).or_insert_with(|| Trial::new(refusal.clone(), successes));
         let others_passed = trial.successes < successes;
-        if others_passed && refusal.is_of_content {
+        if others_passed && (refusal.is_of_content || trial.proofs >= PROOFS) {
             self.trials.remove(&entry.seq());
             return Err((entry, refusal));
         }
@@ -114,7 +119,8 @@ impl Quarantine {
         self.successes += 1;
         self.attempts = 0;
         let mut proven = false;
-        for trial in self.trials.values_mut() {
+        let remembered = self.remembered.iter_mut().map(|(_, trial)| trial);
+        for trial in self.trials.values_mut().chain(remembered) {
             if trial.witness_by.take().is_some_and(|by| now <= by) {
                 trial.proofs += 1;
                 proven |= trial.proofs >= PROOFS;
@@ -136,7 +142,8 @@ impl Quarantine {
 
     /// Notes that other records were refused, too: no refusal just before it proves anything.
     pub(crate) fn on_refusal(&mut self) {
-        for trial in self.trials.values_mut() {
+        let remembered = self.remembered.iter_mut().map(|(_, trial)| trial);
+        for trial in self.trials.values_mut().chain(remembered) {
             if trial.witness_by.take().is_some() {
                 trial.proofs = 0;
             }
@@ -177,7 +184,7 @@ impl Quarantine {
         unresolved >= self.limit || batches >= 2 * self.limit
     }
 
-    /// Takes everything out: it was not about the records.
+    /// Takes everything out: it was not about the records. What is remembered of others stays, for they come back.
     pub(crate) fn acquit(&mut self) -> Vec<Entry> {
         self.limit = (self.limit * 2).min(LIMIT_MAX);
         self.trials.clear();
@@ -194,6 +201,28 @@ impl Quarantine {
         self.waiting.extract_if(.., |entry| matches(entry)).collect()
     }
 
+    /// Takes out the records that `may_go` where they are kept for later, and remembers what their trials showed: in
+    /// little memory, bad records would come back as unknown ones again and again.
+    pub(crate) fn set_aside(&mut self, may_go: impl Fn(Seq) -> bool) -> Vec<Entry> {
+        let entries = self.extract(|entry| may_go(entry.seq()));
+        for entry in &entries {
+            if let Some(trial) = self.trials.remove(&entry.seq()) {
+                self.remembered.push_back((entry.seq(), trial));
+            }
+        }
+        while self.remembered.len() > MOST_REMEMBERED {
+            self.remembered.pop_front();
+        }
+        entries
+    }
+
+    /// Goes on with the trial of a record that came back.
+    fn recall(&mut self, seq: Seq) {
+        if let Some(place) = self.remembered.iter().position(|(of, _)| *of == seq) {
+            self.trials.extend(self.remembered.remove(place));
+        }
+    }
+
     /// Takes out the oldest record.
     pub(crate) fn evict(&mut self) -> Option<Entry> {
         let oldest = (0..self.waiting.len()).min_by_key(|index| self.waiting[*index].seq())?;
@@ -202,7 +231,8 @@ impl Quarantine {
 
     /// The status that a record on trial was refused with before.
     pub(crate) fn status(&self, seq: Seq) -> Option<u16> {
-        self.trials.get(&seq).map(|trial| trial.refusal.status)
+        let remembered = || self.remembered.iter().find(|(of, _)| *of == seq).map(|(_, trial)| trial);
+        self.trials.get(&seq).or_else(remembered).map(|trial| trial.refusal.status)
     }
 
     /// The status of a refusal since which nothing passed.

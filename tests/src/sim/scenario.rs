@@ -123,7 +123,8 @@ impl Scenario {
         let mut config = config(rng);
         let journal = rng.chance(500);
         if journal {
-            configure_journal(&mut config, faulty, rng);
+            let bad = records * poison / 1_000;
+            configure_journal(&mut config, faulty, bad, rng);
         }
         let body_limit = if rng.chance(850) { BODY_LIMIT } else { rng.pick(&[2_000, 20_000, 100_000]) };
         Self {
@@ -227,14 +228,16 @@ fn config(rng: &mut Rng) -> AgentConfig {
 }
 
 /// Little memory and long outages for some, short leases and small quotas for others.
-fn configure_journal(config: &mut AgentConfig, faulty: Duration, rng: &mut Rng) {
+fn configure_journal(config: &mut AgentConfig, faulty: Duration, bad: u64, rng: &mut Rng) {
     if rng.chance(500) {
         config.buffer_size = rng.pick(&[8, 50, 500]);
     }
     if rng.chance(300) {
-        // One of the short ones makes an idle agent look around several times a second.
-        let leases: &[u64] =
-            if faulty > Duration::from_secs(600) { &[10, 30, 300] } else { &[1, 5, 30, 300] };
+        // One of the short ones makes an idle agent look around several times a second, and renew each stream that it
+        // adopted as often: a world where that takes hours, or where thousands of bad records take hours to be found, does
+        // not come to an end.
+        let is_long = faulty > Duration::from_secs(600) || bad > 100;
+        let leases: &[u64] = if is_long { &[10, 30, 300] } else { &[1, 5, 30, 300] };
         config.journal_lease = Duration::from_secs(rng.pick(leases));
     }
     if rng.chance(200) {
