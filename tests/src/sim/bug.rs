@@ -34,7 +34,7 @@ bugs! {
     /// Answers are not looked at.
     IgnoresAnswers Delivered 0,
     /// Invalid records are not counted.
-    ForgetsWhatIsInvalid Invalid 18,
+    ForgetsWhatIsInvalid Invalid 16,
     /// Blocks are not appended, and taken for appended.
     ForgetsToAppend Persisted 14,
     /// The statistics count a request that never was.
@@ -83,13 +83,13 @@ bugs! {
     /// A retry has other bytes.
     RetriesOtherBytes RetryBytes 0,
     /// What a journal says of the batches of another run is not looked at.
-    ForgetsSeals SealedBatch 15,
+    ForgetsSeals SealedBatch 16,
     /// The newest event of a batch comes first.
     Reorders Order 0,
     /// It goes on as the owner of what another has adopted.
     IgnoresFences Exclusive 477,
     /// Its leases end as they begin.
-    HoldsNoLease AdoptedAlive 22,
+    HoldsNoLease AdoptedAlive 48,
     /// What is settled is not removed from the journal.
     ForgetsRemovals Removed 15,
     /// What an adopted journal holds is not looked at.
