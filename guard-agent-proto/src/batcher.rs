@@ -230,6 +230,16 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_fills_two_batches_holds_several() {
+        let mut batcher = batcher(Kind::Event);
+        for (waiting, several) in [(0, false), (199, false), (200, true)] {
+            assert_eq!(batcher.holds_several(&queue(waiting, 10)), several, "{waiting}");
+        }
+        batcher.budget = 33;
+        assert_eq!([5, 6].map(|waiting| batcher.holds_several(&queue(waiting, 10))), [false, true]);
+    }
+
+    #[test]
     fn only_a_batch_that_can_be_split_is_too_large() {
         let mut batcher = batcher(Kind::Event);
         let mut rng = Rng::new([1; 32]);

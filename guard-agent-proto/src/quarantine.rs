@@ -365,6 +365,18 @@ mod tests {
     }
 
     #[test]
+    fn only_a_refusal_of_content_is_tried_again_at_once_when_others_pass() {
+        for (is_of_content, released) in [(true, 1), (false, 0)] {
+            let mut bench = bench();
+            assert!(!bench.refuse(0, is_of_content));
+            assert_eq!(bench.release(20), 1);
+            assert!(!bench.refuse(20, is_of_content));
+            bench.0.on_success(at(21));
+            assert_eq!(bench.release(21), released);
+        }
+    }
+
+    #[test]
     fn a_record_that_left_is_not_remembered() {
         let mut bench = bench();
         assert!(!bench.refuse(0, true));

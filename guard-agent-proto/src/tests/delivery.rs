@@ -4,7 +4,7 @@ use core::time::Duration;
 use super::{Bench, SECOND, event, key, numbers, record};
 use crate::{
     AgentEvent, BreakerState, DrainOrder, DropReason, Endpoint, HealthReason, Input, Instant, Kind,
-    OverflowPolicy, Reason, Record, Response, StatusLevel,
+    OverflowPolicy, Payload, Reason, Record, Response, StatusLevel,
 };
 
 #[test]
@@ -443,6 +443,7 @@ fn an_age_limit_expires_what_waits() {
     bench.events(2);
     bench.pass(9 * SECOND);
     assert_eq!(bench.agent.stats().records.events.dropped.total(), 0);
+    assert!(bench.idle.0 <= bench.now.instant + 2 * SECOND, "it wakes for that: {:?}", bench.idle);
     bench.pass(2 * SECOND);
     assert_eq!(bench.agent.stats().records.events.dropped[DropReason::Expired], 2);
     bench.answer(&request, 200);
@@ -487,12 +488,51 @@ fn an_empty_shutdown_says_its_status_and_ends() {
     bench.shutdown(10);
     let request = bench.take_request();
     assert_eq!(request.payload.endpoint(), Endpoint::Status);
-    assert!(bench.closed.is_none());
+    assert!(bench.closed.is_none() && !bench.agent.is_closed());
     bench.answer(&request, 200);
     assert!(bench.closed.take().is_some_and(|report| report.is_complete()));
+    assert!(bench.agent.is_closed());
     assert_eq!(bench.idle, (Instant::FAR_FUTURE, Reason::Nothing));
     bench.events(2);
     assert_eq!(bench.agent.stats().records.events.dropped[DropReason::Closed], 2);
+}
+
+#[test]
+fn a_shutdown_does_not_spend_its_time_on_our_own_waiting() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    let mut attempts = 0;
+    let mut refuse = |bench: &mut Bench| {
+        for request in core::mem::take(&mut bench.requests) {
+            attempts += usize::from(matches!(request.payload, Payload::Batch(_)));
+            bench.answer(&request, 429);
+        }
+        attempts
+    };
+    for _ in 0..600 {
+        bench.pass(SECOND);
+        refuse(&mut bench);
+    }
+    let before = refuse(&mut bench);
+    bench.shutdown(20);
+    for _ in 0..200 {
+        refuse(&mut bench);
+        bench.pass(Duration::from_millis(100));
+    }
+    assert!(refuse(&mut bench) - before >= 5, "{} attempts", refuse(&mut bench) - before);
+}
+
+#[test]
+fn dates_that_the_platform_found_invalid_are_counted() {
+    let mut bench = Bench::new(|_| {});
+    for count in [2, 3] {
+        bench.events(1);
+        bench.pass(SECOND);
+        let request = bench.take_request();
+        let body = alloc::format!(r#"{{"success":true,"events_dropped_invalid_timestamp":{count}}}"#);
+        bench.answer_with(&request, Response { body: body.into_bytes(), ..Response::accepted() });
+    }
+    assert_eq!(bench.agent.stats().invalid_timestamps, 5);
 }
 
 #[test]
