@@ -167,12 +167,12 @@ coverage:
 		echo "make coverage: set LLVM_COV and LLVM_PROFDATA to LLVM's tools of rustc's version, or: rustup component add llvm-tools" >&2; exit 1; }
 	$(CARGO) llvm-cov --locked --workspace --all-features
 
-## Mutation testing of one file: `make mutants FILE=guard-agent-proto/src/backoff.rs`.
+## Mutants of the machines that decide, and which of them nothing notices. Hours; `make mutants SHARD=0/8` takes every
+## eighth, `make mutants FILE=guard-agent-proto/src/backoff.rs` those of a file.
 mutants:
-	@test -n "$(FILE)" || { echo "make mutants: say which file, for example FILE=guard-agent-proto/src/backoff.rs" >&2; exit 1; }
 	@$(CARGO) mutants --version >/dev/null 2>&1 || { \
 		echo "make mutants: cargo-mutants is missing; install it with: cargo install --locked cargo-mutants" >&2; exit 1; }
-	$(CARGO) mutants --file "$(FILE)" --package guard-agent-proto --all-features --jobs 2
+	FILE="$(FILE)" SHARD="$(SHARD)" tests/steps/mutants
 
 ## Licences, sources and duplicates of the dependencies.
 deny:
