@@ -350,11 +350,14 @@ impl Lane {
         if self.in_order { work.or(trial) } else { work.into_iter().chain(trial).min() }
     }
 
-    /// Whether so many batches were refused in a row that another one would show nothing new.
+    /// Whether so many batches were refused in a row that another one would show nothing new. Of a record that is alone
+    /// already there is nothing more to find out but whether others pass: were they to wait for it, none ever would.
     fn is_comparing_enough(&self) -> bool {
-        let compared = self.suspects.iter().filter(|work| work.past.is_compared).count();
-        self.unexplained > 0 && compared >= MOST_COMPARED
-            || self.unexplained >= DENSE && !self.suspects.is_empty()
+        let is_open = |work: &&Work| work.batch.len() > 1 || !work.past.is_compared;
+        let open = || self.suspects.iter().filter(is_open);
+        let compared = open().filter(|work| work.past.is_compared).count();
+        self.unexplained > 0 && (compared >= MOST_COMPARED || self.suspects.len() >= MOST_PARTS)
+            || self.unexplained >= DENSE && open().next().is_some()
     }
 
     /// Seals the next batch, and holds it until [`Lane::on_seal_durable`].

@@ -143,6 +143,27 @@ fn a_front_that_refuses_content_is_found_out_without_other_traffic() {
 }
 
 #[test]
+fn culprits_of_a_long_refusal_hold_up_nothing_that_comes_later() {
+    for status in [403, 500] {
+        for culprits in 1..=3 {
+            let mut bench = Bench::new(|_| {});
+            let bad: Vec<_> = (0..culprits).collect();
+            for number in &bad {
+                bench.send(vec![event(*number)]);
+                bench.meet(60 * SECOND, &mut |_| page(status));
+            }
+            bench.meet(3_600 * SECOND, &mut |_| page(status));
+            for number in 0..600 {
+                bench.send(vec![event(1_000 + number)]);
+                bench.meet(SECOND, &mut firewall(status, &bad));
+            }
+            bench.meet(60 * SECOND, &mut firewall(status, &bad));
+            assert_eq!(bench.delivered(), 600, "{status}, {culprits}: {:?}", bench.agent.health());
+        }
+    }
+}
+
+#[test]
 fn several_culprits_are_all_found() {
     let bad = [3, 50, 51, 120, 199];
     for status in [403, 422, 500] {
