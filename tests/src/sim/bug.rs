@@ -40,16 +40,16 @@ bugs! {
     /// The statistics count a request that never was.
     CountsTooManyRequests Requests 0,
     /// Answers that nobody waits for are not counted.
-    CountsNoStrays Strays 0,
+    CountsNoStrays Strays 1,
     /// What a journal holds is taken for damaged, and removed.
     MisreadsBlocks Loss 7,
     /// Records that were filtered are counted as refused by the platform.
-    CallsTheFilteredDeadLetters DeadLetters 947,
+    CallsTheFilteredDeadLetters DeadLetters 113,
 
     /// It takes twice as many records as it may.
     TakesTooMuch Memory 9,
     /// It takes half as many records as it may.
-    TakesTooLittle Overflow 1,
+    TakesTooLittle Overflow 3,
 
     /// Every request is made twice, under one id.
     SendsTwice RequestId 0,
@@ -57,6 +57,8 @@ bugs! {
     SendsTooSoon RateLimit 8,
     /// It waits half of what the platform asks for.
     HalvesRetryAfter RetryAfter 28,
+    /// It takes a used-up quota for a failure.
+    MistakesTheQuota Quota 0,
     /// It asks for the rules again before it has them.
     AsksForRulesTwice OnePerLane 4,
     /// More batches at once than configured.
@@ -83,13 +85,13 @@ bugs! {
     /// A retry has other bytes.
     RetriesOtherBytes RetryBytes 0,
     /// What a journal says of the batches of another run is not looked at.
-    ForgetsSeals SealedBatch 16,
+    ForgetsSeals SealedBatch 22,
     /// The newest event of a batch comes first.
     Reorders Order 0,
     /// It goes on as the owner of what another has adopted.
-    IgnoresFences Exclusive 477,
+    IgnoresFences Exclusive 55,
     /// Its leases end as they begin.
-    HoldsNoLease AdoptedAlive 48,
+    HoldsNoLease AdoptedAlive 22,
     /// What is settled is not removed from the journal.
     ForgetsRemovals Removed 15,
     /// What an adopted journal holds is not looked at.
@@ -98,7 +100,7 @@ bugs! {
     /// It asks to be woken at once, for ever.
     DoesNotWait DeadlinePassed 0,
     /// It sleeps through its deadlines.
-    Oversleeps LateDeadline 1,
+    Oversleeps LateDeadline 6,
     /// It asks to be woken every millisecond.
     WakesForNothing BusyLoop 0,
     /// It says everything a hundred times.
@@ -109,9 +111,9 @@ bugs! {
     /// A flush is answered twice.
     AnswersFlushesTwice FlushedOnce 1,
     /// A flush is answered a minute late.
-    FlushesLate FlushesInTime 26,
+    FlushesLate FlushesInTime 3,
     /// A receipt says delivered of what is durable, or lost.
-    ForgesReceipts Receipt 1,
+    ForgesReceipts Receipt 2,
     /// Nobody hears of its health.
     KeepsItsHealthToItself HealthAnnounced 1,
     /// Messages have a secret in them.
@@ -120,7 +122,7 @@ bugs! {
     KeepsTheFirstRules Rules 8,
 
     /// A shutdown takes a minute more.
-    ClosesLate ClosesInTime 3,
+    ClosesLate ClosesInTime 6,
     /// It does not know that it is closed.
     IsNeverClosed Closed 1,
     /// The last report speaks of a record too many.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use guard_agent_proto::DrainOrder;
 
 use super::application::{Arrivals, Mix, Sizes};
+use super::front::Naming;
 use super::network::Fault;
 use super::platform::BODY_LIMIT;
 use super::rng::Rng;
@@ -73,6 +74,10 @@ fn scenario(seed: u64) -> Scenario {
         body_limit: BODY_LIMIT,
         tags: true,
         timer_first: false,
+        front: None,
+        front_stays: false,
+        naming: Naming::Nothing,
+        quota: None,
         rules_on_attack: false,
         receipts: true,
     }

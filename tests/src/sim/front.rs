@@ -74,7 +74,9 @@ impl Naming {
             Kind::Metric => "metrics",
         };
         let located = |place: String| {
-            format!("{{\"type\":\"value_error\",\"loc\":[\"body\",\"{log}\",{place},\"reason\"],\"msg\":\"bad\"}}")
+            format!(
+                "{{\"type\":\"value_error\",\"loc\":[\"body\",\"{log}\",{place},\"reason\"],\"msg\":\"bad\"}}"
+            )
         };
         let entry = |at: usize| match self {
             Self::Nothing => String::from("{\"msg\":\"bad record\"}"),

@@ -61,6 +61,8 @@ invariants! {
     RateLimit "rate-limit",
     /// What the platform asks for is kept.
     RetryAfter "retry-after",
+    /// A quota that is used up is waited for.
+    Quota "quota",
     /// One request for each lane.
     OnePerLane "one-per-lane",
     /// No more batches are out than allowed.

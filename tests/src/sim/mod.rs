@@ -12,6 +12,7 @@
 mod application;
 mod bug;
 mod crashes;
+mod front;
 mod invariant;
 mod model;
 mod network;

@@ -38,6 +38,8 @@ pub(crate) fn require(holds: bool, invariant: Invariant, details: impl FnOnce() 
 
 /// How much later than its time limit an answer may come before the agent takes it for lost.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
+/// The least that a used-up quota is waited for.
+const QUOTA_WAIT: Duration = Duration::from_secs(30);
 /// Memory that the agent may reckon beside the JSON of a record, in bytes.
 const OVERHEAD: u64 = 64;
 
@@ -60,7 +62,7 @@ pub(crate) struct Fate {
     pub(crate) streams: Vec<StreamId>,
     /// It was in the memory of a process that died, or nobody can know that the store lost it.
     pub(crate) died: bool,
-    /// Refusals in a row that can be about the content, although their status blames the caller or the server.
+    /// Refusals in a row that are about the content, or can be although their status blames the caller or the server.
     unclear: u32,
     /// What its receipts said last.
     receipt: Option<Receipt>,
@@ -222,6 +224,9 @@ pub(crate) struct Model {
     tails: ByKind<[Option<u64>; 2]>,
     streak: u32,
     not_before: BTreeMap<Endpoint, Instant>,
+    /// Until when the quota of an endpoint is waited for, and the requests from which on the present credentials are used.
+    quota: BTreeMap<Endpoint, Instant>,
+    credentials_since: Option<RequestId>,
     flushes: BTreeMap<FlushId, Instant>,
     shutdown: Option<Instant>,
     rules: Option<i64>,
@@ -278,6 +283,8 @@ impl Model {
             tails: ByKind::default(),
             streak: 0,
             not_before: BTreeMap::new(),
+            quota: BTreeMap::new(),
+            credentials_since: None,
             flushes: BTreeMap::new(),
             shutdown: None,
             rules: None,
@@ -344,6 +351,12 @@ impl Model {
         self.shutdown.is_some()
     }
 
+    /// Another account, perhaps: nothing is known of its quota.
+    pub(crate) fn credentials_changed(&mut self) {
+        self.quota.clear();
+        self.credentials_since = self.highest_request;
+    }
+
     /// The application asked for the rules.
     pub(crate) fn refresh(&mut self) {
         self.not_before.remove(&Endpoint::Rules);
@@ -383,6 +396,11 @@ impl Model {
 
         let wait = self.not_before.get(&endpoint).copied().unwrap_or(Instant::ZERO);
         require(wait <= now, Invariant::RetryAfter, || format!("{endpoint} asked for quiet until {wait:?}"))?;
+
+        let wait = self.quota.get(&endpoint).copied().unwrap_or(Instant::ZERO);
+        require(wait <= now, Invariant::Quota, || {
+            format!("the quota of {endpoint} was used up before {wait:?}")
+        })?;
 
         let same_endpoint = self.in_flight.values().filter(|flight| flight.endpoint == endpoint).count();
         let most = match endpoint {
@@ -427,7 +445,9 @@ impl Model {
         for id in ids {
             let sealed = history.sealed(*id, self.run).filter(|sealed| *sealed != number);
             let again = !self.sent_records.insert(*id);
-            require(again || sealed.is_none(), Invariant::SealedBatch, || {
+            let fits =
+                sealed.is_none_or(|sealed| self.has_room_for(&history.batches[sealed as usize], history));
+            require(again || sealed.is_none() || !fits, Invariant::SealedBatch, || {
                 format!("record {id} goes out in batch {name}, but was sealed in {sealed:?}")
             })?;
             let record = history.record(*id);
@@ -458,6 +478,19 @@ impl Model {
             record.last = Some((self.run, number, Ended::InFlight));
         }
         Ok(())
+    }
+
+    /// Whether memory has room for all of a batch beside what it holds: a part of one that cannot be completed is sent in
+    /// other batches.
+    fn has_room_for(&self, batch: &Seen, history: &History) -> bool {
+        let known = |number: &u64| history.records.get(usize::try_from(*number).ok()?);
+        let made = || batch.records.iter().filter_map(known).map(|record| record.made);
+        let Some(kind) = made().next().map(|made| made.kind) else { return true };
+        let bytes: usize = made().map(|made| made.bytes).sum();
+        let ledger = self.stats.records[kind];
+        let (most, most_bytes) = (self.config.buffer_size as u64, self.config.buffer_bytes as u64);
+        ledger.in_memory + made().count() as u64 <= most - most / 4
+            && ledger.memory_bytes + bytes as u64 <= most_bytes - most_bytes / 4
     }
 
     /// Whether it tries that batch again.
@@ -503,9 +536,15 @@ impl Model {
                 self.neutral();
             }
             Meaning::Hold => self.neutral(),
+            Meaning::Quota => {
+                if Some(id) > self.credentials_since && kind_of(flight.endpoint).is_some() {
+                    self.quota.insert(flight.endpoint, now + QUOTA_WAIT);
+                }
+                self.neutral();
+            }
         }
         let unclear = match answer.meaning {
-            Meaning::Failure | Meaning::Hold => answer.result.is_ok(),
+            Meaning::Failure | Meaning::Hold | Meaning::Quota => answer.result.is_ok(),
             Meaning::Taken { named, .. } => named,
             Meaning::Unsure => true,
             Meaning::Content | Meaning::SlowDown(_) | Meaning::Rules(_) | Meaning::NotModified => false,
@@ -513,7 +552,8 @@ impl Model {
         for id in flight.records {
             let record = usize::try_from(id).ok().and_then(|index| records.get_mut(index));
             let Some(Fate { made, last, unclear: refusals, .. }) = record else { continue };
-            if unclear {
+            // What was refused by name is tried again with others, and divided from them at the next refusal.
+            if unclear || matches!(answer.meaning, Meaning::Content) {
                 *refusals += 1;
             } else if answer.result.is_err() {
                 *refusals = 0;

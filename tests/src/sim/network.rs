@@ -35,11 +35,13 @@ pub(crate) enum Fault {
     TooLarge,
     /// 401, 403, 404.
     Unauthorized,
-    /// Redirects and other statuses.
+    /// Redirects, a proxy that wants credentials, and other statuses.
     OddStatus,
+    /// The account may send no more for now.
+    QuotaUsedUp,
     /// 201, 202, 204, or a 200 that says little.
     OddSuccess,
-    /// A 200 with a page of HTML, with bytes that are not text, or with nothing.
+    /// A 200 with a page of HTML, such as a captive portal's, with bytes that are not text, or with nothing.
     NotThePlatform,
     /// The platform takes some records and names the others.
     Partial,
@@ -48,7 +50,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Refused,
         Self::Reset,
         Self::Hang,
@@ -64,6 +66,7 @@ impl Fault {
         Self::TooLarge,
         Self::Unauthorized,
         Self::OddStatus,
+        Self::QuotaUsedUp,
         Self::OddSuccess,
         Self::NotThePlatform,
         Self::Partial,
@@ -91,6 +94,8 @@ pub(crate) enum Meaning {
     SlowDown(Option<Duration>),
     /// Refused for a reason that is not the content.
     Hold,
+    /// The account may send no more for now.
+    Quota,
     /// The rules of that version.
     Rules(i64),
     /// The rules have not changed.
@@ -119,6 +124,16 @@ impl Answer {
         }
         self
     }
+}
+
+/// How those who say that a quota is used up say it.
+pub(crate) fn quota(rng: &mut Rng) -> Answer {
+    let (status, body) = rng.pick(&[
+        (200, "{\"success\":false,\"errors\":[\"Event quota exceeded for this month\"]}"),
+        (402, ""),
+        (403, "{\"detail\":\"the limit of your plan is reached\"}"),
+    ]);
+    Answer::status(status, body, Meaning::Quota)
 }
 
 /// The way of one request.
@@ -253,9 +268,10 @@ impl Network {
                 Route::Nowhere(half, Answer::status(status, "{\"detail\":\"who?\"}", Meaning::Hold))
             }
             Fault::OddStatus => {
-                let status = self.rng.pick(&[301, 302, 307, 402, 405, 409, 410, 451]);
+                let status = self.rng.pick(&[301, 302, 307, 405, 407, 409, 410, 451]);
                 Route::Nowhere(half, Answer::status(status, "", Meaning::Hold))
             }
+            Fault::QuotaUsedUp => Route::Nowhere(half, quota(&mut self.rng)),
             Fault::NotThePlatform => {
                 let body = self.rng.pick(&[
                     "<html>Welcome to the hotel</html>",

@@ -2,11 +2,13 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use guard_agent_proto::wire::HttpRequest;
-use guard_agent_proto::{AgentStatus, DynamicRules, Kind, Payload, Response};
+use guard_agent_proto::{AgentStatus, DynamicRules, Instant, Kind, Payload, Response};
 use serde::Deserialize;
 
-use super::network::{Answer, Meaning, Twist};
+use super::front::{Front, Naming, Quota};
+use super::network::{self, Answer, Meaning, Twist};
 use super::rng::Rng;
+use super::scenario::Scenario;
 
 /// A plaintext body is never larger (contract 2.7).
 pub(crate) const BODY_LIMIT: usize = 262_144;
@@ -134,17 +136,32 @@ pub(crate) struct Platform {
     pub(crate) rules_version: i64,
     /// Whether it speaks of entity tags.
     pub(crate) tags: bool,
+    /// How it names what it refuses.
+    pub(crate) naming: Naming,
+    /// What the account may send.
+    pub(crate) quota: Option<Quota>,
+    /// What stands before it.
+    pub(crate) front: Option<Front>,
 }
 
 impl Platform {
-    pub(crate) const fn new(rng: Rng, body_limit: usize, tags: bool) -> Self {
-        Self { rng, body_limit, poison: BTreeSet::new(), rules_version: 1, tags }
+    pub(crate) const fn new(rng: Rng, scenario: &Scenario) -> Self {
+        Self {
+            rng,
+            body_limit: scenario.body_limit,
+            poison: BTreeSet::new(),
+            rules_version: 1,
+            tags: scenario.tags,
+            naming: scenario.naming,
+            quota: scenario.quota,
+            front: scenario.front,
+        }
     }
 
     /// Carries out a request.
-    pub(crate) fn answer(&mut self, request: &Read, twist: Twist) -> Answer {
+    pub(crate) fn answer(&mut self, now: Instant, request: &Read, twist: Twist) -> Answer {
         match request {
-            Read::Batch { records, bytes, kind, .. } => self.take(*kind, records, *bytes, twist),
+            Read::Batch { records, bytes, kind, .. } => self.take(now, *kind, records, *bytes, twist),
             Read::Status => match twist {
                 Twist::Success(status, body) => Answer::status(status, body, taken(Vec::new())),
                 Twist::None | Twist::Partial | Twist::Unsure => {
@@ -155,12 +172,21 @@ impl Platform {
         }
     }
 
-    fn take(&mut self, kind: Kind, records: &[u64], bytes: usize, twist: Twist) -> Answer {
+    fn take(&mut self, now: Instant, kind: Kind, records: &[u64], bytes: usize, twist: Twist) -> Answer {
+        // Metrics quote nothing of an attacker's, and are not divided for a comparison.
+        let is_read = |front: &Front| kind == Kind::Event && front.refuses_any(records);
+        if let Some(front) = self.front.filter(is_read) {
+            return front.answer();
+        }
         if bytes > self.body_limit {
             return Answer::status(413, "{\"detail\":\"too large\"}", Meaning::Content);
         }
         if records.iter().any(|record| self.poison.contains(record)) {
-            return Answer::status(422, "{\"detail\":[{\"msg\":\"bad record\"}]}", Meaning::Content);
+            let bad: Vec<_> = (0..records.len()).filter(|at| self.poison.contains(&records[*at])).collect();
+            return self.naming.answer(kind, &bad, records);
+        }
+        if self.quota.as_mut().is_some_and(|quota| !quota.grants(now, records.len())) {
+            return network::quota(&mut self.rng);
         }
         match twist {
             Twist::None => {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use guard_agent_proto::{AgentConfig, Endpoint, Instant, Kind};
 
 use super::application::{Arrivals, Mix, Sizes};
+use super::front::Naming;
 use super::network::{Fault, Weather};
 use super::platform::BODY_LIMIT;
 use super::rng::Rng;
@@ -115,6 +116,10 @@ fn world(mut config: AgentConfig, arrivals: Arrivals, attacks: u64) -> World {
         body_limit: BODY_LIMIT,
         tags: true,
         timer_first: false,
+        front: None,
+        front_stays: false,
+        naming: Naming::Nothing,
+        quota: None,
         rules_on_attack: true,
         receipts: false,
     };

@@ -3,6 +3,7 @@ use std::time::Duration;
 use guard_agent_proto::{AgentConfig, DrainOrder, OverflowPolicy, Secret};
 
 use super::application::{Arrivals, Mix, Sizes};
+use super::front::{Front, Naming, Quota};
 use super::network::Fault;
 use super::platform::BODY_LIMIT;
 use super::rng::Rng;
@@ -45,6 +46,13 @@ pub struct Scenario {
     pub(crate) body_limit: usize,
     pub(crate) tags: bool,
     pub(crate) timer_first: bool,
+    /// A firewall before the platform, and whether it still stands there when everything else is well.
+    pub(crate) front: Option<Front>,
+    pub(crate) front_stays: bool,
+    /// How the platform names what it refuses.
+    pub(crate) naming: Naming,
+    /// What the account may send while the faults last.
+    pub(crate) quota: Option<Quota>,
     /// Whether the platform makes new rules of every attack.
     pub(crate) rules_on_attack: bool,
     /// Whether every record asks for a receipt.
@@ -163,6 +171,11 @@ impl Scenario {
             timer_first: rng.chance(500),
             rules_on_attack: rng.chance(300),
             receipts: rng.chance(300),
+            // It cannot read what is encrypted.
+            front: (rng.chance(250) && config.project_encryption_key.is_none()).then(|| Front::draw(rng)),
+            front_stays: rng.chance(500),
+            naming: rng.pick(&Naming::ALL),
+            quota: rng.chance(50).then(|| Quota::new(5, Duration::from_secs(20))),
             config,
         }
     }
@@ -172,6 +185,11 @@ impl Scenario {
         self.journal
             && self.trouble_every.is_some()
             && self.troubles.iter().any(|(trouble, weight)| *weight > 0 && trouble.loses())
+    }
+
+    /// Share of the records that somebody refuses, in permille.
+    pub(crate) fn refused(&self) -> u64 {
+        self.mix.poison + self.front.map_or(0, |front| front.permille)
     }
 
     /// Whether a record may be given up as refused although the platform would take it.

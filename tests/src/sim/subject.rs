@@ -84,6 +84,11 @@ impl Subject {
                 let seconds = response.retry_after.as_ref().and_then(|text| text.trim().parse::<u64>().ok());
                 response.retry_after = seconds.map(|seconds| (seconds / 2).to_string());
             }
+            (Some(Bug::MistakesTheQuota), Input::Response { result: Ok(response), .. })
+                if response.body.windows(5).any(|word| word == b"quota") =>
+            {
+                response.body = b"{\"success\":false}".to_vec();
+            }
             (Some(Bug::SendsAgainWhatArrived), Input::Response { id, result: Ok(response) }) => {
                 let all = response.body.ends_with(b"\"errors\":null}");
                 let sent = self.last_batch.take_if(|request| all && request.id == *id);

@@ -196,6 +196,11 @@ impl Store {
         self.shelf.owners.get(&stream).copied()
     }
 
+    /// Whose streams there are.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = u32> {
+        self.shelf.owners.values().copied()
+    }
+
     /// How many records of that kind are in streams of that run, or in all of them.
     pub(crate) fn held(&mut self, kind: Kind, run: Option<u32>) -> u64 {
         let Self { shelf: Shelf { inner, owners }, reader, read, .. } = self;

@@ -27,6 +27,7 @@ impl World {
             }
             Act::CredentialsChanged => {
                 self.workers[w].model.refresh();
+                self.workers[w].model.credentials_changed();
                 self.feed(w, Input::CredentialsChanged)
             }
             Act::Nudge => self.feed(w, Input::Timeout),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use guard_agent_proto::store::{StoreAnswer, StoreError, StoreRequest};
 use guard_agent_proto::wire::Wire;
 use guard_agent_proto::{
-    AgentConfig, BreakerState, Endpoint, Health, HealthReason, Input, Instant, Kind, Now, RequestId,
-    StoreOpId, Timestamp,
+    AgentConfig, BreakerState, DrainOrder, Endpoint, Health, HealthReason, Input, Instant, Kind, Now,
+    RequestId, StoreOpId, Timestamp,
 };
 
 use super::application::Application;
@@ -226,7 +226,7 @@ impl World {
             nemesis: rng.fork(),
             application: Application::new(rng.fork(), scenario.mix),
             network: Network::new(rng.fork(), scenario.faults.clone(), scenario.slowest),
-            platform: Platform::new(rng.fork(), scenario.body_limit, scenario.tags),
+            platform: Platform::new(rng.fork(), &scenario),
             store: Store::new(&scenario.config, scenario.store_clock, scenario.may_lose()),
             weather: Weather::Fair,
             faulty: true,
@@ -303,13 +303,13 @@ impl World {
         }
 
         let peace = self.now;
-        let limit = self.patience();
-        while !self.at_peace() {
-            self.step()?;
-            require(self.now.since(peace) <= limit, Invariant::Convergence, || {
-                format!("no peace after {limit:?}; {}", self.store)
-            })?;
+        // First a firewall may still refuse what it refuses, which holds up nothing else, and then it learns.
+        if self.platform.front.is_some_and(|front| front.is_on) {
+            self.wait_for("all that nobody refuses", Self::has_only_refused)?;
+            self.trace.line(self.now, format_args!("the firewall learns"));
+            self.platform.front = None;
         }
+        self.wait_for("peace", |world| world.at_peace())?;
         let converged_in = self.now.since(peace);
         let effects = self.effects;
         self.close()?;
@@ -340,16 +340,40 @@ impl World {
         }
     }
 
+    fn wait_for(&mut self, what: &str, is_done: impl Fn(&mut Self) -> bool) -> Checked {
+        let (start, limit) = (self.now, self.patience());
+        while !is_done(self) {
+            self.step()?;
+            require(self.now.since(start) <= limit, Invariant::Convergence, || {
+                format!("no {what} after {limit:?}; {}", self.store)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether agents hold no more than what a firewall refuses, and every journal is an agent's.
+    fn has_only_refused(&mut self) -> bool {
+        let Some(front) = self.platform.front else { return true };
+        let waiting: u64 = self.workers.iter().map(Worker::pending).sum();
+        let is_refused = |(number, record): &(u64, &Fate)| {
+            front.dislikes(*number) && record.made.kind == Kind::Event && record.taken_at.is_none()
+        };
+        let refused = (0..).zip(&self.history.records).filter(is_refused).count() as u64;
+        let has_agent =
+            |run: u32| self.workers.iter().any(|worker| worker.run == run && worker.subject.is_some());
+        waiting <= refused && self.store.owners().all(has_agent)
+    }
+
     /// How long the peace may take: every record alone in the worst case, at the allowed rate.
     fn patience(&mut self) -> Duration {
         let held: u64 = Kind::ALL.into_iter().map(|kind| self.store.held(kind, None)).sum();
         let waiting: u64 = self.workers.iter().map(Worker::pending).sum();
         // Who is refused is found by halving, set aside, and tried again.
-        let each = 3 + 6 * self.scenario.mix.poison / 1_000;
+        let each = 3 + 6 * self.scenario.refused() / 1_000;
         let requests = u32::try_from((waiting + held) * each).unwrap_or(u32::MAX);
         let config = &self.scenario.config;
         // As many as memory holds at a time, and then it waits whether others are refused too.
-        let refused = (waiting + held) * self.scenario.mix.poison / 1_000;
+        let refused = (waiting + held) * self.scenario.refused() / 1_000;
         let rounds = u32::try_from(refused / (config.buffer_size as u64 / 4).max(1)).unwrap_or(u32::MAX);
         Duration::from_secs(3_600)
             + LONGEST_HOLD * rounds
@@ -451,6 +475,9 @@ impl World {
             Event::Weather if self.faulty => {
                 self.weather = self.network.weather();
                 self.trace.line(self.now, format_args!("weather {:?}", self.weather));
+                if let Some(front) = self.platform.front.as_mut().filter(|front| front.shifts) {
+                    front.is_on = !front.is_on;
+                }
                 let gap = self.nemesis.exponential(self.scenario.weather_every);
                 self.schedule.at(self.now + gap, Event::Weather);
             }
@@ -499,6 +526,12 @@ impl World {
         self.store_trouble_at = self.store_trouble_at.max(Some(self.now));
         self.history.disputed = self.made;
         self.store.repair(self.now);
+        self.platform.quota = None;
+        if let Some(front) = &mut self.platform.front {
+            // Where order counts it holds up what comes after a record that it refuses.
+            front.is_on = self.scenario.front_stays && self.scenario.config.drain == DrainOrder::LiveFirst;
+            front.until = self.made;
+        }
         self.application.mix.poison = 0;
         self.application.mix.attacks = 0;
         for worker in 0..self.workers.len() {

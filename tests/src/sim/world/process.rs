@@ -276,7 +276,7 @@ impl World {
         sent: Instant,
         back: Option<Back>,
     ) {
-        let answer = self.platform.answer(read, twist);
+        let answer = self.platform.answer(self.now, read, twist);
         if let Meaning::Taken { records, .. } = &answer.meaning {
             let now = self.now;
             for number in records {
