@@ -421,7 +421,9 @@ impl World {
         let missing = |record: &Fate| record.taken_at.is_none() && !record.died;
         let first = self.history.records.iter().position(missing);
         let missing = self.history.records.iter().filter(|record| missing(record)).count();
-        let poison = self.platform.poison.len() as u64;
+        let is_disliked = |number: &u64| self.scenario.front.is_some_and(|front| front.dislikes(*number));
+        let disliked = (0..self.made).filter(is_disliked).count();
+        let poison = (self.platform.poison.len() + disliked) as u64;
         // A journal may bring one back and have it refused again.
         let innocent = !self.scenario.may_blame_content() && !self.scenario.journal;
         require(!innocent || self.dead_letters <= poison, Invariant::DeadLetters, || {
