@@ -154,7 +154,7 @@ impl Agent {
                     | wire::RulesAnswer::SlowDown { .. }
                     | wire::RulesAnswer::Hold { .. } => (false, false),
                 };
-                self.on_answered(id, Endpoint::Rules, response.status, ok, failed);
+                self.on_answered(id, Endpoint::Rules, &response, ok, failed);
                 let refused = matches!(answer, wire::RulesAnswer::Hold { .. });
                 let update = self.rules.on_answer(answer, response.etag, self.now, &mut self.rng);
                 if refused && id.as_u64() < self.credentials_since {
@@ -219,7 +219,7 @@ impl Agent {
                 let verdict = wire::judge(&response, sent_at, self.config.accept_any_success);
                 let ok = matches!(verdict, Verdict::Delivered { .. } | Verdict::Partly { .. });
                 let failed = matches!(verdict, Verdict::Failed { .. });
-                self.on_answered(id, endpoint, response.status, ok, failed);
+                self.on_answered(id, endpoint, &response, ok, failed);
                 if matches!(verdict, Verdict::Delivered { .. }) {
                     self.end_episodes(endpoint);
                 }
@@ -232,7 +232,15 @@ impl Agent {
         }
     }
 
-    fn on_answered(&mut self, id: RequestId, endpoint: Endpoint, status: u16, ok: bool, failed: bool) {
+    fn on_answered(
+        &mut self,
+        id: RequestId,
+        endpoint: Endpoint,
+        response: &Response,
+        ok: bool,
+        failed: bool,
+    ) {
+        let status = response.status;
         if failed {
             self.breaker.on_failure(self.now.instant, id, &mut self.rng);
         } else {
@@ -246,7 +254,7 @@ impl Agent {
         } else if status != 304 {
             self.counters.requests_failed += 1;
             if failed {
-                let message = format!("the {endpoint} endpoint answered {status}");
+                let message = format!("the {endpoint} endpoint answered {status}{}", peer(response));
                 self.reported = Some(id);
                 self.tell(ErrorStage::TransportSend, endpoint, message);
             }
@@ -406,10 +414,13 @@ const fn flush_stage(kind: Kind) -> ErrorStage {
 /// End of a message about an answer: the side that gave it, or why there is none.
 fn source(result: &Result<Response, TransportError>) -> String {
     match result {
-        Ok(Response { peer: Some(peer), .. }) => format!(" ({peer})"),
-        Ok(Response { peer: None, .. }) => String::new(),
+        Ok(response) => peer(response),
         Err(error) => format!(": {error}"),
     }
+}
+
+fn peer(response: &Response) -> String {
+    response.peer.as_ref().map_or_else(String::new, |peer| format!(" ({peer})"))
 }
 
 fn trouble(verdict: &Verdict, status: u16) -> Option<String> {

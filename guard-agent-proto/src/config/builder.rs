@@ -35,6 +35,8 @@ pub struct AgentConfigBuilder {
     pub(super) problems: Vec<ConfigProblem>,
     /// The environment variable that each field has its value from.
     pub(super) variables: BTreeMap<&'static str, String>,
+    /// A nested `redis` came: a journal is wanted.
+    pub(super) wants_redis: bool,
 }
 
 impl AgentConfigBuilder {
@@ -117,6 +119,14 @@ impl AgentConfigBuilder {
     /// Every problem, together: each names the field, its value (unless that is secret) and the bound.
     pub fn build(mut self) -> Result<AgentConfig, ConfigError> {
         self.normalize();
+        let readable = |problem: &ConfigProblem| problem.field != "redis_url";
+        if self.wants_redis && self.config.redis_url.is_none() && self.problems.iter().all(readable) {
+            self.problems.push(problem(
+                "redis",
+                String::from("without `url`"),
+                "an object with one, such as redis://host",
+            ));
+        }
         let unreadable: Vec<_> = self.problems.iter().map(|problem| problem.field).collect();
         let mut problems = Vec::new();
         self.config.check(&mut problems);
@@ -145,6 +155,7 @@ impl AgentConfigBuilder {
                 return self.problems.push(problem("redis", String::from(HIDDEN), bound));
             }
         };
+        self.wants_redis = true;
         for (name, value) in members {
             let Some((_, field)) = MEMBERS.iter().find(|(member, _)| member == name) else {
                 self.unknown(name, "redis.");
@@ -220,7 +231,7 @@ impl AgentConfigBuilder {
             warnings.push(ConfigWarning::Clamped {
                 field,
                 given,
-                used: format!("its first {MAX_ID_LEN} bytes"),
+                used: format!("its beginning of {MAX_ID_LEN} bytes"),
             });
         }
     }

@@ -64,7 +64,7 @@ macro_rules! config {
             fn default() -> Self {
                 let config =
                     AgentConfig { $($field: $default,)* unknown_fields: Vec::new(), warnings: Vec::new() };
-                Self { config, problems: Vec::new(), variables: BTreeMap::new() }
+                Self { config, problems: Vec::new(), variables: BTreeMap::new(), wants_redis: false }
             }
         }
 
@@ -73,7 +73,7 @@ macro_rules! config {
 
             /// Whether there is a field of that name; takes its value over or notes what is wrong with it.
             fn merge_json_member(&mut self, name: &str, value: &serde_json::Value) -> bool {
-                let Self { config, problems, variables } = self;
+                let Self { config, problems, variables, .. } = self;
                 let mut notes = Notes { problems, warnings: &mut config.warnings, variables };
                 match name {
                     $(stringify!($field) => merge_json_field(
@@ -86,7 +86,7 @@ macro_rules! config {
 
             /// The same from text.
             fn merge_text(&mut self, name: &str, text: &str) -> bool {
-                let Self { config, problems, variables } = self;
+                let Self { config, problems, variables, .. } = self;
                 let mut notes = Notes { problems, warnings: &mut config.warnings, variables };
                 match name {
                     $(stringify!($field) => set_field(

@@ -322,7 +322,7 @@ fn what_the_reference_takes_is_brought_into_bounds_with_a_warning() {
     assert_eq!(config.guard_version.unwrap().len(), 256);
     assert_eq!(
         config.warnings[0].to_string(),
-        "`guard_version` is 600 bytes long: its first 256 bytes is used"
+        "`guard_version` is 600 bytes long: its beginning of 256 bytes is used"
     );
 }
 
@@ -344,6 +344,14 @@ fn the_redis_of_the_reference_is_read() {
         assert!(error.problems[0].field.starts_with("redis"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
+
+    for without in [json!({}), json!({"host": "h", "port": 6379}), json!({"url": null, "key_prefix": "shop"})]
+    {
+        let error = from_json(json!({ "redis": without })).unwrap_err();
+        assert_eq!(error.problems[0].field, "redis");
+    }
+    let elsewhere = from_json(json!({"redis": {"key_prefix": "shop"}, "redis_url": "redis://h"})).unwrap();
+    assert_eq!((elsewhere.redis_key_prefix.as_str(), elsewhere.redis_url.is_some()), ("shop", true));
 }
 
 #[test]

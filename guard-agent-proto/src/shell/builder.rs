@@ -179,7 +179,7 @@ impl<B> fmt::Debug for AgentBuilder<B> {
 }
 
 /// Why an agent did not start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartError {
     /// `start` was called outside a runtime, of which there must be one.
@@ -208,6 +208,13 @@ impl fmt::Display for StartError {
             Self::Http(error) => error.fmt(f),
             Self::Randomness(error) => write!(f, "no randomness from the operating system: {error}"),
         }
+    }
+}
+
+/// As `Display`: `?` in `main` shows this.
+impl fmt::Debug for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

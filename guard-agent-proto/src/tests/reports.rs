@@ -39,6 +39,18 @@ fn the_end_reports_the_losses_that_are_not_reported_yet() {
 }
 
 #[test]
+fn a_failure_of_the_platform_says_whom_it_is_about() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    let peer = Some("https://platform:443".into());
+    bench.answer_with(&request, Response { status: 500, peer, ..Response::default() });
+    let told = messages(&bench, ErrorStage::TransportSend);
+    assert_eq!(told, ["the events endpoint answered 500 (https://platform:443)"]);
+}
+
+#[test]
 fn ten_seconds_without_a_delivery_count_against_the_health_as_long_as_they_last() {
     for status in [500, 422, 409] {
         let mut bench = Bench::new(|config| {

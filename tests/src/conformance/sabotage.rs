@@ -29,7 +29,12 @@ pub fn sabotage() -> ExitCode {
     let rows: Vec<_> = rows.map(|(wrong, failures)| Row { wrong: *wrong, failures }).collect();
     // There is nobody to tell that standard output is closed.
     let _ = print(&rows);
-    if rows.len() > 1 && rows.iter().all(Row::is_as_expected) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let is_complete = !parts.is_empty() || blind(&rows).is_empty();
+    if is_complete && rows.len() > 1 && rows.iter().all(Row::is_as_expected) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 impl Row<'_> {
