@@ -1151,8 +1151,150 @@ mod tests {
                 prop_assert_eq!(bench.lane.len(), bench.lane.count_before(Seq::from_u64(u64::MAX), true));
                 let cost: usize = bench.lane.from(Seq::from_u64(0)).map(Entry::cost).sum();
                 prop_assert_eq!(cost, bench.lane.cost());
+                let queued: Vec<_> = bench.lane.queue.from(Seq::from_u64(0)).map(Entry::cost).collect();
+                prop_assert_eq!(bench.lane.waiting(), (queued.len(), queued.iter().sum()));
+                let batches: usize = bench.lane.batches().map(Batch::len).sum();
+                prop_assert_eq!(bench.lane.retried(), batches);
+                let quarantined = bench.lane.quarantine.records().len();
+                prop_assert_eq!(bench.lane.sendable(), batches + queued.len());
+                let Room { records, bytes } = bench.lane.committed();
+                // Each is ten bytes long.
+                prop_assert_eq!((records, bytes), (batches + quarantined, 10 * (batches + quarantined)));
             }
         }
+    }
+
+    /// A batch of that many records with that past.
+    fn work(bench: &mut Bench, len: u64, past: Past) -> Work {
+        bench.push(len);
+        let batch =
+            bench.lane.batcher.seal(&mut bench.lane.queue, Room::UNLIMITED, bench.now.wall, &mut bench.rng);
+        Work::new(batch, past)
+    }
+
+    #[test]
+    fn two_compared_batches_are_enough_or_any_suspect_of_a_dense_search() {
+        for (unexplained, len, compared, others, enough) in [
+            (0, 2, 2, 0, false),
+            (1, 2, 1, 1, false),
+            (1, 2, 2, 0, true),
+            (2, 2, 2, 1, true),
+            (1, 2, 3, 0, true),
+            (7, 2, 0, 1, false),
+            (8, 2, 0, 1, true),
+            (9, 2, 1, 0, true),
+            (8, 2, 0, 0, false),
+            // Nothing more is to be found out about a record alone.
+            (7, 1, 15, 0, false),
+            (9, 1, 2, 0, false),
+            (1, 1, 16, 0, true),
+            (0, 1, 16, 0, false),
+        ] {
+            let mut bench = Bench::new();
+            bench.lane.unexplained = unexplained;
+            for place in 0..compared + others {
+                let suspect =
+                    work(&mut bench, len, Past { is_compared: place < compared, ..Past::default() });
+                bench.lane.suspect(suspect);
+            }
+            assert_eq!(bench.lane.is_comparing_enough(), enough, "{unexplained} {len} {compared} {others}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_compared_after_its_retries_but_never_after_one_refusal() {
+        let mut lane = Bench::new().lane;
+        for (attempts, quick) in [(0, 2), (1, 2), (2, 3), (3, 4), (10, 11)] {
+            lane.retry_attempts = attempts;
+            let patience = [Pace::Quick, Pace::QuickThenSlow, Pace::Slow].map(|pace| lane.patience(pace));
+            assert_eq!(patience, [quick, quick, 2], "{attempts}");
+        }
+        lane.retry_attempts = 3;
+        let exhausted = [0, 3, 4, 5, u32::MAX].map(|failures| {
+            lane.consecutive_failures = failures;
+            lane.is_exhausted()
+        });
+        assert_eq!(exhausted, [false, false, true, true, true]);
+    }
+
+    #[test]
+    fn what_may_be_split_for_comparison() {
+        let mut bench = Bench::new();
+        bench.lane.retry_attempts = 3;
+        for (len, status, refusals, may) in [
+            (2, 403, 1, false),
+            (2, 403, 2, true),
+            (2, 403, 3, true),
+            (1, 403, 3, false),
+            (2, 499, 2, true),
+            (2, 500, 7, false),
+            (2, 500, 8, true),
+            (2, 503, 7, false),
+        ] {
+            let suspect = work(&mut bench, len, Past { status, refusals, ..Past::default() });
+            assert_eq!(bench.lane.may_split(&suspect), may, "{len} {status} {refusals}");
+        }
+        let suspect = work(&mut bench, 2, Past { status: 403, refusals: 2, ..Past::default() });
+        bench.lane.sealed.extend((0..8).map(|_| suspect.clone()));
+        bench.lane.suspects.extend((0..7).map(|_| suspect.clone()));
+        assert!(bench.lane.may_split(&suspect), "fifteen parts");
+        bench.lane.suspects.push_back(suspect.clone());
+        assert!(!bench.lane.may_split(&suspect), "sixteen parts");
+        bench.lane.in_order = true;
+        assert!(bench.lane.may_split(&suspect), "nothing may overtake it");
+        let config = AgentConfig::builder("0123456789").build().unwrap();
+        bench.lane.batcher = Batcher::new(Kind::Metric, &config);
+        assert!(!bench.lane.may_split(&suspect), "metrics are known by their batch");
+    }
+
+    #[test]
+    fn a_batch_is_halved_at_every_other_refusal_for_a_quota() {
+        let mut bench = Bench::new();
+        bench.push(8);
+        let mut lens = vec![];
+        for _ in 0..7 {
+            lens.push(bench.depart().unwrap().len());
+            bench.answer(Verdict::Quota { message: String::from("no more") }, 402);
+        }
+        assert_eq!(lens, [8, 8, 4, 4, 2, 2, 1]);
+        assert!(bench.lane.is_refused() && bench.lane.is_exhausted());
+    }
+
+    #[test]
+    fn a_comparison_pauses_from_the_third_unexplained_refusal_on() {
+        let mut bench = Bench::new();
+        bench.push(80);
+        let gates = [(); 6].map(|()| {
+            bench.depart().unwrap();
+            bench.answer(Verdict::Hold { message: String::from("no") }, 403);
+            bench.lane.gate.is_some()
+        });
+        // The first refusal alone holds; then two other batches go at once.
+        assert_eq!(gates, [true, false, false, true, true, true]);
+    }
+
+    #[test]
+    fn a_trial_that_names_a_record_again_proves_it_bad_once_others_passed() {
+        let partly = || Verdict::Partly { failed: vec![ItemRef::Index(0)], message: String::from("bad") };
+        let refused = || Verdict::Refused { named: vec![], message: String::from("bad") };
+        let mut bench = Bench::new();
+        bench.push(2);
+        while bench.lane.quarantine.records().len() < 2 {
+            bench.depart().unwrap();
+            bench.answer(refused(), 422);
+        }
+        bench.push(1);
+        bench.depart().unwrap();
+        bench.answer(Verdict::Delivered { invalid_timestamps: 0 }, 200);
+        let mut requests = 0;
+        while bench.dead.is_empty() {
+            let batch = bench.depart().unwrap();
+            assert!(batch.entries.iter().any(|entry| entry.seq() == Seq::from_u64(1)), "{batch:?}");
+            bench.answer(partly(), 422);
+            requests += 1;
+            assert!(requests < 10);
+        }
+        assert_eq!((bench.delivered, bench.dead, requests), (vec![3, 2], vec![1], 2));
     }
 
     #[test]

@@ -312,6 +312,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
     use alloc::vec::Vec;
 
     use super::*;
@@ -392,6 +393,93 @@ mod tests {
                 pacer.on_sent(Class::CatchUp, now);
             }
             assert_eq!(pacer.departures.len(), free);
+        }
+    }
+
+    #[test]
+    fn every_slot_is_a_share_of_the_window() {
+        let mut pacer = pacer();
+        let millis = Duration::from_millis;
+        let later = Instant::ZERO + Duration::from_secs(100);
+        for slowed in 1..3 {
+            assert_eq!(pacer.event_slot(later), millis(700 * slowed));
+            assert_eq!(pacer.metric_slot(), millis(20_000 * slowed));
+            assert_eq!((pacer.rules_slot(), pacer.longest_slot(later)), (millis(2_000), millis(850)));
+            assert_eq!(pacer.is_slowed(), slowed > 1);
+            pacer.slow_down();
+        }
+        let kept =
+            [Class::Events, Class::CatchUp, Class::Metrics, Class::Rules, Class::Status, Class::Urgent];
+        assert_eq!(kept.map(|class| pacer.reserve(class)), [1, 1, 2, 0, 0, 10]);
+        assert_eq!(pacer.allowed_at(Class::Status, later), (Instant::ZERO, Reason::RateLimit));
+    }
+
+    #[test]
+    fn an_attack_slows_new_events_until_nothing_more_came_for_sixteen_seconds() {
+        let mut pacer = pacer();
+        let at = |secs| Instant::ZERO + Duration::from_secs(secs);
+        let slots = |pacer: &Pacer, now| (pacer.event_slot(now), pacer.longest_slot(now));
+        let attacked = (Duration::from_millis(950), Duration::from_millis(950));
+        pacer.on_attack(at(100));
+        pacer.on_attack(at(110));
+        assert_eq!((pacer.attack_since, pacer.attack_until), (at(100), at(126)));
+        assert_eq!(slots(&pacer, at(125)), attacked);
+        assert_eq!(slots(&pacer, at(126)), (Duration::from_millis(700), Duration::from_millis(850)));
+        pacer.on_attack(at(126));
+        assert_eq!((pacer.attack_since, pacer.attack_until), (at(126), at(142)), "another one");
+    }
+
+    #[test]
+    fn departures_are_looked_at_in_at_most_so_many_steps() {
+        let at = |tenths| Instant::from_micros(tenths * 100_000);
+        for (limit, now, expected) in [
+            // One by one: the first three are out of the window.
+            (10, 603, (3..10).map(|index| (600 + index, 10 - index)).collect::<Vec<_>>()),
+            // In threes: the group of the hundredth has not left as a whole.
+            (300, 700, (33..100).map(|group| (600 + 3 * group + 2, 300 - 3 * group)).collect()),
+            (302, 1_000, vec![]),
+        ] {
+            let mut config = AgentConfig::builder("0123456789").build().unwrap();
+            config.rate_limit = limit;
+            let mut pacer = Pacer::new(&config);
+            let count = if expected.is_empty() { 0 } else { limit as u64 };
+            (0..count).for_each(|tenths| pacer.on_sent(Class::Urgent, at(tenths)));
+            let leaving = pacer.leaving(at(now)).map(|(until, count)| (until, count as u64));
+            assert_eq!(
+                leaving.collect::<Vec<_>>(),
+                expected.into_iter().map(|(until, count)| (at(until), count)).collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn what_others_need_of_a_window_is_not_free() {
+        let at = |secs| Instant::ZERO + Duration::from_secs(secs);
+        let free = |pacer: &Pacer, now: u64| {
+            let counts = core::iter::once((at(now + 60), 3));
+            pacer.commitments(counts, 2, at(now)).map(|window| window.free).collect::<Vec<_>>()
+        };
+        let mut pacer = pacer();
+        // Of 100, 2 are kept, 3 are out, and 5 are for metrics, status and rules.
+        assert_eq!(free(&pacer, 100), [90]);
+        pacer.on_attack(at(100));
+        assert_eq!(free(&pacer, 100), [82], "eight quick polls");
+        pacer.on_attack(at(110));
+        assert_eq!(free(&pacer, 110), [77], "and as long again");
+        assert_eq!(free(&pacer, 126), [90]);
+        pacer.on_sent(Class::Urgent, at(150));
+        assert_eq!(free(&pacer, 162), [89], "counted from the last departure");
+    }
+
+    #[test]
+    fn what_is_left_of_a_short_window_is_spread_evenly() {
+        let start = Instant::ZERO + Duration::from_secs(100);
+        for (sent, spread) in [(90, 1_400_000), (35, 1_000_000), (10, 705_882), (9, 0), (0, 0)] {
+            let mut pacer = pacer();
+            pacer.last_event = start;
+            (0..sent).for_each(|_| pacer.on_sent(Class::Urgent, start));
+            let expected = if spread > 0 { start + Duration::from_micros(spread) } else { Instant::ZERO };
+            assert_eq!(pacer.evenly_at(start), expected, "after {sent}");
         }
     }
 

@@ -410,7 +410,6 @@ const fn flush_stage(kind: Kind) -> ErrorStage {
     }
 }
 
-/// What to tell of an answer that is no success.
 /// End of a message about an answer: the side that gave it, or why there is none.
 fn source(result: &Result<Response, TransportError>) -> String {
     match result {
@@ -423,6 +422,7 @@ fn peer(response: &Response) -> String {
     response.peer.as_ref().map_or_else(String::new, |peer| format!(" ({peer})"))
 }
 
+/// Message about an answer that is no success.
 fn trouble(verdict: &Verdict, status: u16) -> Option<String> {
     match verdict {
         Verdict::Delivered { .. } => None,

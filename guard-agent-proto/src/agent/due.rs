@@ -362,7 +362,7 @@ impl Agent {
 
     /// Whether a shutdown leaves what is pending to other agents: the journal has it, or can have it, and there
     /// is nothing to be won by waiting.
-    fn is_handing_over(&self) -> bool {
+    pub(super) fn is_handing_over(&self) -> bool {
         let outage = self.breaker.state() != BreakerState::Closed && self.lanes_in_flight() == 0;
         let journal = self.journal.as_ref().is_some_and(|journal| !journal.is_down());
         journal && (outage || self.hand_over_at <= self.now.instant)

@@ -190,7 +190,7 @@ impl Agent {
                 && stream.cost() + bytes <= most_bytes - most_bytes / 4
     }
 
-    fn is_expired(&self, accepted_at: Timestamp) -> bool {
+    pub(super) fn is_expired(&self, accepted_at: Timestamp) -> bool {
         let age = self.now.wall.as_unix_micros().saturating_sub(accepted_at.as_unix_micros());
         let age = Duration::from_micros(u64::try_from(age).unwrap_or(0));
         self.config.max_record_age.is_some_and(|most| age > most)

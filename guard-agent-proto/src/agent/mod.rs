@@ -3,6 +3,8 @@ mod books;
 mod due;
 mod memory;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::ToString;

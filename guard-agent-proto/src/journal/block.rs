@@ -243,6 +243,8 @@ mod tests {
                 let block = encode(&format, &records);
                 prop_assert_eq!(block.id, records.last().unwrap().seq);
                 prop_assert_eq!(format.decode(STREAM, Kind::Event, &block), Some(records.clone()));
+                let reader = BlockReader(format.clone());
+                prop_assert_eq!(reader.read(STREAM, Kind::Event, &block), Some(records.clone()));
             }
         }
 

@@ -162,6 +162,24 @@ mod tests {
     }
 
     #[test]
+    fn one_about_which_the_store_does_not_answer_comes_after_the_others() {
+        let mut rng = Rng::new([3; 32]);
+        let mut orphans = Orphans::new(Lease::new(Duration::from_secs(32)), at(0));
+        orphans.on_listed(
+            &[1, 2].map(|id| Orphan { stream: stream(id), released: true }),
+            2,
+            0,
+            at(0),
+            &mut rng,
+        );
+        orphans.on_unanswered(stream(1), at(0));
+        assert_eq!(orphans.due(), (at(0), Search::Adopt(stream(2))));
+        assert!(orphans.put_off(stream(1), at(0)), "that alone does not put it off");
+        orphans.on_unanswered(stream(1), at(1));
+        assert!(!orphans.put_off(stream(1), at(1)), "nor does it forget that it was");
+    }
+
+    #[test]
     fn other_spaces_are_told_once() {
         let mut rng = Rng::new([3; 32]);
         let mut orphans = Orphans::new(Lease::new(Duration::from_secs(32)), at(0));

@@ -313,13 +313,13 @@ impl Journal {
             };
             log.on_met(block.id, &records);
             let total = records.len() as u64;
-            let mut stored = 0;
+            let mut is_stored = false;
             let stored_here = |record: &StoredRecord| record.seq > end && log.is_stored(block.id, record.seq);
             for record in records.into_iter().filter(stored_here) {
-                stored += 1;
+                is_stored = true;
                 self.pages[kind].push_back(Paged { origin, block: block.id, total, record });
             }
-            if stored == 0 && log.is_spent(block.id, total) {
+            if !is_stored && log.is_spent(block.id, total) {
                 log.discard(block.id);
             }
             end = block.id;

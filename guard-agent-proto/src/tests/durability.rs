@@ -14,15 +14,15 @@ use crate::{
     Outcome, OverflowPolicy, Payload, ReceiptId, Record, Report, Seq, StoreOpId,
 };
 
-pub(super) const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 impl Bench {
-    pub(super) fn journaled(adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+    pub(crate) fn journaled(adjust: impl FnOnce(&mut AgentConfig)) -> Self {
         Self::with_journal(true, adjust)
     }
 
     /// Another run with the same store, at the same time.
-    pub(super) fn successor(self, seed: u8, adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+    pub(crate) fn successor(self, seed: u8, adjust: impl FnOnce(&mut AgentConfig)) -> Self {
         let mut next = Self::build(true, [seed; 32], adjust);
         (next.store, next.now) = (self.store, self.now);
         next.input(Input::Timeout);
@@ -30,7 +30,7 @@ impl Bench {
     }
 
     /// Lets the store do what it was asked, until it is asked for nothing.
-    pub(super) fn serve(&mut self) {
+    pub(crate) fn serve(&mut self) {
         self.serve_with(|_| None);
     }
 
@@ -46,7 +46,7 @@ impl Bench {
         }
     }
 
-    fn refuse(&mut self, kind: StoreErrorKind) {
+    pub(crate) fn refuse(&mut self, kind: StoreErrorKind) {
         let request = self.stores.pop().unwrap();
         let result = Err(StoreError::new(kind, "refused"));
         self.input(Input::StoreReply { id: request.id, result });
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     /// Lets time pass with a store that works and a platform that refuses connections.
-    pub(super) fn outage(&mut self, time: Duration) {
+    pub(crate) fn outage(&mut self, time: Duration) {
         self.run(time, None, |_| None);
     }
 
@@ -526,7 +526,7 @@ fn metrics_wait_for_their_seal_while_the_store_works() {
 }
 
 /// In an outage that lasts, memory holds a fraction of what waits.
-fn backlog(drain: DrainOrder, count: usize) -> Bench {
+pub(crate) fn backlog(drain: DrainOrder, count: usize) -> Bench {
     let mut bench = Bench::journaled(|config| {
         config.buffer_size = 100;
         config.drain = drain;
@@ -1092,6 +1092,21 @@ fn a_wish_for_durability_is_granted_at_once() {
     let report = flushed.unwrap();
     assert_eq!((report.pending.events, report.persisted.events), (3, 3));
     assert!(report.is_secured() && !report.is_complete());
+}
+
+#[test]
+fn a_flush_waits_for_what_only_the_journal_holds() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 300);
+    let id = FlushId::from_u64(3);
+    bench.input(Input::Flush { id, deadline: bench.now.instant + 600 * SECOND });
+    let flushed =
+        |bench: &Bench| bench.events.iter().any(|event| matches!(event, AgentEvent::Flushed { .. }));
+    while !flushed(&bench) {
+        let delivered = bench.agent.stats().records.events.delivered;
+        bench.deliver(Duration::from_millis(10));
+        assert!(delivered < 300, "it ends with the last one");
+    }
+    assert_eq!(bench.agent.stats().records.events.delivered, 300);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod any_order;
 mod blame;
 mod delivery;
 #[cfg(feature = "std")]
-mod durability;
+pub(crate) mod durability;
 mod pace;
 #[cfg(feature = "std")]
 mod refusals;
@@ -26,20 +26,20 @@ use crate::{
 };
 
 /// An agent with a clock, and with what it asked for and said.
-struct Bench {
-    agent: Agent,
-    now: Now,
-    requests: Vec<Request>,
-    stores: Vec<StoreRequest>,
-    events: Vec<AgentEvent>,
+pub(crate) struct Bench {
+    pub(crate) agent: Agent,
+    pub(crate) now: Now,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) stores: Vec<StoreRequest>,
+    pub(crate) events: Vec<AgentEvent>,
     closed: Option<Report>,
-    idle: (Instant, Reason),
+    pub(crate) idle: (Instant, Reason),
     #[cfg(feature = "std")]
     store: crate::shell::MemoryStore,
 }
 
 impl Bench {
-    fn new(adjust: impl FnOnce(&mut AgentConfig)) -> Self {
+    pub(crate) fn new(adjust: impl FnOnce(&mut AgentConfig)) -> Self {
         Self::with_journal(false, adjust)
     }
 
@@ -70,7 +70,7 @@ impl Bench {
         bench
     }
 
-    fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: Input) {
         self.agent.handle_input(self.now, input);
         for outputs in 0.. {
             assert!(outputs < 10_000, "the agent does not come to rest");
@@ -93,7 +93,7 @@ impl Bench {
     }
 
     /// Lets time pass, stopping at each deadline on the way.
-    fn pass(&mut self, time: Duration) {
+    pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now.instant + time;
         while self.idle.0 <= end {
             self.jump(self.idle.0.since(self.now.instant));
@@ -109,11 +109,11 @@ impl Bench {
         self.input(Input::Timeout);
     }
 
-    fn send(&mut self, records: Vec<Record>) {
+    pub(crate) fn send(&mut self, records: Vec<Record>) {
         self.input(Input::Records(records));
     }
 
-    fn events(&mut self, count: usize) {
+    pub(crate) fn events(&mut self, count: usize) {
         self.send((0..count).map(event).collect());
     }
 
@@ -124,7 +124,7 @@ impl Bench {
     }
 
     /// The one batch that is out, with its request.
-    fn take_batch(&mut self) -> (Request, Arc<Batch>) {
+    pub(crate) fn take_batch(&mut self) -> (Request, Arc<Batch>) {
         let request = self.take_request();
         let Payload::Batch(batch) = &request.payload else { panic!("{request:?}") };
         let batch = Arc::clone(batch);
@@ -150,16 +150,16 @@ impl Bench {
         id
     }
 
-    fn shutdown(&mut self, secs: u64) {
+    pub(crate) fn shutdown(&mut self, secs: u64) {
         self.input(Input::Shutdown { deadline: self.now.instant + Duration::from_secs(secs) });
     }
 }
 
-fn event(number: usize) -> Record {
+pub(crate) fn event(number: usize) -> Record {
     record(Kind::Event, number, false)
 }
 
-fn record(kind: Kind, number: usize, attack: bool) -> Record {
+pub(crate) fn record(kind: Kind, number: usize, attack: bool) -> Record {
     let json = alloc::format!(r#"{{"idempotency_key":"{}","metadata":{{}}}}"#, key(number));
     Record::new(kind, attack, json.into_bytes().into())
 }
@@ -178,4 +178,4 @@ fn key(number: usize) -> String {
     alloc::format!("00000000-0000-4000-8000-{number:012}")
 }
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
