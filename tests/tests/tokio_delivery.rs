@@ -343,7 +343,7 @@ async fn credentials_rotate_without_a_restart() {
     let report = agent.shutdown(LIMIT).await;
     assert!(report.is_complete(), "{report:?}");
     assert_eq!(agent.stats().records.events.delivered, 5);
-    assert_eq!(agent.health().level, StatusLevel::Healthy);
+    assert_eq!(agent.stats().health.level, StatusLevel::Healthy);
 }
 
 #[tokio::test]
