@@ -8,10 +8,10 @@ use crate::batch::Entry;
 use crate::batcher::Room;
 use crate::journal::SealedBatch;
 use crate::lane::Lane;
-use crate::store::StoreErrorKind;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::tests::durability::{LEASE, backlog};
 use crate::tests::{Bench, SECOND, event};
-use crate::{Batch, DrainOrder, DropReason, Instant, Kind, OverflowPolicy, Reason, Seq, Timestamp};
+use crate::{Batch, DrainOrder, DropReason, Input, Instant, Kind, OverflowPolicy, Reason, Seq, Timestamp};
 
 const EVENT: Kind = Kind::Event;
 
@@ -276,4 +276,16 @@ fn a_shutdown_with_a_journal_wakes_up_to_hand_over() {
     assert!(bench.agent.is_handing_over());
     bench.agent.journal = None;
     assert!(!bench.agent.is_handing_over());
+}
+
+#[test]
+fn an_agent_without_a_lease_sleeps_through_nothing() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.pass(SECOND);
+    let id = bench.stores.pop().unwrap().id;
+    bench
+        .input(Input::StoreReply { id, result: Err(StoreError::new(StoreErrorKind::TimedOut, "no answer")) });
+    let journal = bench.agent.journal.as_mut().unwrap();
+    journal.on_time(bench.now.instant + 60 * SECOND);
+    assert_eq!(journal.down(), Some(StoreErrorKind::TimedOut));
 }
