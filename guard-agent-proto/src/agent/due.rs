@@ -234,30 +234,21 @@ impl Agent {
         }
     }
 
-    /// What the next batch of that lane is paced as: as new records of its kind if they may leave now, else as
-    /// whatever lets it leave first. What catches up may use free requests, and a flush those that the pace
-    /// would keep for later.
+    /// Class of the next batch of that lane: that of new records of its kind if they may leave now, else whichever lets
+    /// it leave first. What catches up may use free requests, and a flush those that the pace would keep for later.
     fn class(&self, kind: Kind, path: Path, source: Source, urgent: Seq) -> Class {
         let now = self.now.instant;
         let paced = match kind {
             Kind::Event => Class::Events,
             Kind::Metric => Class::Metrics,
         };
-        let allowed_at = |class| self.pacer.allowed_at(class, now);
-        let mut class = paced;
-        if allowed_at(class).0 > now
-            && self.catches_up(kind, path, source)
-            && allowed_at(Class::CatchUp) < allowed_at(class)
-        {
-            class = Class::CatchUp;
-        }
-        if allowed_at(class).0 > now
-            && self.streams[kind].lane(path).count_before(urgent, false) > 0
-            && allowed_at(Class::Urgent) < allowed_at(class)
-        {
-            class = Class::Urgent;
-        }
-        class
+        let is_wanted = self.streams[kind].lane(path).count_before(urgent, false) > 0;
+        let others = [
+            self.catches_up(kind, path, source).then_some(Class::CatchUp),
+            is_wanted.then_some(Class::Urgent),
+        ];
+        let classes = [paced].into_iter().chain(others.into_iter().flatten());
+        classes.min_by_key(|class| self.pacer.allowed_at(*class, now).0.max(now)).unwrap_or(paced)
     }
 
     /// Whether the next batch of that lane is more than what has just come: a retry, a part of a search, one of
