@@ -13,13 +13,13 @@ FRESH_SEEDS ?= 0
 # How many times as long as in `make test` the chaos of `make chaos` is.
 ROUNDS ?= 10
 # What `make test` does, the cheap first; ALSO adds to it.
-STEPS := tools redis fmt clippy doc no-std core tokio smol blocking world fresh
+STEPS := tools redis fmt clippy doc no-std core tokio smol blocking world $(if $(filter-out 0,$(FRESH_SEEDS)),fresh)
 ALSO ?=
 FUZZ_TARGETS := core journal records redact responses
 CLIPPY := $(CARGO) clippy --locked
 DENY_WARNINGS := -- -D warnings
 
-.PHONY: check test $(STEPS) api chaos worlds sabotage package minimal cost limits demo bench oracle fuzz fuzz-build coverage mutants deny
+.PHONY: check test $(STEPS) fresh api chaos worlds sabotage package minimal cost limits demo bench oracle fuzz fuzz-build coverage mutants deny
 
 ## The inner loop: format, lints, unit and property tests of the core.
 check: tools fmt
@@ -86,7 +86,7 @@ world:
 
 ## Worlds that the commit chooses, beside those that every run goes through.
 fresh:
-	if [ "$(FRESH_SEEDS)" != 0 ]; then WORLD="$(WORLD)" tests/steps/worlds $(FRESH_SEEDS); fi
+	WORLD="$(WORLD)" tests/steps/worlds $(or $(filter-out 0,$(FRESH_SEEDS)),25)
 
 ## The simulator through many worlds: `make worlds SEEDS=10000`, from FIRST or from those that the commit chooses.
 worlds:

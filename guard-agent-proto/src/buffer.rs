@@ -200,7 +200,7 @@ mod tests {
         assert!(growing.entries.capacity() <= 1_024);
     }
 
-    /// What can be done to a buffer.
+    /// Operations on a buffer.
     #[derive(Clone, Debug)]
     enum Step {
         Push(u64, usize),

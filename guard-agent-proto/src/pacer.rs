@@ -275,7 +275,7 @@ impl Pacer {
     }
 }
 
-/// What the log leaves to new events until a departure leaves the window.
+/// Requests that the log leaves to new events until a departure leaves the window.
 #[derive(Clone, Copy, Debug)]
 struct Commitment {
     until: Instant,
@@ -460,7 +460,7 @@ mod tests {
             pacer.commitments(counts, 2, at(now)).map(|window| window.free).collect::<Vec<_>>()
         };
         let mut pacer = pacer();
-        // Of 100, 2 are kept, 3 are out, and 5 are for metrics, status and rules.
+        // The limit of 100, less 2 that are kept, 3 that are out, and 5 for metrics, status and rules.
         assert_eq!(free(&pacer, 100), [90]);
         pacer.on_attack(at(100));
         assert_eq!(free(&pacer, 100), [82], "eight quick polls");

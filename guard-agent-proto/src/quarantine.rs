@@ -18,7 +18,7 @@ pub(crate) struct Quarantine {
     waiting: Vec<Entry>,
     /// Of the records that wait, and of those that were released for a trial.
     trials: BTreeMap<Seq, Trial>,
-    /// Of the last [`MOST_REMEMBERED`] records that left memory for the journal: they come back, and are tried again then.
+    /// Trials of the last [`MOST_REMEMBERED`] records that left memory for the journal: those come back, and are tried again then.
     remembered: VecDeque<(Seq, Trial)>,
     /// Records without a success of others that make the endpoint suspect of refusing everything.
     limit: usize,

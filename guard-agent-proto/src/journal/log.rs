@@ -442,7 +442,7 @@ mod tests {
         Settled,
     }
 
-    /// What a log should know: the blocks of the store, and where their records are.
+    /// Everything that a log has to know: the blocks of the store, and where their records are.
     #[derive(Default)]
     struct Model {
         blocks: BTreeMap<u64, BTreeMap<u64, Place>>,

@@ -17,6 +17,14 @@ use crate::{
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 impl Bench {
+    /// The store does what it was asked, and its answer is lost.
+    fn lose_an_answer(&mut self) {
+        let request = self.stores.pop().unwrap();
+        self.store.execute_at(request.clone(), self.now.instant).unwrap();
+        let lost = StoreError::new(StoreErrorKind::TimedOut, "lost");
+        self.input(Input::StoreReply { id: request.id, result: Err(lost) });
+    }
+
     pub(crate) fn journaled(adjust: impl FnOnce(&mut AgentConfig)) -> Self {
         Self::with_journal(true, adjust)
     }
@@ -245,10 +253,7 @@ fn an_answer_that_was_lost_costs_a_repetition() {
     let mut bench = Bench::journaled(|_| {});
     bench.serve();
     bench.events(2);
-    let request = bench.stores.pop().unwrap();
-    bench.store.execute_at(request.clone(), bench.now.instant).unwrap();
-    let lost = StoreError::new(StoreErrorKind::TimedOut, "lost");
-    bench.input(Input::StoreReply { id: request.id, result: Err(lost) });
+    bench.lose_an_answer();
     bench.deliver(2 * SECOND);
     assert_eq!(bench.agent.stats().records.events.delivered, 2);
     assert_eq!(bench.store.blocks(), 0);
@@ -1046,10 +1051,7 @@ fn a_shutdown_keeps_what_an_append_without_an_answer_may_have_written() {
     let mut bench = Bench::journaled(|_| {});
     bench.serve();
     bench.events(2);
-    let request = bench.stores.pop().unwrap();
-    bench.store.execute_at(request.clone(), bench.now.instant).unwrap();
-    let lost = StoreError::new(StoreErrorKind::TimedOut, "lost");
-    bench.input(Input::StoreReply { id: request.id, result: Err(lost) });
+    bench.lose_an_answer();
     bench.shutdown(10);
     // Nothing is to be won by waiting for this platform.
     bench.run(11 * SECOND, Some(401), |op| {

@@ -547,6 +547,22 @@ impl Posts {
     fn so_far(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
+
+    /// A server that counts them, and answers each by `answer` alone.
+    async fn server<F>(&self, answer: impl Fn(TcpStream) -> F + Clone + Send + Sync + 'static) -> Server
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let posts = self.clone();
+        Server::start(move |mut stream| {
+            let (posts, answer) = (posts.clone(), answer.clone());
+            async move {
+                posts.count(read_request(&mut stream).await.unwrap());
+                answer(stream).await;
+            }
+        })
+        .await
+    }
 }
 
 pub async fn garbage_and_cut_off_answers_are_errors<C: HttpClient>() {
@@ -563,15 +579,10 @@ pub async fn garbage_and_cut_off_answers_are_errors<C: HttpClient>() {
     ];
     for bytes in cases {
         let posts = Posts::default();
-        let counter = posts.clone();
-        let server = Server::start(move |mut stream| {
-            let counter = counter.clone();
-            async move {
-                counter.count(read_request(&mut stream).await.unwrap());
-                stream.write_all(bytes.as_bytes()).await.unwrap();
-            }
-        })
-        .await;
+        let answer = move |mut stream: TcpStream| async move {
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+        };
+        let server = posts.server(answer).await;
         let error = send(&transport::<C>(&server.url())).await.unwrap_err();
         assert!(is_broken(&error), "{bytes:?}: {error}");
         assert_eq!(posts.so_far(), 1, "one call is one attempt");
@@ -580,15 +591,7 @@ pub async fn garbage_and_cut_off_answers_are_errors<C: HttpClient>() {
 
 pub async fn a_reset_is_a_lost_connection<C: HttpClient>() {
     let posts = Posts::default();
-    let counter = posts.clone();
-    let server = Server::start(move |mut stream| {
-        let counter = counter.clone();
-        async move {
-            counter.count(read_request(&mut stream).await.unwrap());
-            stream.set_zero_linger().unwrap();
-        }
-    })
-    .await;
+    let server = posts.server(|stream| async move { stream.set_zero_linger().unwrap() }).await;
     let transport = transport::<C>(&server.url());
     for attempts in 1..=3 {
         let error = send(&transport).await.unwrap_err();

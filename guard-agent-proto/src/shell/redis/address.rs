@@ -152,7 +152,7 @@ impl fmt::Display for HostAndPort<'_> {
 pub(super) fn host_and_port(addr: &ConnectionAddr) -> Option<(&str, u16)> {
     match addr {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host, *port)),
-        // Of sockets, and of whatever the library may add, nothing is known.
+        // A socket has none, and whatever the library may add is unknown.
         ConnectionAddr::Unix(_) | _ => None,
     }
 }
