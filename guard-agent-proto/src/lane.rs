@@ -29,6 +29,8 @@ pub(crate) struct Lane {
     quarantine: Quarantine,
     /// Nothing leaves before that.
     gate: Option<(Instant, Reason)>,
+    /// Nothing that others passed beside does.
+    search_gate: Option<(Instant, Reason)>,
     quick: Backoff,
     slow: Backoff,
     retry_attempts: u32,
@@ -41,8 +43,12 @@ pub(crate) struct Lane {
     set_aside_after: Option<u64>,
     /// Refusals since the last success that are a batch's or everybody's fault.
     unexplained: u32,
+    /// Nothing that was compared passed.
+    is_stuck: bool,
     /// Batches that left since a suspect did, up to [`MOST_PASSED_OVER`].
     passed_over: u8,
+    /// The last suspect that left was no trial.
+    owes_trial: bool,
     hold: Option<Hold>,
     refusal: (u16, String),
     len: usize,
@@ -187,6 +193,7 @@ impl Lane {
             in_flight: None,
             quarantine: Quarantine::new(),
             gate: None,
+            search_gate: None,
             quick: Backoff::new(config.backoff_factor, QUICK_CAP),
             slow: Backoff::new(SLOW_BASE, SLOW_CAP),
             retry_attempts: config.retry_attempts,
@@ -195,7 +202,9 @@ impl Lane {
             successes: 0,
             set_aside_after: None,
             unexplained: 0,
+            is_stuck: false,
             passed_over: 0,
+            owes_trial: false,
             hold: None,
             refusal: (0, String::new()),
             len: 0,
@@ -325,7 +334,8 @@ impl Lane {
         let ready = match source {
             Source::Sealed if is_searching => None,
             Source::Sealed => self.next_sealed().map(|(_, ready)| ready),
-            Source::Queue if is_searching || !self.sealed.is_empty() || self.is_comparing_enough() => None,
+            Source::Queue if is_searching || !self.sealed.is_empty() => None,
+            Source::Queue if self.is_comparing_enough() && !self.may_sample() => None,
             Source::Queue => self.batcher.ready_at(&self.queue, urgent),
             Source::Suspects => self.suspects_ready_at(),
         }?;
@@ -345,9 +355,16 @@ impl Lane {
     }
 
     fn suspects_ready_at(&self) -> Option<(Instant, Reason)> {
-        let work = self.next_suspect().and_then(|place| self.suspects[place].ready_at());
-        let trial = self.quarantine.due().map(|due| (due, Reason::Backoff));
-        if self.in_order { work.or(trial) } else { work.into_iter().chain(trial).min() }
+        let next = [false, true].map(|is_trial| self.suspect_ready_at(self.next_suspect(is_trial)?));
+        let due = self.quarantine.due().map(|due| (due, Reason::Backoff));
+        if self.in_order { next[0].or(due) } else { next.into_iter().flatten().chain(due).min() }
+    }
+
+    fn suspect_ready_at(&self, place: usize) -> Option<(Instant, Reason)> {
+        let work = &self.suspects[place];
+        let ready = work.ready_at()?;
+        let gate = self.search_gate.filter(|_| work.past.is_convicted && !work.past.is_trial);
+        Some(gate.map_or(ready, |gate| gate.max(ready)))
     }
 
     /// Whether so many batches were refused in a row that another one would show nothing new. Of a record that is alone
@@ -356,8 +373,19 @@ impl Lane {
         let is_open = |work: &&Work| work.batch.len() > 1 || !work.past.is_compared;
         let open = || self.suspects.iter().filter(is_open);
         let compared = open().filter(|work| work.past.is_compared).count();
-        self.unexplained > 0 && (compared >= MOST_COMPARED || self.suspects.len() >= MOST_PARTS)
+        self.unexplained > 0 && (compared >= MOST_COMPARED || self.parts() >= MOST_PARTS)
             || self.unexplained >= DENSE && open().next().is_some()
+    }
+
+    /// Whether the newest record is compared all the same, alone: where an attacker's records fill all that is compared,
+    /// none of it passes, and what others bring would wait for ever. In a search whose refusals are quick, now and then.
+    fn may_sample(&self) -> bool {
+        !self.in_order && (self.is_stuck || self.unexplained.is_multiple_of(DENSE))
+    }
+
+    /// Batches under suspicion that are no trials.
+    fn parts(&self) -> usize {
+        self.suspects.iter().filter(|work| !work.past.is_trial).count()
     }
 
     /// Seals the next batch, and holds it until [`Lane::on_seal_durable`].
@@ -365,7 +393,10 @@ impl Lane {
         if self.has_sealed() || self.queue.is_empty() {
             return None;
         }
-        let batch = self.batcher.seal(&mut self.queue, room, now.wall, rng);
+        let batch = match self.sample(now, rng) {
+            Some(batch) => batch,
+            None => self.batcher.seal(&mut self.queue, room, now.wall, rng),
+        };
         self.sealed.push_back(Work { held: true, ..Work::new(Arc::clone(&batch), Past::default()) });
         Some(batch)
     }
@@ -426,6 +457,9 @@ impl Lane {
 
     /// A new batch, and what the others got of it.
     fn fill(&mut self, room: Room, others: Option<&mut Self>, now: Now, rng: &mut Rng) -> (Work, Share) {
+        if let Some(sample) = self.sample(now, rng) {
+            return (Work::new(sample, Past::default()), Share::NoRoom);
+        }
         let Room { records, bytes } = self.batcher.within(room);
         let own = self.queue.take(records, bytes);
         let taken: usize = own.iter().map(|entry| entry.json.len() + 1).sum();
@@ -444,6 +478,15 @@ impl Lane {
         entries.extend(own);
         let past = Past { borrowed, ..Past::default() };
         (Work::new(self.batcher.batch(entries, now.wall, rng), past), share)
+    }
+
+    /// The newest record, where no more than that is compared.
+    fn sample(&mut self, now: Now, rng: &mut Rng) -> Option<Arc<Batch>> {
+        if !self.is_comparing_enough() {
+            return None;
+        }
+        let sample = self.queue.pop_newest()?;
+        Some(self.batcher.batch(alloc::vec![sample], now.wall, rng))
     }
 
     /// The oldest unsealed records, as many as there is room for.
@@ -568,7 +611,7 @@ impl Lane {
 
     fn gates(&mut self) -> impl Iterator<Item = &mut Option<(Instant, Reason)>> {
         let works = self.sealed.iter_mut().chain(&mut self.suspects);
-        works.map(|work| &mut work.not_before).chain([&mut self.gate])
+        works.map(|work| &mut work.not_before).chain([&mut self.gate, &mut self.search_gate])
     }
 
     /// Another lane of this endpoint got through: there is no reason to hold, and quarantined records deserve
@@ -608,6 +651,15 @@ impl Lane {
     /// The records that are in flight.
     pub(crate) fn flying(&self) -> &[Entry] {
         self.in_flight.as_ref().map_or(&[], |work| &work.batch.entries)
+    }
+
+    /// Whether what is in flight was refused with that status before, while others passed: once more says nothing about
+    /// the platform.
+    pub(crate) fn expects(&self, status: u16) -> bool {
+        let is_trial = |entry: &Entry| self.quarantine.status(entry.seq()) == Some(status);
+        self.in_flight.as_ref().is_some_and(|Work { batch, past, .. }| {
+            past.is_convicted && past.status == status || past.is_trial && batch.entries.iter().any(is_trial)
+        })
     }
 
     pub(crate) const fn in_flight(&self) -> bool {
@@ -695,7 +747,7 @@ impl Lane {
     /// The endpoint took something: quarantined records deserve another trial, unless that proves them bad.
     fn on_other_success(&mut self, now: Now, settled: &mut Settled) {
         self.successes += 1;
-        self.unexplained = 0;
+        (self.unexplained, self.is_stuck, self.search_gate) = (0, false, None);
         let dead = self.quarantine.on_success(now.instant);
         settled.dead.extend(dead.into_iter().map(Dead::letter));
     }
@@ -768,20 +820,27 @@ impl Lane {
         }
         self.unexplained = self.unexplained.saturating_add(1);
         let is_equal = work.past.refusals > 1;
-        if is_equal && (others_passed || work.past.is_convicted && self.unexplained <= QUICK_COMPARISONS) {
+        let is_convicted = work.past.is_convicted && self.unexplained <= QUICK_COMPARISONS;
+        // Of records that are compared alone, the first make room for others.
+        let is_over = work.batch.len() == 1 && self.parts() >= MOST_PARTS;
+        if is_equal && (others_passed || is_convicted || is_over) {
             return self.convict(work, now, rng, settled);
         }
         let is_alone = self.queue.is_empty() && self.suspects.is_empty();
         let has_comparison = !(self.in_order || is_alone) || self.may_split(&work);
+        let is_convicted = work.past.is_convicted;
         (work.past.borrowed, work.past.is_compared) = (false, true);
         self.suspect(work);
-        if self.unexplained >= QUICK_COMPARISONS || !has_comparison {
-            match pace {
-                Pace::Quick => self.gate = Some((now.instant + self.quick.next(rng), Reason::Backoff)),
-                Pace::QuickThenSlow | Pace::Slow => self.hold(HoldCause::Refusal, now, rng),
+        self.is_stuck = self.unexplained >= QUICK_COMPARISONS || !has_comparison;
+        match pace {
+            _ if !self.is_stuck => self.gate = None,
+            // Others passed since: it does not hold them up again.
+            Pace::Quick if is_convicted => self.search_gate = Some(self.quick_gate(now, rng)),
+            Pace::QuickThenSlow | Pace::Slow if is_convicted => {
+                self.search_gate = Some(self.slow_gate(now, rng));
             }
-        } else {
-            self.gate = None;
+            Pace::Quick => self.gate = Some(self.quick_gate(now, rng)),
+            Pace::QuickThenSlow | Pace::Slow => self.hold(HoldCause::Refusal, now, rng),
         }
     }
 
@@ -859,7 +918,7 @@ impl Lane {
         }
         entries.sort_by_key(Entry::seq);
         self.queue.merge(&mut entries.into_iter().collect());
-        self.unexplained = 0;
+        (self.unexplained, self.is_stuck) = (0, false);
         self.hold(HoldCause::Everything, now, rng);
     }
 
@@ -891,19 +950,25 @@ impl Lane {
         entries
     }
 
-    /// The suspect that goes next: what was not refused yet as it is, then what waited longest.
-    fn next_suspect(&self) -> Option<usize> {
+    /// The trial, or the other suspect, that goes next: what was not refused yet as it is, then what waited longest.
+    fn next_suspect(&self, is_trial: bool) -> Option<usize> {
         if self.in_order {
             return (!self.suspects.is_empty()).then_some(0);
         }
         let key = |work: &Work| (work.not_before.map(|(at, _)| at), work.sent);
-        (0..self.suspects.len()).min_by_key(|place| key(&self.suspects[*place]))
+        let places = (0..self.suspects.len()).filter(|place| self.suspects[*place].past.is_trial == is_trial);
+        places.min_by_key(|place| key(&self.suspects[*place]))
     }
 
     fn take_suspect(&mut self, now: Now, rng: &mut Rng) -> Option<Work> {
         let due = self.quarantine.release(now.instant);
         self.try_again(due, now, rng);
-        let work = self.suspects.remove(self.next_suspect()?)?;
+        // In turns: of trials there may be as many as the platform has time for.
+        let kinds = [self.owes_trial, !self.owes_trial].into_iter();
+        let ready = |place: &usize| self.suspect_ready_at(*place).is_some_and(|(at, _)| at <= now.instant);
+        let place = kinds.filter_map(|is_trial| self.next_suspect(is_trial)).find(ready)?;
+        let work = self.suspects.remove(place)?;
+        self.owes_trial = !work.past.is_trial;
         let is_unexplained = work.past.is_compared && work.past.successes == self.successes;
         if !(is_unexplained && work.sent && self.may_split(&work)) {
             return Some(work);
@@ -920,7 +985,7 @@ impl Lane {
         work.batch.len() > 1
             && work.past.refusals >= patience
             && self.batcher.kind() == Kind::Event
-            && (self.in_order || self.sealed.len() + self.suspects.len() < MOST_PARTS)
+            && (self.in_order || self.sealed.len() + self.parts() < MOST_PARTS)
     }
 
     /// Makes trials of records that were quarantined.
@@ -958,8 +1023,16 @@ impl Lane {
     }
 
     fn retry(&mut self, mut work: Work, now: Now, rng: &mut Rng) {
-        work.not_before = Some((now.instant + self.quick.next(rng), Reason::Backoff));
+        work.not_before = Some(self.quick_gate(now, rng));
         self.put_first(work);
+    }
+
+    fn quick_gate(&mut self, now: Now, rng: &mut Rng) -> (Instant, Reason) {
+        (now.instant + self.quick.next(rng), Reason::Backoff)
+    }
+
+    fn slow_gate(&mut self, now: Now, rng: &mut Rng) -> (Instant, Reason) {
+        (now.instant + SLOW_FLOOR + self.slow.next(rng), Reason::Held)
     }
 
     fn put_first(&mut self, work: Work) {
@@ -969,7 +1042,7 @@ impl Lane {
     fn hold(&mut self, cause: HoldCause, now: Now, rng: &mut Rng) {
         self.hold = Some(Hold { status: self.refusal.0, cause });
         self.consecutive_failures = u32::MAX;
-        self.gate = Some((now.instant + SLOW_FLOOR + self.slow.next(rng), Reason::Held));
+        self.gate = Some(self.slow_gate(now, rng));
     }
 
     fn forget(&mut self, entry: &Entry) {

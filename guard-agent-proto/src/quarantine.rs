@@ -12,7 +12,7 @@ use crate::{Instant, Seq};
 /// They are tried again: at once after the next success of others, and without one by one in growing intervals. A record
 /// becomes a dead letter only where others pass and it does not. A status about content says so after one success
 /// of others. Every other refusal could be due to the account or the server, so a witness has to show that it is
-/// not: different content that passes right after the record was refused, five times in a row.
+/// not: different content that passes right after the record was refused, five or seven times in a row.
 #[derive(Clone, Debug)]
 pub(crate) struct Quarantine {
     waiting: Vec<Entry>,
@@ -59,8 +59,9 @@ struct Trial {
 const LIMIT: usize = 16;
 const LIMIT_MAX: usize = 4_096;
 const MOST_REMEMBERED: usize = 1_024;
-/// Witnesses that a refusal needs which is not about content by its status.
+/// Witnesses that a refusal needs which is not about content by its status, and one of a server that may fail at random.
 const PROOFS: u8 = 5;
+const SERVER_PROOFS: u8 = 7;
 /// How long after a refusal other content still witnesses: much less than quotas take to open.
 const WITNESS_TIME: Duration = Duration::from_secs(5);
 const TRIAL_BASE: Duration = Duration::from_secs(10);
@@ -91,7 +92,7 @@ impl Quarantine {
         self.recall(entry.seq());
         let trial = self.trials.entry(entry.seq()).or_insert_with(|| Trial::new(refusal.clone(), successes));
         let others_passed = trial.successes < successes;
-        if others_passed && (refusal.is_of_content || trial.proofs >= PROOFS) {
+        if others_passed && (refusal.is_of_content || trial.is_proven()) {
             self.trials.remove(&entry.seq());
             return Err((entry, refusal));
         }
@@ -123,15 +124,14 @@ impl Quarantine {
         for trial in self.trials.values_mut().chain(remembered) {
             if trial.witness_by.take().is_some_and(|by| now <= by) {
                 trial.proofs += 1;
-                proven |= trial.proofs >= PROOFS;
+                proven |= trial.is_proven();
             }
         }
         if !proven {
             return Vec::new();
         }
         let trials = &mut self.trials;
-        let is_proven =
-            |entry: &mut Entry| trials.get(&entry.seq()).is_some_and(|trial| trial.proofs >= PROOFS);
+        let is_proven = |entry: &mut Entry| trials.get(&entry.seq()).is_some_and(Trial::is_proven);
         let dead: Vec<_> = self.waiting.extract_if(.., is_proven).collect();
         let dead = dead.into_iter().filter_map(|entry| {
             let trial = self.trials.remove(&entry.seq())?;
@@ -267,6 +267,11 @@ fn wait(attempts: u32, rng: &mut Rng) -> Duration {
 impl Trial {
     const fn new(refusal: Refusal, successes: u64) -> Self {
         Self { refusal, refusals: 0, successes, proofs: 0, witness_by: None, not_before: Instant::ZERO }
+    }
+
+    /// Whether so many witnesses blame the record.
+    const fn is_proven(&self) -> bool {
+        self.proofs >= if self.refusal.status >= 500 { SERVER_PROOFS } else { PROOFS }
     }
 }
 

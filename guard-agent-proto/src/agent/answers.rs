@@ -68,7 +68,11 @@ impl Agent {
         result: Result<Response, TransportError>,
     ) {
         let source = source(&result);
-        let (verdict, status) = self.read_answer(id, endpoint(kind), result);
+        let expected = result.as_ref().is_ok_and(|response| {
+            self.breaker.state() == BreakerState::Closed
+                && self.streams[kind].lane(path).expects(response.status)
+        });
+        let (verdict, status) = self.read_answer(id, endpoint(kind), result, expected);
         let retry_after = match &verdict {
             Verdict::SlowDown { retry_after } | Verdict::Failed { retry_after } => *retry_after,
             Verdict::Delivered { invalid_timestamps } => {
@@ -192,7 +196,7 @@ impl Agent {
     fn on_status_answered(&mut self, id: RequestId, result: Result<Response, TransportError>) {
         self.status.on_answer();
         let source = source(&result);
-        let (verdict, status) = self.read_answer(id, Endpoint::Status, result);
+        let (verdict, status) = self.read_answer(id, Endpoint::Status, result, false);
         if let Verdict::SlowDown { retry_after: Some(wait) } | Verdict::Failed { retry_after: Some(wait) } =
             &verdict
         {
@@ -212,13 +216,14 @@ impl Agent {
         id: RequestId,
         endpoint: Endpoint,
         result: Result<Response, TransportError>,
+        is_expected: bool,
     ) -> (Verdict, u16) {
         match result {
             Ok(response) => {
                 let sent_at = wire::sent_at(&response, self.now.wall);
                 let verdict = wire::judge(&response, sent_at, self.config.accept_any_success);
                 let ok = matches!(verdict, Verdict::Delivered { .. } | Verdict::Partly { .. });
-                let failed = matches!(verdict, Verdict::Failed { .. });
+                let failed = matches!(verdict, Verdict::Failed { .. }) && !is_expected;
                 self.on_answered(id, endpoint, &response, ok, failed);
                 if matches!(verdict, Verdict::Delivered { .. }) {
                     self.end_episodes(endpoint);

@@ -64,6 +64,8 @@ pub(crate) struct Fate {
     pub(crate) died: bool,
     /// Refusals in a row that are about the content, or can be although their status blames the caller or the server.
     unclear: u32,
+    /// It was refused so before.
+    was_refused: bool,
     /// What its receipts said last.
     receipt: Option<Receipt>,
     /// The run that sent it last, in which batch, and what came of it.
@@ -83,9 +85,15 @@ impl Fate {
             streams: Vec::new(),
             died: false,
             unclear: 0,
+            was_refused: false,
             receipt: None,
             last: None,
         }
+    }
+
+    /// Whether who sent it last knows that it arrived.
+    pub(crate) const fn is_confirmed(&self) -> bool {
+        matches!(self.last, Some((.., Ended::Confirmed)))
     }
 }
 
@@ -222,6 +230,8 @@ pub(crate) struct Model {
     /// Another agent adopted a journal of its.
     pub(crate) dispossessed: bool,
     tails: ByKind<[Option<u64>; 2]>,
+    /// It was refused what may be good: then the newest record may go alone, for comparison.
+    compares: bool,
     streak: u32,
     not_before: BTreeMap<Endpoint, Instant>,
     /// Until when the quota of an endpoint is waited for, and the requests from which on the present credentials are used.
@@ -281,6 +291,7 @@ impl Model {
             squeezed: false,
             dispossessed: false,
             tails: ByKind::default(),
+            compares: false,
             streak: 0,
             not_before: BTreeMap::new(),
             quota: BTreeMap::new(),
@@ -447,7 +458,10 @@ impl Model {
             let again = !self.sent_records.insert(*id);
             let fits =
                 sealed.is_none_or(|sealed| self.has_room_for(&history.batches[sealed as usize], history));
-            require(again || sealed.is_none() || !fits, Invariant::SealedBatch, || {
+            // Without an answer of the store nobody can tell that others may have sent it.
+            let known = history.record(*id).is_some_and(|record| record.run != self.run || record.journaled);
+            let excused = again || !fits || !known || self.journal_is_down;
+            require(sealed.is_none() || excused, Invariant::SealedBatch, || {
                 format!("record {id} goes out in batch {name}, but was sealed in {sealed:?}")
             })?;
             let record = history.record(*id);
@@ -469,6 +483,7 @@ impl Model {
                     })?;
                 }
                 // Sent by another run, perhaps.
+                _ if self.compares && ids.len() == 1 => {}
                 Some(_) | None if record.run == self.run && !self.squeezed && !retried && !again => {
                     let strict = self.config.drain == DrainOrder::Fifo && !self.journal_was_down;
                     in_order(&mut self.tails[record.made.kind], strict, *id)?;
@@ -523,7 +538,16 @@ impl Model {
                 self.rules = Some(*version);
             }
             Meaning::NotModified => self.streak = 0,
-            Meaning::Failure => self.streak += 1,
+            Meaning::Failure => {
+                let was_refused = |id: &u64| {
+                    usize::try_from(*id).is_ok_and(|id| records.get(id).is_some_and(|it| it.was_refused))
+                };
+                // A trial of records that were refused so before says nothing about the platform.
+                let may_be_trial = answer.result.is_ok()
+                    && self.stats.breaker == BreakerState::Closed
+                    && flight.records.iter().any(was_refused);
+                self.streak += u32::from(!may_be_trial);
+            }
             Meaning::Unsure | Meaning::Content => {
                 ended = Ended::Content;
                 self.refused = true;
@@ -549,9 +573,11 @@ impl Model {
             Meaning::Unsure => true,
             Meaning::Content | Meaning::SlowDown(_) | Meaning::Rules(_) | Meaning::NotModified => false,
         };
+        self.compares |= unclear || matches!(answer.meaning, Meaning::Content);
         for id in flight.records {
             let record = usize::try_from(id).ok().and_then(|index| records.get_mut(index));
-            let Some(Fate { made, last, unclear: refusals, .. }) = record else { continue };
+            let Some(Fate { made, last, unclear: refusals, was_refused, .. }) = record else { continue };
+            *was_refused |= unclear;
             // What was refused by name is tried again with others, and divided from them at the next refusal.
             if unclear || matches!(answer.meaning, Meaning::Content) {
                 *refusals += 1;

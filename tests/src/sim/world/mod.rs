@@ -356,7 +356,7 @@ impl World {
         let Some(front) = self.platform.front else { return true };
         let waiting: u64 = self.workers.iter().map(Worker::pending).sum();
         let is_refused = |(number, record): &(u64, &Fate)| {
-            front.dislikes(*number) && record.made.kind == Kind::Event && record.taken_at.is_none()
+            front.dislikes(*number) && record.made.kind == Kind::Event && !record.is_confirmed()
         };
         let refused = (0..).zip(&self.history.records).filter(is_refused).count() as u64;
         let has_agent =
