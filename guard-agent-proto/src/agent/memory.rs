@@ -219,10 +219,13 @@ impl Agent {
         }
         let stream = &self.streams[kind];
         let (live, backlog) = (stream.live.committed(), stream.backlog.committed());
-        let half = |most: usize, taken: usize| (most.saturating_sub(taken) / 2).max(1);
+        let share = |most: usize, taken: usize| {
+            let half = most.saturating_sub(taken) / 2;
+            half.min((most - most / 4).saturating_sub(taken)).max(1)
+        };
         Room {
-            records: half(self.config.buffer_size, live.records + backlog.records),
-            bytes: half(self.config.buffer_bytes, live.bytes + backlog.bytes),
+            records: share(self.config.buffer_size, live.records + backlog.records),
+            bytes: share(self.config.buffer_bytes, live.bytes + backlog.bytes),
         }
     }
 

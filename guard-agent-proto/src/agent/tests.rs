@@ -74,6 +74,15 @@ fn retried_batches_take_three_quarters_of_memory_at_most() {
 }
 
 #[test]
+fn a_new_batch_leaves_a_quarter_of_memory_free_beside_those_that_are_retried() {
+    for (memory, room) in [(100, 30), (80, 20), (60, 5), (56, 2), (52, 1)] {
+        let mut bench = sending(20, 20, 100);
+        bench.agent.config.buffer_size = memory;
+        assert_eq!(bench.agent.batch_room(EVENT).records, room, "{memory}");
+    }
+}
+
+#[test]
 fn the_fill_is_that_of_the_journal_unless_it_is_down() {
     let mut bench = holding(20, 100);
     (bench.agent.config.journal_records, bench.agent.config.journal_bytes) = (400, 1_000 * cost() as u64);
