@@ -96,9 +96,9 @@ impl Agent {
         }
     }
 
-    /// A memory full of records that cannot be sent must not keep the others in the journal. Those that were refused
-    /// alone go there too, behind the others; new ones go there if older ones come first. Batches that cannot be
-    /// completed even so are sent in others. Whether there is more room now.
+    /// A memory full of records that cannot be sent must not keep the others in the journal, nor those of an agent that
+    /// is gone. Those that were refused alone go there too, behind the others; new ones go there if older ones come
+    /// first. Batches that cannot be completed even so are sent in others. Whether there is more room now.
     fn make_way(&mut self, kind: Kind) -> bool {
         let may_send = |path| self.streams[kind].lane(path).sendable() > 0 && self.may_go_first(kind, path);
         let next = self.journal.as_ref().and_then(|journal| journal.peek(kind));
@@ -106,7 +106,11 @@ impl Agent {
         if Path::ALL.into_iter().any(may_send) || self.has_room_behind(kind, 0, wanted) {
             return false;
         }
-        let Some(journal) = self.journal.as_mut().filter(|journal| journal.stored(kind) > 0) else {
+        let now = self.now.instant;
+        let others = |journal: &Journal| self.shutdown.is_none() && journal.wants_to_adopt(now);
+        let Some(journal) =
+            self.journal.as_mut().filter(|journal| journal.stored(kind) > 0 || others(journal))
+        else {
             return false;
         };
         let stream = &mut self.streams[kind];

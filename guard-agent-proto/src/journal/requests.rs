@@ -74,9 +74,19 @@ impl Journal {
     }
 
     fn search_at(&self, room: JournalRoom) -> Option<Instant> {
-        let wanted = room.others && room.read.events && room.read.metrics && !self.closing;
-        let wanted = wanted && self.streams.len() <= MOST_ADOPTED;
-        self.gated(Part::Search, wanted.then(|| self.orphans.due().0))
+        let (at, search) = self.orphans.due();
+        let has_room = search == Search::List || room.read.events && room.read.metrics;
+        self.gated(Part::Search, (room.others && has_room && self.may_adopt()).then_some(at))
+    }
+
+    fn may_adopt(&self) -> bool {
+        !self.closing && self.streams.len() <= MOST_ADOPTED
+    }
+
+    /// Whether a stream of another agent is to be adopted now, if there is room for what is in it.
+    pub(crate) fn wants_to_adopt(&self, now: Instant) -> bool {
+        let (at, search) = self.orphans.due();
+        search != Search::List && self.may_adopt() && at.max(self.troubles.gate(Part::Search)) <= now
     }
 
     fn close_at(&self) -> Option<Instant> {

@@ -612,11 +612,14 @@ fn a_memory_full_of_what_was_refused_holds_up_no_backlog() {
 
 #[test]
 fn a_memory_full_of_what_was_refused_holds_up_no_adoption() {
-    let mut bench = backlog(DrainOrder::LiveFirst, 300);
-    bench.run(7_200 * SECOND, Some(422), |_| None);
-    bench.leave_orphan(1, 1);
-    bench.run(7_200 * SECOND, Some(422), |_| None);
-    assert_eq!(bench.agent.stats().adopted_journals, 1);
+    // With more than memory holds, and with what fills half of it.
+    for (count, time) in [(300, 5_400 * SECOND), (60, 1_200 * SECOND)] {
+        let mut bench = backlog(DrainOrder::LiveFirst, count);
+        bench.run(time, Some(422), |_| None);
+        bench.leave_orphan(1, 1);
+        bench.run(time, Some(422), |_| None);
+        assert_eq!(bench.agent.stats().adopted_journals, 1, "{count}");
+    }
 }
 
 #[test]

@@ -702,7 +702,7 @@ impl Model {
             let quota = self.config.journal_records.max(self.config.buffer_size as u64);
             let full = stuck + records > most
                 || before.memory_bytes + bytes + records * OVERHEAD > most_bytes
-                || before.pending + records > quota;
+                || before.pending + records + (after.recovered - before.recovered) > quota;
             require(!overflowed || full || step.may_overflow, Invariant::Overflow, || {
                 format!("{kind}s overflowed at {} of {} records", before.pending, self.config.buffer_size)
             })?;
