@@ -243,4 +243,13 @@ mod tests {
         closed.shorten(at(1));
         assert_eq!(closed.state(), BreakerState::Closed);
     }
+
+    #[test]
+    fn the_first_outage_of_an_old_agent_is_probed_as_early_as_any() {
+        let (mut breaker, mut rng) = breaker();
+        for secs in 0..5 {
+            breaker.on_failure(at(86_400 + secs), ID, &mut rng);
+        }
+        assert!(breaker.allowed_at() <= at(86_409), "{:?}", breaker.allowed_at());
+    }
 }

@@ -1609,4 +1609,200 @@ mod tests {
         assert_eq!((bench.lane.len(), backlog.len()), (8, 12));
         assert!(backlog.from(Seq::from_u64(0)).is_sorted_by_key(Entry::seq));
     }
+
+    fn refused() -> Verdict {
+        Verdict::Refused { named: vec![], message: String::from("bad") }
+    }
+
+    fn forbidden() -> Verdict {
+        Verdict::Hold { message: String::from("no") }
+    }
+
+    const DELIVERED: Verdict = Verdict::Delivered { invalid_timestamps: 0 };
+    const UNANSWERED: Verdict = Verdict::Failed { retry_after: None };
+
+    #[test]
+    fn an_empty_lane_sends_nothing() {
+        let mut bench = Bench::new();
+        let mut depart =
+            |source| bench.lane.depart(source, Room::UNLIMITED, None, bench.now, &mut bench.rng).is_none();
+        assert!(depart(Source::Sealed) && depart(Source::Queue) && depart(Source::Suspects));
+    }
+
+    #[test]
+    fn a_backlog_of_metrics_does_not_wait_for_the_flush_interval_again() {
+        let config = AgentConfig::builder("0123456789").build().unwrap();
+        let ready = |mut lane: Lane| {
+            let record = Record::new(Kind::Metric, false, vec![b'x'; 10].into());
+            lane.push(Entry::new(Seq::from_u64(1), Instant::ZERO, record));
+            lane.ready_at(Source::Queue, Seq::from_u64(0)).unwrap()
+        };
+        let (live, backlog) = (Lane::new(Kind::Metric, &config), Lane::of_backlog(Kind::Metric, &config));
+        assert_eq!(ready(live), (Instant::ZERO + config.flush_interval, Reason::FlushInterval));
+        assert_eq!(ready(backlog), (Instant::ZERO + config.event_linger, Reason::Linger));
+    }
+
+    #[test]
+    fn a_batch_that_was_sent_stays_whole_when_a_part_of_it_goes_to_others() {
+        for (gone, whole) in [(3, true), (4, false)] {
+            let mut bench = Bench::new();
+            bench.push(4);
+            let batch = bench.depart().unwrap();
+            bench.answer(UNANSWERED, 0);
+            let handed_over = bench.lane.hand_over(|entry| entry.seq() <= Seq::from_u64(gone));
+            assert_eq!(handed_over.len(), if whole { 0 } else { 4 });
+            assert_eq!(bench.depart(), whole.then_some(batch), "{gone}");
+        }
+    }
+
+    #[test]
+    fn a_suspect_has_its_turn_after_three_others() {
+        let mut bench = Bench::new();
+        bench.push(1);
+        bench.depart();
+        bench.answer(refused(), 422);
+        let mut owes = vec![];
+        for _ in 0..4 {
+            bench.push(1);
+            bench.lane.depart(Source::Queue, Room::UNLIMITED, None, bench.now, &mut bench.rng).unwrap();
+            bench.answer(DELIVERED, 200);
+            owes.push(bench.lane.owes_suspects());
+        }
+        assert_eq!(owes, [false, true, true, true], "it was the first of them itself");
+        bench.lane.depart(Source::Suspects, Room::UNLIMITED, None, bench.now, &mut bench.rng).unwrap();
+        assert!(!bench.lane.owes_suspects());
+    }
+
+    #[test]
+    fn who_hurries_tries_an_endpoint_that_refused_before() {
+        let mut bench = Bench::new();
+        bench.push(1);
+        bench.depart();
+        bench.answer(forbidden(), 403);
+        assert!(bench.lane.is_refused() && bench.lane.is_exhausted());
+        bench.lane.hurry(bench.now, &mut bench.rng);
+        assert!(!bench.lane.is_refused() && !bench.lane.is_exhausted());
+        let before = bench.now;
+        assert!(bench.depart().is_some() && bench.now.instant == before.instant);
+        bench.answer(forbidden(), 403);
+        assert!(bench.lane.is_refused(), "it still does");
+    }
+
+    /// What is tried again apart from the others: what an answer named, a half, and a trial.
+    #[test]
+    fn what_was_refused_and_fails_then_holds_up_nothing_that_waits() {
+        let partly = Verdict::Partly { failed: vec![ItemRef::Index(0)], message: String::from("bad") };
+        for (first, count, trial) in [(partly, 3, false), (refused(), 4, false), (refused(), 1, true)] {
+            let mut bench = Bench::new();
+            bench.push(count);
+            bench.depart();
+            let shown = format!("{first:?}");
+            bench.answer(first, 422);
+            if trial {
+                bench.push(1);
+                bench.depart();
+                bench.answer(DELIVERED, 200);
+            }
+            if shown.contains("Refused") {
+                bench.depart().unwrap();
+                bench.answer(UNANSWERED, 0);
+            }
+            bench.push(1);
+            let ready = bench.lane.ready_at(Source::Queue, Seq::from_u64(100));
+            assert!(ready.is_some_and(|(at, _)| at <= bench.now.instant), "{shown}: {ready:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_named_again_and_again_is_quarantined_without_a_witness() {
+        let partly = || Verdict::Partly { failed: vec![ItemRef::Index(0)], message: String::from("bad") };
+        let mut bench = Bench::new();
+        bench.push(3);
+        let mut requests = 0;
+        while bench.lane.quarantine.records().is_empty() {
+            bench.depart().unwrap();
+            bench.answer(partly(), 422);
+            requests += 1;
+            assert!(requests < 10);
+        }
+        assert_eq!(requests, bench.lane.retry_attempts + 1, "its retries");
+        assert_eq!((bench.delivered, bench.dead.len()), (vec![2, 3], 0));
+    }
+
+    #[test]
+    fn a_proof_explains_a_refusal_and_nothing_else_does() {
+        let mut bench = Bench::new();
+        bench.push(1);
+        bench.depart();
+        bench.answer(refused(), 422);
+        assert_eq!(bench.lane.unexplained, 1, "one record may be bad, or everything");
+        let set_aside = bench.lane.set_aside(|_| true, bench.now, &mut bench.rng);
+        bench.push(1);
+        bench.depart();
+        bench.answer(DELIVERED, 200);
+        bench.lane.merge(set_aside.into_iter().collect());
+        bench.depart();
+        bench.answer(refused(), 422);
+        assert_eq!((bench.dead.len(), bench.lane.unexplained), (1, 0));
+    }
+
+    #[test]
+    fn no_batch_is_to_blame_for_a_single_refusal_however_others_fared() {
+        let mut bench = Bench::new();
+        bench.push(8);
+        bench.depart();
+        bench.answer(DELIVERED, 200);
+        bench.push(16);
+        for gated in [true, false, false] {
+            bench.depart().unwrap();
+            bench.answer(forbidden(), 403);
+            assert_eq!(bench.lane.gate.is_some(), gated, "a comparison goes on at once");
+        }
+        let suspects: Vec<_> = bench.lane.suspects.iter().map(|work| work.batch.len()).collect();
+        assert_eq!(suspects, [8, 8], "one was refused twice and one once");
+        assert!(bench.lane.suspects.iter().all(|work| !work.past.is_convicted));
+    }
+
+    #[test]
+    fn a_search_sends_every_part_before_it_splits_it() {
+        let mut bench = Bench::new();
+        bench.push(8);
+        let mut sent: Vec<Arc<Batch>> = vec![];
+        for _ in 0..30 {
+            let Some(batch) = bench.depart() else { break };
+            let seqs = |batch: &Batch| batch.entries.iter().map(Entry::seq).collect::<Vec<_>>();
+            let of = |whole: &Arc<Batch>| {
+                let all = seqs(whole);
+                let (left, right) = all.split_at(all.len() / 2);
+                [left, right, &all].contains(&&seqs(&batch)[..])
+            };
+            assert!(sent.is_empty() || sent.iter().any(of), "{batch:?} of {sent:?}");
+            sent.push(batch);
+            bench.answer(forbidden(), 403);
+        }
+        assert!(sent.iter().any(|batch| batch.len() == 1), "{sent:?}");
+    }
+
+    #[test]
+    fn a_trial_is_believed_at_once_unless_its_batch_may_have_arrived_before() {
+        let mut bench = Bench::new();
+        bench.push(1);
+        bench.depart();
+        bench.answer(refused(), 422);
+        let mut trial = |answers: &[(Verdict, u16)]| {
+            bench.push(1);
+            bench.depart();
+            bench.answer(DELIVERED, 200);
+            let mut waits = vec![];
+            for (verdict, status) in answers {
+                assert_eq!(bench.depart().unwrap().entries[0].seq(), Seq::from_u64(1));
+                bench.answer(verdict.clone(), *status);
+                waits.push(bench.lane.quarantine.records().len());
+            }
+            waits
+        };
+        assert_eq!(trial(&[(forbidden(), 422)]), [1]);
+        assert_eq!(trial(&[(UNANSWERED, 0), (forbidden(), 422), (forbidden(), 422)]), [0, 0, 1]);
+        assert_eq!(trial(&[(forbidden(), 403)]), [0], "another refusal says nothing about it");
+    }
 }

@@ -370,6 +370,34 @@ mod tests {
     }
 
     #[test]
+    fn metrics_use_a_slot_of_their_own_before_one_of_the_events() {
+        let mut pacer = pacer();
+        let now = Instant::ZERO + Duration::from_secs(100);
+        pacer.on_sent(Class::Metrics, now);
+        pacer.on_sent(Class::Events, now);
+        assert!(pacer.allowed_at(Class::Events, now).0 <= now, "both of the burst are left to events");
+        pacer.on_sent(Class::Metrics, now);
+        assert!(pacer.allowed_at(Class::Events, now).0 > now, "that was a slot of theirs");
+    }
+
+    #[test]
+    fn what_catches_up_is_reckoned_anew_when_a_long_attack_ends() {
+        let mut pacer = pacer();
+        let now = Instant::ZERO + Duration::from_secs(1_000);
+        let ends = now + ATTACK_LASTS;
+        (pacer.attack_since, pacer.attack_until) = (Instant::ZERO, ends);
+        pacer.on_sent(Class::CatchUp, now);
+        assert_eq!(pacer.allowed_at(Class::CatchUp, now), (ends, Reason::Pace), "nothing is free until then");
+        let mut free = 0;
+        while pacer.allowed_at(Class::CatchUp, ends).0 <= ends {
+            pacer.on_sent(Class::CatchUp, ends);
+            free += 1;
+            assert!(free < 30, "new events still get their slots");
+        }
+        assert!(free > 15, "{free}");
+    }
+
+    #[test]
     fn flushing_leaves_room_for_rules_and_status() {
         let mut pacer = pacer();
         let now = Instant::ZERO;

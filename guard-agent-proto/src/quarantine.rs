@@ -406,4 +406,37 @@ mod tests {
         bench.0.on_success(at(0));
         assert_eq!(bench.0.limit, LIMIT);
     }
+
+    #[test]
+    fn one_witness_proves_several_records_bad() {
+        let mut bench = bench();
+        let refuse = |bench: &mut Bench, secs| {
+            for seq in [1, 2] {
+                assert!(bench.0.refuse(entry(seq), refusal(false), at(secs), &mut bench.1).is_ok());
+            }
+        };
+        refuse(&mut bench, 0);
+        for round in 1..=5 {
+            let now = round * 400;
+            bench.0.on_success(at(now));
+            assert_eq!(bench.release(now), 2);
+            refuse(&mut bench, now);
+            let dead = bench.0.on_success(at(now));
+            assert_eq!(dead.len(), if round == 5 { 2 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_of_records_elsewhere_is_bounded() {
+        let mut bench = bench();
+        for seq in 0..3_000 {
+            assert!(bench.0.refuse(entry(seq), refusal(true), at(0), &mut bench.1).is_ok());
+            if seq % 50 == 49 {
+                assert_eq!(bench.0.set_aside(|_| true).len(), 50);
+            }
+        }
+        assert_eq!(bench.0.remembered.len(), MOST_REMEMBERED);
+        assert_eq!(bench.0.status(Seq::from_u64(2_999)), Some(422), "the newest");
+        assert_eq!(bench.0.status(Seq::from_u64(0)), None);
+    }
 }

@@ -359,4 +359,26 @@ mod tests {
             assert!(rules.expire(at(100_060).wall));
         }
     }
+
+    #[test]
+    fn the_breaker_ends_our_own_waiting_and_not_what_the_platform_asked_for() {
+        let wait = Some(Duration::from_secs(77));
+        for (retry_after, reason) in [(None, Reason::RulesPoll), (wait, Reason::RetryAfter)] {
+            let mut rules = rules();
+            poll(&mut rules, at(10), RulesAnswer::Failed { retry_after });
+            rules.clear_backoff();
+            assert_eq!(rules.due_at().map(|(_, reason)| reason), Some(reason));
+        }
+    }
+
+    #[test]
+    fn who_asks_between_two_quick_polls_waits_for_neither() {
+        let mut rules = rules();
+        poll(&mut rules, at(0), document(|_| {}));
+        rules.on_attack_delivered(at(10).instant);
+        poll(&mut rules, at(20), document(|_| {}));
+        assert!(rules.due_at().is_some_and(|(due, _)| due > at(20).instant));
+        rules.refresh(at(20).instant);
+        assert_eq!(rules.due_at(), Some((at(20).instant, Reason::RulesPoll)));
+    }
 }

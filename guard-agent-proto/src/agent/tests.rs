@@ -298,3 +298,31 @@ fn an_agent_without_a_lease_sleeps_through_nothing() {
     journal.on_time(bench.now.instant + 60 * SECOND);
     assert_eq!(journal.down(), Some(StoreErrorKind::TimedOut));
 }
+
+#[test]
+fn a_short_shutdown_spends_three_quarters_of_its_time_before_it_hands_over() {
+    for (millis, before) in [(200, 150), (2_000, 1_500), (20_000, 19_500)] {
+        let mut bench = holding(20, 100);
+        let now = bench.now.instant;
+        bench.input(Input::Shutdown { deadline: now + Duration::from_millis(millis) });
+        assert_eq!(bench.agent.hand_over_at, now + Duration::from_millis(before), "{millis}");
+    }
+}
+
+#[test]
+fn batches_that_cannot_be_completed_give_their_records_back() {
+    let mut agent = Bench::new(|_| {}).agent;
+    let stream = &mut agent.streams[EVENT];
+    let batch = |id| SealedBatch {
+        id: crate::BatchId::new(id, 0),
+        created_at: agent.now.wall,
+        nonce: [7; 12],
+        len: 9,
+        last: Seq::from_u64(9),
+    };
+    for (id, seq) in [(1, 1), (2, 2), (1, 3)] {
+        stream.reassemble(batch(id), entry(seq));
+    }
+    stream.dissolve_partial();
+    assert_eq!((stream.partial().count(), stream.backlog.waiting().0, stream.len()), (0, 3, 3));
+}

@@ -7,6 +7,8 @@ mod replies;
 mod requests;
 mod spans;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use alloc::boxed::Box;

@@ -61,7 +61,13 @@ impl Journal {
     }
 
     /// What a failed operation holds up. True if that is news.
-    fn blame(&mut self, failed: &Outstanding, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
+    pub(super) fn blame(
+        &mut self,
+        failed: &Outstanding,
+        why: StoreErrorKind,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> bool {
         match failed {
             // One that cannot be adopted, or may not be, says nothing of the others.
             Outstanding::Adopt(stream) if why.may_be_of_one_stream() => self.orphans.put_off(*stream, now),
@@ -96,7 +102,7 @@ impl Journal {
         }
     }
 
-    fn on_done(
+    pub(super) fn on_done(
         &mut self,
         done: Outstanding,
         answer: StoreAnswer,
@@ -176,7 +182,7 @@ impl Journal {
     }
 
     /// The store is not where we left it.
-    fn on_diverged(
+    pub(super) fn on_diverged(
         &mut self,
         writing: &Writing,
         last: ByKind<Seq>,
@@ -227,7 +233,7 @@ impl Journal {
     }
 
     /// The stream is not ours any more.
-    fn leave_stream(
+    pub(super) fn leave_stream(
         &mut self,
         origin: u16,
         why: LeftBecause,
@@ -252,7 +258,13 @@ impl Journal {
         }
     }
 
-    fn on_adopted(&mut self, id: StreamId, notes: &[Note], asked_at: Instant, news: &mut JournalNews) {
+    pub(super) fn on_adopted(
+        &mut self,
+        id: StreamId,
+        notes: &[Note],
+        asked_at: Instant,
+        news: &mut JournalNews,
+    ) {
         self.orphans.on_taken(id);
         let origin = self.next_origin;
         self.next_origin = if origin < LAST_ORIGIN { origin + 1 } else { 1 };
@@ -275,7 +287,7 @@ impl Journal {
         self.streams.insert(origin, stream);
     }
 
-    fn on_read(
+    pub(super) fn on_read(
         &mut self,
         origin: u16,
         kind: Kind,

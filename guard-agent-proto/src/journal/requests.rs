@@ -23,10 +23,10 @@ const MOST_ADOPTED: usize = 64;
 
 /// What is appended to a log.
 #[derive(Debug, Default)]
-struct Appends {
-    blocks: Vec<Block>,
+pub(super) struct Appends {
+    pub(super) blocks: Vec<Block>,
     /// Ids of the blocks, and what they consist of.
-    contents: Vec<(Seq, Spans)>,
+    pub(super) contents: Vec<(Seq, Spans)>,
 }
 
 impl Journal {
@@ -73,7 +73,7 @@ impl Journal {
         self.gated(Part::Read, wanted.then_some(Instant::ZERO))
     }
 
-    fn search_at(&self, room: JournalRoom) -> Option<Instant> {
+    pub(super) fn search_at(&self, room: JournalRoom) -> Option<Instant> {
         let (at, search) = self.orphans.due();
         let has_room = search == Search::List || room.read.events && room.read.metrics;
         self.gated(Part::Search, (room.others && has_room && self.may_adopt()).then_some(at))
@@ -128,7 +128,7 @@ impl Journal {
     }
 
     /// A stream that is to be given up, and whether its content stays.
-    fn closable(&self) -> Option<(u16, bool)> {
+    pub(super) fn closable(&self) -> Option<(u16, bool)> {
         if self.closing {
             // Whoever has it next must not take for pending what is settled.
             let is_told = |stream: &Stream| !stream.has_changes() && self.unsure.is_none();
@@ -262,7 +262,7 @@ impl Journal {
     }
 
     /// Divides records into blocks.
-    fn blocks(&self, kind: Kind, records: &[Unwritten<'_>], rng: &mut Rng) -> Appends {
+    pub(super) fn blocks(&self, kind: Kind, records: &[Unwritten<'_>], rng: &mut Rng) -> Appends {
         let mut appends = Appends::default();
         let Some(own) = self.streams.get(&0) else { return appends };
         let (most_bytes, most_records) = self.block_limit;
@@ -288,7 +288,7 @@ impl Journal {
         appends
     }
 
-    fn write(&mut self, origin: u16, logs: ByKind<Appends>) -> Option<Box<Writing>> {
+    pub(super) fn write(&mut self, origin: u16, logs: ByKind<Appends>) -> Option<Box<Writing>> {
         let stream = self.streams.get_mut(&origin)?;
         let ByKind { events, metrics } = logs;
         let last = stream.last;

@@ -146,6 +146,17 @@ mod tests {
     }
 
     #[test]
+    fn an_append_that_works_shows_that_changes_do() {
+        let mut rng = Rng::new([7; 32]);
+        for part in [Part::Append, Part::Read, Part::Search, Part::Close] {
+            let mut troubles = Troubles::new(Duration::from_secs(15));
+            troubles.on_failed(Part::Change, StoreErrorKind::Full, Instant::ZERO, &mut rng);
+            troubles.on_done(part);
+            assert_eq!(troubles.why(Part::Change).is_none(), part == Part::Append, "{part:?}");
+        }
+    }
+
+    #[test]
     fn what_comes_and_goes_is_reported_once_a_minute() {
         let mut rng = Rng::new([7; 32]);
         let mut troubles = Troubles::new(Duration::from_secs(15));

@@ -647,3 +647,87 @@ fn a_message_about_an_answer_says_who_gave_it() {
     let told = told.unwrap();
     assert!(told.ends_with("(https://api.example:443 via http://proxy.example:3128)"), "{told}");
 }
+
+#[test]
+fn as_many_dead_letters_are_kept_as_configured_the_last_ones() {
+    let mut bench = Bench::new(|config| config.dead_letter_capacity = 2);
+    for number in 0..3 {
+        bench.send(vec![event(number)]);
+        bench.pass(SECOND);
+        let request = bench.take_request();
+        bench.answer(&request, 413);
+    }
+    let letters = bench.agent.take_dead_letters();
+    assert_eq!(
+        letters.into_iter().map(|letter| letter.record).collect::<vec::Vec<_>>(),
+        [event(1), event(2)]
+    );
+}
+
+#[test]
+fn the_statistics_say_the_health() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    bench.answer(&request, 403);
+    assert_eq!(bench.agent.stats().health.level, StatusLevel::Failed);
+    assert_eq!(bench.agent.stats().health, bench.agent.health());
+}
+
+#[test]
+fn a_success_ends_the_holding_of_what_waits_apart() {
+    let mut bench = Bench::new(|config| config.batch_max_records = 2);
+    bench.events(2);
+    let live = bench.take_request();
+    bench.send((2..5).map(event).collect());
+    bench.pass(5 * SECOND);
+    let (backlog, batch) = bench.take_batch();
+    assert_eq!(numbers(&batch), [2, 3]);
+    bench.answer(&backlog, 403);
+    let held = HealthReason::Held { endpoint: Endpoint::Events, status: 403 };
+    assert_eq!(bench.agent.health().reasons, [held]);
+    bench.answer(&live, 200);
+    assert!(bench.agent.health().reasons.is_empty());
+}
+
+#[test]
+fn a_batch_of_metrics_takes_none_of_those_that_wait_apart() {
+    let mut bench = Bench::new(|config| {
+        config.batch_max_records = 2;
+        config.max_concurrent_flushes = 1;
+        config.flush_interval = SECOND;
+    });
+    let metric = |number| record(Kind::Metric, number, false);
+    bench.send((0..2).map(metric).collect());
+    bench.pass(SECOND);
+    let request = bench.take_request();
+    bench.send((2..5).map(metric).collect());
+    bench.send(vec![metric(5)]);
+    bench.pass(5 * SECOND);
+    bench.answer(&request, 200);
+    let mut batches = vec![];
+    for _ in 0..100 {
+        for request in core::mem::take(&mut bench.requests) {
+            if let Payload::Batch(batch) = &request.payload {
+                batches.push(numbers(batch));
+            }
+            bench.answer(&request, 200);
+        }
+        bench.pass(SECOND);
+    }
+    batches.sort();
+    assert_eq!(batches, [vec![2, 3], vec![4], vec![5]]);
+}
+
+#[test]
+fn rules_are_polled_at_once_when_the_refused_poll_had_the_old_credentials() {
+    let mut bench = Bench::new(|config| config.project_id = Some("shop".into()));
+    let rules = bench.take_request();
+    bench.input(Input::CredentialsChanged);
+    bench.answer(&rules, 401);
+    let again = bench.take_request();
+    assert_eq!(again.payload.endpoint(), Endpoint::Rules);
+    bench.answer(&again, 401);
+    assert!(bench.requests.is_empty(), "these were the new ones");
+}

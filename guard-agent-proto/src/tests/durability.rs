@@ -1206,3 +1206,60 @@ fn what_was_delivered_first_does_not_hurry_the_journal() {
     }
     assert!((10..=20).contains(&writes), "{writes} changes in a second");
 }
+
+#[test]
+fn what_was_in_flight_when_another_adopted_it_is_theirs_unless_it_arrives() {
+    for arrives in [false, true] {
+        let mut bench = Bench::journaled(|_| {});
+        bench.serve();
+        bench.events(3);
+        bench.pass_served(SECOND);
+        let (request, _) = bench.take_batch();
+        bench.be_adopted();
+        bench.pass_served(LEASE / 6);
+        assert_eq!(bench.errors("another agent adopted the journal"), 1);
+        let before = bench.agent.stats().records.events;
+        assert_eq!((before.pending, before.handed_over), (3, 0), "nobody knows yet");
+        if arrives {
+            bench.answer(&request, 200);
+        } else {
+            bench.fail(&request);
+        }
+        let after = bench.agent.stats().records.events;
+        assert_eq!((after.pending, after.delivered), (0, if arrives { 3 } else { 0 }));
+        assert_eq!(after.handed_over, if arrives { 0 } else { 3 });
+    }
+}
+
+#[test]
+fn one_append_takes_half_a_mebibyte_and_the_rest_follows() {
+    let mut bench = Bench::journaled(|config| config.buffer_bytes = 64 << 20);
+    bench.serve();
+    let json = |number| format!(r#"{{"idempotency_key":"{}","x":"{}"}}"#, key(number), "x".repeat(100_000));
+    bench.send((0..20).map(|n| Record::new(Kind::Event, false, json(n).into_bytes().into())).collect());
+    let mut appended = Vec::new();
+    while let Some(request) = bench.stores.pop() {
+        if let StoreOp::Write(write) = &request.op {
+            let bytes = write.logs.events.append.iter().map(|block| block.bytes.len()).sum::<usize>();
+            appended.extend((bytes > 0).then_some(bytes));
+        }
+        let result = bench.store.execute_at(request.clone(), bench.now.instant);
+        bench.input(Input::StoreReply { id: request.id, result });
+        bench.jump(Duration::from_millis(60));
+    }
+    assert!(appended.iter().all(|bytes| *bytes < 640 << 10), "{appended:?}");
+    assert!(appended[0] > 500_000, "{appended:?}");
+    assert_eq!(bench.agent.stats().records.events.persisted, 20);
+}
+
+#[test]
+fn a_shutdown_delivers_what_only_the_journal_holds() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 1_000);
+    while bench.agent.stats().records.events.delivered == 0 {
+        bench.deliver(Duration::from_millis(10));
+    }
+    bench.shutdown(600);
+    bench.deliver(600 * SECOND);
+    assert!(bench.closed.unwrap().is_complete(), "{:?}", bench.closed);
+    assert_eq!(bench.agent.stats().records.events.delivered, 1_000);
+}

@@ -125,3 +125,25 @@ fn a_backlog_of_an_agent_that_died_is_reported_while_it_waits_and_when_it_is_ado
     let stats = bench.agent.stats();
     assert_eq!((stats.orphaned_journals, stats.leased_journals), (1, 1));
 }
+
+#[cfg(feature = "std")]
+#[test]
+fn of_journals_that_are_not_there_nothing_is_reported() {
+    use crate::store::{StoreAnswer, StoreOp};
+
+    let mut bench = Bench::with_journal(true, |_| {});
+    for foreign in [0, 2, 2, 0] {
+        let list = loop {
+            if let Some(at) = bench.stores.iter().position(|store| matches!(store.op, StoreOp::List { .. })) {
+                break bench.stores.remove(at);
+            }
+            bench.pass(SECOND);
+        };
+        let result = Ok(StoreAnswer::Orphans { orphans: Vec::new(), streams: 0, foreign });
+        bench.input(Input::StoreReply { id: list.id, result });
+    }
+    let notices = bench.events.iter().filter(|event| matches!(event, AgentEvent::Notice(_)));
+    assert_eq!(notices.count(), 0, "no journal of an agent is there");
+    let told = messages(&bench, ErrorStage::Journal);
+    assert!(told.len() == 1 && told[0].starts_with("2 journals of other versions"), "{told:?}");
+}

@@ -1,0 +1,558 @@
+//! Tests of what the journal decides by, one by one; [`crate::tests`] has those of the whole.
+
+use alloc::vec;
+
+use super::note::settled_note;
+use super::requests::Appends;
+use super::stream::SealState;
+use super::*;
+use crate::store::{Block, Orphan, StoreAnswer};
+
+const EVENT: Kind = Kind::Event;
+const LEASE: Duration = Duration::from_secs(40);
+
+fn seq(place: u64) -> Seq {
+    Seq::from_u64(place)
+}
+
+fn at(secs: u64) -> Instant {
+    Instant::from_micros(secs * 1_000_000)
+}
+
+fn spans(first: u64, last: u64) -> Spans {
+    Spans::from_ends(seq(first), seq(last))
+}
+
+fn rng() -> Rng {
+    Rng::new([6; 32])
+}
+
+fn stream(id: u64) -> StreamId {
+    StreamId::new(Space::new(0), id)
+}
+
+fn unwritten(place: u64, json: &[u8]) -> Unwritten<'_> {
+    Unwritten { seq: seq(place), accepted_at: crate::Timestamp::from_unix_micros(0), attack: false, json }
+}
+
+fn stored(place: u64) -> StoredRecord {
+    StoredRecord {
+        seq: seq(place),
+        accepted_at: crate::Timestamp::from_unix_micros(0),
+        attack: false,
+        json: b"{}"[..].into(),
+    }
+}
+
+fn journal_with(adjust: impl FnOnce(&mut AgentConfig)) -> Journal {
+    let mut config = AgentConfig::builder("0123456789").journal_lease(LEASE).build().unwrap();
+    adjust(&mut config);
+    Journal::new(&config, Instant::ZERO, &mut rng()).unwrap()
+}
+
+/// A journal with a stream in the store, and an adopted one under 1.
+fn journal() -> Journal {
+    let mut journal = journal_with(|_| {});
+    let lease = journal.lease;
+    let own = own(&mut journal);
+    own.renew(Instant::ZERO, lease);
+    own.register = false;
+    let mut adopted = Stream::adopted(stream(77));
+    adopted.renew(Instant::ZERO, lease);
+    journal.streams.insert(1, adopted);
+    journal
+}
+
+fn own(journal: &mut Journal) -> &mut Stream {
+    journal.streams.get_mut(&0).unwrap()
+}
+
+fn adopted(journal: &mut Journal) -> &mut Stream {
+    journal.streams.get_mut(&1).unwrap()
+}
+
+/// Own records from 1 to that place are in the store and here.
+fn append(journal: &mut Journal, last: u64) {
+    let own = own(journal);
+    own.logs[EVENT].on_appended(seq(last), spans(1, last));
+    own.last[EVENT] = seq(last);
+    journal.acknowledged[EVENT] = seq(last + 1);
+}
+
+fn page(journal: &mut Journal, origin: u16, place: u64) {
+    let paged = Paged { origin, block: seq(place), total: 1, record: stored(place) };
+    journal.pages[EVENT].push_back(paged);
+}
+
+fn paged(journal: &Journal) -> Vec<u64> {
+    journal.pages[EVENT].iter().map(|paged| paged.record.seq.as_u64()).collect()
+}
+
+/// A block of that stream of the journal with these records.
+fn block(journal: &Journal, origin: u16, first: u64, last: u64) -> Block {
+    let records: Vec<_> = (first..=last).map(|place| unwritten(place, b"{}")).collect();
+    journal.format.encode(journal.streams[&origin].id, EVENT, &records, &mut rng()).unwrap()
+}
+
+fn read(journal: &mut Journal, origin: u16, blocks: Vec<Block>) -> JournalNews {
+    let mut news = JournalNews::default();
+    journal.on_read(origin, EVENT, 4, blocks, Instant::ZERO, &mut news);
+    news
+}
+
+fn seal(kind: Kind, records: Spans, due: bool, awaited: bool) -> SealState {
+    let id = BatchId::new(records.last().map_or(0, Seq::as_u64), 0);
+    let created_at = crate::Timestamp::from_unix_micros(0);
+    SealState { seal: Seal { kind, id, created_at, nonce: [0; 12], records }, noted: false, due, awaited }
+}
+
+/// An append of own records from 1 to 3 of which nobody knows whether it was made.
+fn unsure(journal: &mut Journal, settled: &[u64]) -> Box<Writing> {
+    let mut writing = journal.write(0, ByKind::<Appends>::default()).unwrap();
+    writing.appended[EVENT].push((seq(3), spans(1, 3)));
+    writing.settled[EVENT].extend(settled.iter().map(|place| seq(*place)));
+    writing
+}
+
+#[test]
+fn a_batch_waits_for_records_that_may_still_come_back_and_for_no_others() {
+    let mut journal = journal();
+    adopted(&mut journal).logs[EVENT].read_on_after(seq(3));
+    let may_return =
+        |journal: &Journal| [3, 4, 5, 6].map(|place| journal.may_return(EVENT, seq(place).at_origin(1)));
+    assert_eq!(may_return(&journal), [false, true, true, true], "what was read does not come again");
+    adopted(&mut journal).ended[EVENT] = true;
+    assert_eq!(may_return(&journal), [false; 4], "nothing comes after the end");
+    page(&mut journal, 1, 5);
+    assert_eq!(may_return(&journal), [false, false, true, true], "a record that was read and not taken");
+    journal.pages[EVENT].clear();
+    page(&mut journal, 2, 5);
+    assert_eq!(may_return(&journal), [false; 4], "somebody else's");
+    let log = &mut adopted(&mut journal).logs[EVENT];
+    assert!(log.take(seq(3), 3, seq(3), 1));
+    log.release(seq(3), 1);
+    assert_eq!(may_return(&journal), [true; 4], "it was left to the store");
+    assert!(!journal.may_return(EVENT, seq(3).at_origin(9)), "a stream that is gone");
+}
+
+#[test]
+fn what_only_the_store_holds_is_counted_up_to_a_mark_or_with_that_of_others() {
+    let mut journal = journal();
+    append(&mut journal, 6);
+    for place in 1..=4 {
+        journal.release(EVENT, seq(place), 10);
+    }
+    let log = &mut adopted(&mut journal).logs[EVENT];
+    assert!(log.take(seq(9), 1, seq(9), 1));
+    log.release(seq(9), 1);
+    assert_eq!(journal.stored_before(EVENT, seq(3)), 2);
+    assert_eq!(journal.stored_before(EVENT, seq(7)), 4);
+    assert_eq!(journal.stored_before(EVENT, seq(u64::MAX)), 5);
+    journal.streams.remove(&0);
+    assert_eq!(journal.stored_before(EVENT, seq(7)), 0);
+    assert_eq!(journal.stored(EVENT), 1);
+}
+
+#[test]
+fn a_record_is_in_memory_or_only_in_the_store() {
+    let mut journal = journal();
+    append(&mut journal, 2);
+    journal.release(EVENT, seq(1), 10);
+    let of = |place| (journal.holds(EVENT, seq(place)), journal.stores(EVENT, seq(place)));
+    assert_eq!([of(1), of(2), of(3)], [(false, true), (true, false), (false, false)]);
+}
+
+#[test]
+fn what_was_read_behind_a_record_that_is_left_to_the_store_is_read_again() {
+    for (origin, left, again) in [(0, 3, true), (0, 7, false), (1, 3, false)] {
+        let mut journal = journal();
+        append(&mut journal, 8);
+        journal.release(EVENT, seq(5), 10);
+        own(&mut journal).logs[EVENT].read_on_after(seq(8));
+        page(&mut journal, origin, 5);
+        page(&mut journal, origin, 6);
+        journal.release(EVENT, seq(left), 10);
+        assert_eq!(paged(&journal).is_empty(), again, "{origin} {left}");
+        let next = own(&mut journal).logs[EVENT].next();
+        assert_eq!(next <= seq(3), left == 3, "{origin} {left}");
+    }
+}
+
+#[test]
+fn a_shutdown_deletes_no_stream_that_an_append_without_an_answer_may_have_filled() {
+    for (settled, closable) in [(&[][..], None), (&[1, 2], None), (&[1, 2, 3], Some((0, false)))] {
+        let mut journal = journal();
+        journal.streams.remove(&1);
+        let writing = unsure(&mut journal, settled);
+        journal.unsure = Some(writing);
+        assert_eq!(journal.closable(), None, "it goes on");
+        journal.close();
+        assert!(journal.is_closing());
+        assert_eq!(journal.closable(), closable, "{settled:?}");
+    }
+}
+
+#[test]
+fn a_shutdown_keeps_what_is_not_settled_and_deletes_the_rest() {
+    let mut journal = journal();
+    journal.close();
+    assert_eq!(journal.closable(), Some((0, false)), "nothing is left of ours");
+    append(&mut journal, 2);
+    assert_eq!(journal.closable(), Some((0, true)));
+    journal.streams.remove(&0);
+    assert_eq!(journal.closable(), Some((1, true)), "something may come to light");
+    adopted(&mut journal).ended = ByKind { events: true, metrics: true };
+    assert_eq!(journal.closable(), Some((1, false)));
+}
+
+#[test]
+fn an_adopted_stream_is_closed_when_its_last_record_is_settled_and_not_before() {
+    let mut journal = journal();
+    assert_eq!(journal.closable(), None);
+    adopted(&mut journal).ended = ByKind { events: true, metrics: true };
+    page(&mut journal, 1, 5);
+    assert_eq!(journal.closable(), None, "a record was read and not taken");
+    journal.pages[EVENT].clear();
+    assert_eq!(journal.closable(), Some((1, false)));
+}
+
+#[test]
+fn a_settled_record_counts_for_the_append_that_is_under_way() {
+    for is_unsure in [false, true] {
+        let mut journal = journal();
+        journal.streams.remove(&1);
+        let writing = unsure(&mut journal, &[]);
+        if is_unsure {
+            // What is under way is no append.
+            let change = journal.write(0, ByKind::default()).unwrap();
+            journal.outstanding = Some((StoreOpId::from_u64(0), Instant::ZERO, Outstanding::Write(change)));
+            journal.unsure = Some(writing);
+        } else {
+            journal.outstanding = Some((StoreOpId::from_u64(0), Instant::ZERO, Outstanding::Write(writing)));
+        }
+        journal.on_settled(EVENT, seq(2));
+        journal.on_settled(EVENT, seq(4));
+        let appending = journal.appending().unwrap();
+        assert_eq!(appending.settled[EVENT], [seq(2)], "unsure: {is_unsure}");
+    }
+}
+
+#[test]
+fn news_are_owed_about_streams_that_the_store_knows() {
+    let mut journal = journal_with(|_| {});
+    let writing = unsure(&mut journal, &[]);
+    assert!(!journal.owes_news(), "nothing was ever written");
+    journal.unsure = Some(writing.clone());
+    assert!(!journal.owes_news(), "nor made known");
+    let lease = journal.lease;
+    own(&mut journal).renew(Instant::ZERO, lease);
+    assert!(journal.owes_news(), "it may have been written");
+    journal.unsure = None;
+    assert!(!journal.owes_news());
+    journal.outstanding = Some((StoreOpId::from_u64(0), Instant::ZERO, Outstanding::Write(writing)));
+    assert!(journal.owes_news(), "it is being written");
+    journal.outstanding = None;
+    append(&mut journal, 2);
+    assert!(journal.owes_news(), "others could have it");
+    for place in [1, 2] {
+        journal.on_settled(EVENT, seq(place));
+    }
+    assert!(journal.owes_news(), "it is to be removed");
+    own(&mut journal).logs[EVENT].take_removable(9);
+    assert!(!journal.owes_news());
+}
+
+#[test]
+fn others_are_adopted_where_there_is_room_for_both_kinds_and_few_streams() {
+    let room = |events, metrics, others| JournalRoom { read: ByKind { events, metrics }, others };
+    let mut journal = journal();
+    assert!(journal.search_at(room(false, false, true)).is_some(), "to look for them takes no room");
+    assert!(journal.search_at(room(true, true, false)).is_none());
+    let orphan = Orphan { stream: stream(5), released: true };
+    journal.orphans.on_listed(&[orphan], 1, 0, Instant::ZERO, &mut rng());
+    for room in [room(false, true, true), room(true, false, true), room(true, true, false)] {
+        assert!(journal.search_at(room).is_none(), "{room:?}");
+    }
+    for origin in 2..=64 {
+        assert!(journal.search_at(room(true, true, true)).is_some(), "{origin}");
+        journal.streams.insert(origin, Stream::adopted(stream(100 + u64::from(origin))));
+    }
+    assert!(journal.search_at(room(true, true, true)).is_none(), "64 of others");
+    journal.streams.retain(|origin, _| *origin < 2);
+    journal.close();
+    assert!(journal.search_at(room(true, true, true)).is_none(), "it ends");
+}
+
+#[test]
+fn an_adoption_is_news_once_and_reading_our_own_is_none() {
+    let mut journal = journal();
+    let (first, second) = (block(&journal, 1, 1, 3), block(&journal, 1, 4, 6));
+    assert!(read(&mut journal, 1, vec![first]).adopted);
+    assert!(!read(&mut journal, 1, vec![second]).adopted);
+    append(&mut journal, 3);
+    journal.release(EVENT, seq(1), 10);
+    let ours = block(&journal, 0, 1, 3);
+    assert!(!read(&mut journal, 0, vec![ours]).adopted);
+}
+
+#[test]
+fn blocks_that_overlap_bring_each_record_once() {
+    let mut journal = journal();
+    let blocks = vec![block(&journal, 1, 1, 3), block(&journal, 1, 3, 5), block(&journal, 1, 5, 6)];
+    assert_eq!(read(&mut journal, 1, blocks).corrupt, 0);
+    assert_eq!(paged(&journal), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn what_may_be_appended_again_is_not_read() {
+    for (origin, met) in [(0, vec![2]), (1, vec![1, 2, 3, 4, 5, 6])] {
+        let mut journal = journal();
+        append(&mut journal, 3);
+        journal.release(EVENT, seq(2), 10);
+        let blocks = vec![block(&journal, origin, 1, 3), block(&journal, origin, 4, 6)];
+        read(&mut journal, origin, blocks);
+        assert_eq!(paged(&journal), met, "{origin}");
+    }
+}
+
+#[test]
+fn only_the_end_of_our_own_log_ends_the_doubt_about_it() {
+    for (origin, doubt) in [(0, false), (1, true)] {
+        let mut journal = journal();
+        journal.doubt[EVENT] = true;
+        read(&mut journal, origin, vec![]);
+        assert_eq!((journal.doubt[EVENT], journal.streams[&origin].ended[EVENT]), (doubt, true), "{origin}");
+    }
+    let mut journal = journal();
+    read(&mut journal, 0, vec![]);
+    assert!(!journal.doubt[EVENT], "there was none");
+}
+
+#[test]
+fn what_the_store_could_not_read_is_counted() {
+    let mut journal = journal();
+    let done = Outstanding::Read { origin: 1, kind: EVENT, from: seq(0), limit: 4 };
+    let mut news = JournalNews::default();
+    let answer = StoreAnswer::Blocks { blocks: vec![], skipped: 2 };
+    journal.on_done(done, answer, Instant::ZERO, Instant::ZERO, &mut rng(), &mut news);
+    assert_eq!(news.corrupt, 2);
+}
+
+#[test]
+fn a_store_that_went_back_is_read_again_where_it_is_ours() {
+    for (origin, again) in [(0, true), (1, false)] {
+        let mut journal = journal();
+        append(&mut journal, 8);
+        journal.release(EVENT, seq(2), 10);
+        own(&mut journal).logs[EVENT].read_on_after(seq(8));
+        page(&mut journal, origin, 2);
+        let writing = journal.write(0, ByKind::default()).unwrap();
+        let last = ByKind { events: seq(4), metrics: seq(0) };
+        let mut news = JournalNews::default();
+        journal.on_diverged(&writing, last, Instant::ZERO, &mut rng(), &mut news);
+        assert!(news.error.is_some() && journal.doubt[EVENT]);
+        assert_eq!(journal.acknowledged[EVENT], seq(5));
+        assert_eq!(paged(&journal).is_empty(), again, "{origin}");
+        assert_eq!(own(&mut journal).logs[EVENT].next() <= seq(2), again, "{origin}");
+    }
+}
+
+#[test]
+fn who_lost_its_stream_begins_another_unless_it_ends() {
+    for closing in [false, true] {
+        let mut journal = journal();
+        append(&mut journal, 3);
+        let before = journal.streams[&0].id;
+        if closing {
+            journal.close();
+        }
+        let mut news = JournalNews::default();
+        journal.leave_stream(0, LeftBecause::Adopted, Instant::ZERO, &mut rng(), &mut news);
+        assert_eq!(journal.streams.get(&0).map(|own| own.id != before), (!closing).then_some(true));
+        assert!(journal.is_lost(EVENT, seq(3)) && !journal.is_lost(EVENT, seq(4)));
+    }
+}
+
+#[test]
+fn a_store_that_did_not_answer_may_have_forgotten_us_and_one_that_refused_has_not() {
+    for (kind, register) in [(StoreErrorKind::TimedOut, true), (StoreErrorKind::Full, false)] {
+        let mut journal = journal();
+        let id = StoreOpId::from_u64(3);
+        journal.outstanding = Some((id, Instant::ZERO, Outstanding::List));
+        let error = StoreError::new(kind, "as told");
+        journal.on_reply(id, Err(error), Instant::ZERO, &mut rng()).unwrap();
+        assert_eq!(own(&mut journal).register, register, "{kind:?}");
+    }
+}
+
+#[test]
+fn only_what_may_be_of_one_stream_says_nothing_of_the_search() {
+    for (kind, why) in
+        [(StoreErrorKind::WrongType, None), (StoreErrorKind::ReadOnly, Some(StoreErrorKind::ReadOnly))]
+    {
+        let mut journal = journal();
+        assert_eq!(kind.may_be_of_one_stream(), why.is_none());
+        journal.blame(&Outstanding::Adopt(stream(9)), kind, Instant::ZERO, &mut rng());
+        assert_eq!(journal.troubles.why(Part::Search), why);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_holds_up_no_order() {
+    let mut journal = journal();
+    assert!(journal.is_readable());
+    let why = StoreErrorKind::WrongType;
+    journal.troubles.on_failed(Part::Read, why, Instant::ZERO, &mut rng());
+    assert!(!journal.is_readable());
+    assert_eq!(journal.impaired(), Some(why), "an adopted stream is still to be read");
+    journal.streams.remove(&1);
+    assert_eq!(journal.impaired(), None, "nothing is");
+}
+
+#[test]
+fn a_block_is_an_eighth_of_memory_at_most_by_number_and_by_bytes_or_one_record() {
+    for (by_bytes, json, records) in [(false, 10, 10), (true, 10, 5), (true, 500, 1)] {
+        let journal = journal_with(|config| {
+            (config.buffer_size, config.buffer_bytes) = (80, if by_bytes { 8 * 5 * 18 } else { 1 << 20 });
+        });
+        let json = vec![b'x'; json];
+        let all: Vec<_> = (1..=40).map(|place| unwritten(place, &json)).collect();
+        let lens: Vec<_> =
+            journal.blocks(EVENT, &all, &mut rng()).contents.iter().map(|(_, spans)| spans.len()).collect();
+        assert_eq!(lens, vec![records; 40 / records as usize]);
+    }
+}
+
+#[test]
+fn a_failing_store_is_asked_often_enough_to_renew_a_lease_within_its_grace() {
+    let mut journal = journal_with(|config| config.journal_lease = Duration::from_secs(8));
+    for _ in 0..20 {
+        journal.troubles.on_failed(Part::Change, StoreErrorKind::Full, Instant::ZERO, &mut rng());
+    }
+    assert!(journal.troubles.gate(Part::Change) <= Instant::ZERO + Duration::from_secs(1));
+}
+
+#[test]
+fn who_is_late_by_less_than_an_operation_takes_did_not_sleep() {
+    let mut journal = journal();
+    let failed = |journal: &mut Journal| {
+        journal.troubles.on_failed(Part::Append, StoreErrorKind::TimedOut, at(0), &mut rng())
+    };
+    assert!(failed(&mut journal));
+    let late = journal.timeout + journal.lease.renewal;
+    journal.on_time(Instant::ZERO + late);
+    assert!(journal.is_down());
+    journal.on_time(Instant::ZERO + late * 2);
+    assert!(journal.is_down(), "twice in a row");
+    journal.on_time(Instant::ZERO + late * 3 + Duration::from_micros(1));
+    assert!(!journal.is_down(), "whoever slept has to ask again");
+}
+
+#[test]
+fn our_own_records_come_back_without_the_batches_of_others() {
+    for origin in [0, 1] {
+        let mut journal = journal();
+        append(&mut journal, 3);
+        journal.release(EVENT, seq(2), 10);
+        journal.streams.get_mut(&origin).unwrap().seals.push(seal(EVENT, spans(1, 3), false, false));
+        page(&mut journal, origin, 2);
+        let returned = journal.take(EVENT).unwrap();
+        assert_eq!((returned.recovered, returned.sealed.is_some()), (origin == 1, origin == 1));
+    }
+}
+
+#[test]
+fn a_seal_is_written_once_its_records_are_and_hurries_what_it_waits_for() {
+    let last = |place| ByKind { events: seq(place), metrics: seq(0) };
+    for (due, awaited) in [(false, false), (false, true), (true, false), (true, true)] {
+        for stored in [2, 3] {
+            let mut journal = journal();
+            let own = own(&mut journal);
+            own.seals.push(seal(EVENT, spans(1, 3), due, awaited));
+            own.last = last(stored);
+            let hurries = due && awaited;
+            assert_eq!(own.is_awaited(true), hurries && stored == 3, "{due} {awaited} {stored}");
+            assert_eq!(own.is_awaited(false), hurries && stored == 2, "{due} {awaited} {stored}");
+            assert_eq!(own.has_changes(), due && stored == 3);
+            let (_, told) = own.tell(&last(stored), 9);
+            assert_eq!(told.notes.len(), usize::from(due && stored == 3));
+            assert_eq!(own.tell(&last(stored), 9).1.notes.len(), 0, "once");
+        }
+    }
+}
+
+#[test]
+fn a_seal_is_broken_by_records_of_its_kind_that_are_in_it() {
+    for (kind, first, broken) in [(EVENT, 3, true), (EVENT, 4, false), (Kind::Metric, 3, false)] {
+        let mut journal = journal();
+        let own = own(&mut journal);
+        own.seals.push(seal(EVENT, spans(1, 3), false, false));
+        own.break_seals(kind, &spans(first, 9));
+        assert_eq!(own.seals.is_empty(), broken, "{kind} {first}");
+    }
+}
+
+#[test]
+fn a_batch_that_is_sent_again_keeps_its_seal() {
+    let mut journal = journal();
+    let own = own(&mut journal);
+    let SealState { seal: known, .. } = seal(EVENT, spans(1, 3), true, false);
+    own.seal(known.clone(), false);
+    own.tell(&ByKind { events: seq(3), metrics: seq(0) }, 9);
+    own.seal(known, false);
+    assert!(own.seals.len() == 1 && own.unsealed.is_empty() && !own.has_changes());
+}
+
+#[test]
+fn a_note_counts_as_far_as_its_block_says_the_same() {
+    let mut journal = journal();
+    let mut settled = spans(1, 2);
+    settled.insert(seq(9));
+    let note = settled_note(EVENT, seq(3), &settled);
+    journal.streams.remove(&1);
+    journal.on_adopted(stream(77), &[note], Instant::ZERO, &mut JournalNews::default());
+    let block = block(&journal, 1, 1, 3);
+    read(&mut journal, 1, vec![block]);
+    assert_eq!(paged(&journal), [3]);
+    assert!(journal.take(EVENT).unwrap().recovered);
+    journal.on_settled(EVENT, seq(3).at_origin(1));
+    assert_eq!(adopted(&mut journal).logs[EVENT].take_removable(9), [(seq(3), true)]);
+}
+
+#[test]
+fn a_block_that_turns_out_damaged_holds_nothing_any_more() {
+    let mut journal = journal();
+    append(&mut journal, 3);
+    let log = &mut own(&mut journal).logs[EVENT];
+    log.discard(seq(3));
+    assert!(log.here() == 0 && log.holds_nothing());
+    assert_eq!(log.take_removable(9), [(seq(3), true)]);
+}
+
+#[test]
+fn an_orphan_that_is_given_up_meanwhile_is_adopted_at_once() {
+    let mut journal = journal();
+    let mut list = |released, now| {
+        let orphan = Orphan { stream: stream(5), released };
+        journal.orphans.on_listed(&[orphan], 1, 0, now, &mut rng());
+        journal.orphans.due()
+    };
+    assert_eq!(list(false, at(0)).1, super::orphans::Search::List);
+    assert_eq!(list(true, at(1)), (at(1), super::orphans::Search::Adopt(stream(5))));
+}
+
+#[test]
+fn searches_of_a_fleet_spread_by_a_quarter_to_both_sides() {
+    let mut journal = journal();
+    let mut rng = rng();
+    let renewal = journal.lease.renewal;
+    let waits: Vec<_> = (0..200)
+        .map(|_| {
+            journal.orphans.on_listed(&[], 1, 0, Instant::ZERO, &mut rng);
+            journal.orphans.due().0.since(Instant::ZERO)
+        })
+        .collect();
+    let (least, most) = (*waits.iter().min().unwrap(), *waits.iter().max().unwrap());
+    assert!(renewal * 3 / 4 <= least && least < renewal * 4 / 5, "{least:?}");
+    assert!(renewal * 6 / 5 < most && most <= renewal * 5 / 4, "{most:?}");
+}
