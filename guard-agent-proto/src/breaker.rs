@@ -246,10 +246,13 @@ mod tests {
 
     #[test]
     fn the_first_outage_of_an_old_agent_is_probed_as_early_as_any() {
-        let (mut breaker, mut rng) = breaker();
-        for secs in 0..5 {
-            breaker.on_failure(at(86_400 + secs), ID, &mut rng);
+        for threshold in [1, 5] {
+            let (mut breaker, mut rng) = breaker();
+            breaker.threshold = threshold;
+            for _ in 0..threshold {
+                breaker.on_failure(at(86_400), ID, &mut rng);
+            }
+            assert!(breaker.allowed_at() <= at(86_405), "{threshold}: {:?}", breaker.allowed_at());
         }
-        assert!(breaker.allowed_at() <= at(86_409), "{:?}", breaker.allowed_at());
     }
 }

@@ -1805,4 +1805,76 @@ mod tests {
         assert_eq!(trial(&[(UNANSWERED, 0), (forbidden(), 422), (forbidden(), 422)]), [0, 0, 1]);
         assert_eq!(trial(&[(forbidden(), 403)]), [0], "another refusal says nothing about it");
     }
+
+    #[test]
+    fn a_search_in_strict_order_lets_nothing_pass() {
+        for in_order in [true, false] {
+            let mut bench = Bench::new();
+            bench.lane.in_order = in_order;
+            bench.push(8);
+            bench.depart();
+            bench.answer(refused(), 422);
+            bench.push(3);
+            assert_eq!(bench.lane.ready_at(Source::Queue, Seq::from_u64(100)).is_none(), in_order);
+            let batch = bench.lane.seal_ahead(Room::UNLIMITED, bench.now, &mut bench.rng).unwrap();
+            bench.lane.on_seal_durable(batch.id());
+            assert_eq!(bench.lane.ready_at(Source::Sealed, Seq::from_u64(100)).is_none(), in_order);
+            assert!(bench.lane.ready_at(Source::Suspects, Seq::from_u64(100)).is_some());
+        }
+    }
+
+    #[test]
+    fn one_batch_is_sealed_ahead_and_none_of_nothing() {
+        let mut bench = Bench::new();
+        assert!(bench.lane.seal_ahead(Room::UNLIMITED, bench.now, &mut bench.rng).is_none());
+        bench.push(20);
+        assert!(bench.lane.seal_ahead(Room::UNLIMITED, bench.now, &mut bench.rng).is_some());
+        assert!(bench.lane.seal_ahead(Room::UNLIMITED, bench.now, &mut bench.rng).is_none());
+    }
+
+    #[test]
+    fn what_is_lent_fits_the_room_with_its_separators() {
+        // Each takes ten bytes, and a separator before the next one.
+        for (bytes, len) in [(32, 2), (33, 3), (42, 3), (43, 4)] {
+            let mut bench = Bench::new();
+            let mut backlog = bench.lane.clone();
+            bench.push(5);
+            bench.lane.spill_into(&mut backlog);
+            bench.push(2);
+            let room = Room { records: 8, bytes };
+            let departure =
+                bench.lane.depart(Source::Queue, room, Some(&mut backlog), bench.now, &mut bench.rng);
+            assert_eq!(departure.unwrap().batch.len(), len, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_mark_is_counted_wherever_it_stands() {
+        let mut bench = Bench::new();
+        bench.push(1);
+        bench.depart();
+        bench.answer(refused(), 422);
+        bench.push(12);
+        bench.depart();
+        // One is quarantined, eight are in flight, and four wait.
+        for (mark, before) in [(1, 0), (2, 0), (5, 3), (9, 7), (10, 8), (11, 9), (100, 12)] {
+            let mark = Seq::from_u64(mark);
+            assert_eq!(bench.lane.count_before(mark, false), before, "{mark}");
+            let quarantined = usize::from(mark > Seq::from_u64(1));
+            assert_eq!(bench.lane.count_before(mark, true), before + quarantined, "{mark}");
+        }
+    }
+
+    #[test]
+    fn several_records_that_are_named_are_told_of() {
+        for named in [vec![0], vec![0, 1], vec![0, 1, 2]] {
+            let mut bench = Bench::new();
+            bench.push(4);
+            bench.depart();
+            let named: Vec<_> = named.into_iter().map(ItemRef::Index).collect();
+            let verdict = Verdict::Refused { named: named.clone(), message: String::from("bad") };
+            let settled = bench.lane.on_verdict(verdict, 422, bench.now, &mut bench.rng);
+            assert!(settled.quarantined, "{named:?}");
+        }
+    }
 }

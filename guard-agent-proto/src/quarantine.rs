@@ -439,4 +439,21 @@ mod tests {
         assert_eq!(bench.0.status(Seq::from_u64(2_999)), Some(422), "the newest");
         assert_eq!(bench.0.status(Seq::from_u64(0)), None);
     }
+
+    #[test]
+    fn a_front_that_refuses_a_record_again_is_asked_in_growing_intervals() {
+        let mut bench = bench();
+        assert!(!bench.refuse(0, false));
+        let mut now = 0;
+        for wait in [0, 10, 20, 40, 80, 160, 300, 300] {
+            bench.0.on_success(at(now));
+            let due = bench.0.due().unwrap();
+            let latest = now + wait + wait / 10;
+            assert!(wait == 0 || at(now + wait) <= due && due <= at(latest), "{wait}: {due:?}");
+            now = latest;
+            assert_eq!(bench.release(now), 1, "{wait}");
+            assert!(!bench.refuse(now, false));
+            bench.0.on_refusal();
+        }
+    }
 }

@@ -11,7 +11,9 @@ use crate::lane::Lane;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tests::durability::{LEASE, backlog};
 use crate::tests::{Bench, SECOND, event};
-use crate::{Batch, DrainOrder, DropReason, Input, Instant, Kind, OverflowPolicy, Reason, Seq, Timestamp};
+use crate::{
+    Batch, BreakerState, DrainOrder, DropReason, Input, Instant, Kind, OverflowPolicy, Reason, Seq, Timestamp,
+};
 
 const EVENT: Kind = Kind::Event;
 
@@ -284,6 +286,20 @@ fn a_shutdown_with_a_journal_wakes_up_to_hand_over() {
     bench.pass(at.since(bench.now.instant));
     assert!(bench.agent.is_handing_over());
     bench.agent.journal = None;
+    assert!(!bench.agent.is_handing_over());
+}
+
+#[test]
+fn a_shutdown_in_an_outage_waits_for_the_answer_to_a_probe_and_for_nothing_else() {
+    let mut bench = holding(20, 100);
+    while bench.agent.stats().breaker == BreakerState::Closed {
+        bench.outage(SECOND);
+    }
+    assert!(bench.agent.is_handing_over());
+    while bench.agent.lanes_in_flight() == 0 {
+        bench.pass(bench.idle.0.since(bench.now.instant));
+        bench.serve();
+    }
     assert!(!bench.agent.is_handing_over());
 }
 

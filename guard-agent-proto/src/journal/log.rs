@@ -434,6 +434,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_the_store_was_not_told_of_a_block_is_due_again_as_long_as_there_is_one() {
+        let [one, two, three] = [1, 2, 3].map(Seq::from_u64);
+        let mut log = Log::own();
+        log.on_appended(three, Spans::from_ends(one, three));
+        log.settle(one);
+        assert_eq!(log.take_changed(9), [(three, Spans::from_ends(one, one))]);
+        assert!(!log.has_changes());
+        log.change_again(&[three]);
+        assert_eq!(log.take_changed(9), [(three, Spans::from_ends(one, one))]);
+        log.settle(two);
+        log.settle(three);
+        assert_eq!(log.take_removable(9), [(three, true)]);
+        log.change_again(&[three]);
+        assert!(!log.has_changes());
+    }
+
     /// Where a record of the model is.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum Place {

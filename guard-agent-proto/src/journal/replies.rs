@@ -83,7 +83,7 @@ impl Journal {
     }
 
     /// What of a failed operation is due again.
-    fn on_failed(&mut self, failed: Outstanding, why: StoreErrorKind, now: Instant) {
+    pub(super) fn on_failed(&mut self, failed: Outstanding, why: StoreErrorKind, now: Instant) {
         let Outstanding::Write(mut writing) = failed else { return };
         let Some(stream) = self.streams.get_mut(&writing.origin) else { return };
         stream.tell_again(&writing.write, &writing.told);
@@ -160,7 +160,7 @@ impl Journal {
         self.streams.values().any(|stream| stream.id == id)
     }
 
-    fn on_written(&mut self, writing: Writing, asked_at: Instant, news: &mut JournalNews) {
+    pub(super) fn on_written(&mut self, writing: Writing, asked_at: Instant, news: &mut JournalNews) {
         let Writing { origin, appended, settled, told, .. } = writing;
         let Some(stream) = self.streams.get_mut(&origin) else { return };
         stream.register = false;

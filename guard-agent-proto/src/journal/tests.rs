@@ -6,7 +6,7 @@ use super::note::settled_note;
 use super::requests::Appends;
 use super::stream::SealState;
 use super::*;
-use crate::store::{Block, Orphan, StoreAnswer};
+use crate::store::{Block, Orphan, StoreAnswer, StoreOp};
 
 const EVENT: Kind = Kind::Event;
 const LEASE: Duration = Duration::from_secs(40);
@@ -312,6 +312,8 @@ fn what_may_be_appended_again_is_not_read() {
         let blocks = vec![block(&journal, origin, 1, 3), block(&journal, origin, 4, 6)];
         read(&mut journal, origin, blocks);
         assert_eq!(paged(&journal), met, "{origin}");
+        // They are on their way to where it reads on.
+        assert_eq!(journal.streams[&origin].logs[EVENT].next(), seq(if origin == 0 { 4 } else { 7 }));
     }
 }
 
@@ -457,6 +459,7 @@ fn our_own_records_come_back_without_the_batches_of_others() {
         journal.streams.get_mut(&origin).unwrap().seals.push(seal(EVENT, spans(1, 3), false, false));
         page(&mut journal, origin, 2);
         let returned = journal.take(EVENT).unwrap();
+        assert!(returned.sealed.is_none_or(|seal| seal.last == seq(3).at_origin(1)));
         assert_eq!((returned.recovered, returned.sealed.is_some()), (origin == 1, origin == 1));
     }
 }
@@ -555,4 +558,167 @@ fn searches_of_a_fleet_spread_by_a_quarter_to_both_sides() {
     let (least, most) = (*waits.iter().min().unwrap(), *waits.iter().max().unwrap());
     assert!(renewal * 3 / 4 <= least && least < renewal * 4 / 5, "{least:?}");
     assert!(renewal * 6 / 5 < most && most <= renewal * 5 / 4, "{most:?}");
+}
+
+#[test]
+fn what_is_set_aside_is_in_the_store_and_comes_last() {
+    let mut journal = journal();
+    append(&mut journal, 3);
+    journal.set_aside(EVENT, seq(1), 10);
+    assert!(journal.stores(EVENT, seq(1)) && !own(&mut journal).logs[EVENT].has_ahead());
+    journal.release(EVENT, seq(2), 10);
+    assert!(own(&mut journal).logs[EVENT].has_ahead());
+}
+
+#[test]
+fn others_are_looked_for_before_what_was_set_aside_is_read_and_after_the_rest() {
+    for is_ahead in [false, true] {
+        let mut journal = journal();
+        journal.streams.remove(&1);
+        append(&mut journal, 3);
+        journal.set_aside(EVENT, seq(1), 10);
+        if is_ahead {
+            journal.release(EVENT, seq(2), 10);
+        }
+        let room = JournalRoom { read: ByKind { events: true, metrics: true }, others: true };
+        let mut next = || {
+            let request = journal.poll(Instant::ZERO, room, &mut rng(), |_, _, _| vec![]).unwrap();
+            if matches!(request.op, StoreOp::List { .. }) {
+                let none = StoreAnswer::Orphans { orphans: vec![], streams: 1, foreign: 0 };
+                journal.on_reply(request.id, Ok(none), Instant::ZERO, &mut rng()).unwrap();
+            }
+            matches!(request.op, StoreOp::Read { .. })
+        };
+        assert_eq!(next(), is_ahead);
+        assert!(is_ahead || next(), "while no search is due");
+    }
+}
+
+#[test]
+fn our_own_records_are_read_where_there_is_room_and_one_page_at_a_time() {
+    let mut journal = journal();
+    append(&mut journal, 3);
+    journal.release(EVENT, seq(1), 10);
+    let reads = |journal: &Journal, events| {
+        let room = JournalRoom { read: ByKind { events, metrics: true }, others: false };
+        journal.due_at(room).is_some_and(|(at, _)| at == Instant::ZERO)
+    };
+    assert!(reads(&journal, true) && !reads(&journal, false));
+    page(&mut journal, 0, 1);
+    assert!(!reads(&journal, true), "the last ones are still to be taken");
+}
+
+#[test]
+fn many_small_records_are_appended_at_once_when_they_make_a_large_block() {
+    let mut journal = journal_with(|_| {});
+    journal.next_commit = at(100);
+    let due = |journal: &Journal| journal.due_at(JournalRoom::default()).map(|(at, _)| at);
+    assert_eq!(due(&journal), None);
+    for expected in [at(100), at(100), at(1)] {
+        journal.on_accepted(GROUP_BYTES / 3 + 1, at(1));
+        assert_eq!(due(&journal), Some(expected));
+    }
+}
+
+#[test]
+fn a_lease_has_lapsed_when_it_could_have_been_renewed() {
+    let mut journal = journal();
+    let end = Instant::ZERO + journal.lease.ttl;
+    let before = Instant::from_micros(end.as_micros() - 1);
+    assert_eq!([before, end].map(|now| journal.has_lapsed(now)), [false, true]);
+    journal.troubles.on_failed(Part::Change, StoreErrorKind::ReadOnly, Instant::ZERO, &mut rng());
+    assert!(!journal.has_lapsed(end), "nobody can renew it");
+    journal.troubles.forget();
+    journal.close();
+    assert!(!journal.has_lapsed(end), "it is given up anyway");
+    assert!(journal.is_in_doubt(before));
+}
+
+#[test]
+fn an_answer_later_than_the_lease_lasts_counts_unless_we_slept_or_end() {
+    for (closing, slept, down) in [(false, false, true), (true, false, false), (false, true, false)] {
+        let mut journal = journal();
+        let id = StoreOpId::from_u64(3);
+        journal.outstanding = Some((id, Instant::ZERO, Outstanding::List));
+        (journal.closing, journal.fresh_from) = (closing, if slept { 4 } else { 3 });
+        let now = Instant::ZERO + journal.lease.ttl;
+        journal.on_reply(id, Ok(StoreAnswer::Done), now, &mut rng()).unwrap();
+        assert_eq!(journal.is_down(), down, "{closing} {slept}");
+    }
+}
+
+#[test]
+fn an_append_that_may_have_been_made_is_repeated_as_it_was_until_it_is_known() {
+    for (repeated, why, again) in [
+        (false, StoreErrorKind::TimedOut, true),
+        (true, StoreErrorKind::TimedOut, true),
+        (true, StoreErrorKind::Full, true),
+        (false, StoreErrorKind::Full, false),
+    ] {
+        let mut journal = journal();
+        let mut writing = unsure(&mut journal, &[]);
+        writing.repeated = repeated;
+        journal.on_failed(Outstanding::Write(writing), why, Instant::ZERO);
+        assert_eq!(
+            journal.unsure.as_ref().is_some_and(|unsure| unsure.repeated),
+            again,
+            "{repeated} {why:?}"
+        );
+        assert_eq!(journal.waiting.is_some(), !again, "else it is appended anew");
+    }
+}
+
+#[test]
+fn a_stream_that_somebody_wrote_into_is_left_and_one_that_lost_something_is_not() {
+    for (origin, last, left) in [(0, 3, false), (0, 2, false), (0, 4, true), (1, 3, true)] {
+        let mut journal = journal();
+        append(&mut journal, 3);
+        let writing = journal.write(origin, ByKind::default()).unwrap();
+        let id = journal.streams[&origin].id;
+        let last = ByKind { events: seq(last), metrics: seq(0) };
+        let mut news = JournalNews::default();
+        journal.on_diverged(&writing, last, Instant::ZERO, &mut rng(), &mut news);
+        assert_eq!((journal.spoilt, news.left.is_some()), (left.then_some(id), left), "{origin} {last:?}");
+    }
+}
+
+#[test]
+fn a_doubt_stays_until_the_end_was_read() {
+    let mut journal = journal();
+    append(&mut journal, 8);
+    journal.release(EVENT, seq(2), 10);
+    for last in [6, 4] {
+        let writing = journal.write(0, ByKind::default()).unwrap();
+        let last = ByKind { events: seq(last), metrics: seq(0) };
+        journal.on_diverged(&writing, last, Instant::ZERO, &mut rng(), &mut JournalNews::default());
+        assert!(journal.doubt[EVENT], "{last:?}");
+    }
+}
+
+#[test]
+fn what_was_read_of_a_stream_that_is_left_goes_with_it() {
+    let mut journal = journal();
+    page(&mut journal, 1, 5);
+    page(&mut journal, 0, 6);
+    journal.leave_stream(1, LeftBecause::Adopted, Instant::ZERO, &mut rng(), &mut JournalNews::default());
+    assert_eq!(paged(&journal), [6]);
+}
+
+#[test]
+fn damaged_notes_are_counted() {
+    let mut journal = journal();
+    let note = |name: &str| crate::store::Note { name: name.into(), value: Some(b"?"[..].into()) };
+    let mut news = JournalNews::default();
+    journal.on_adopted(stream(5), &[note("s-e-1"), note("d-e-3")], Instant::ZERO, &mut news);
+    assert_eq!(news.corrupt, 2);
+}
+
+#[test]
+fn the_first_append_makes_a_stream_known() {
+    let mut journal = journal_with(|_| {});
+    let writing = |journal: &mut Journal| journal.write(0, ByKind::default()).unwrap();
+    let first = writing(&mut journal);
+    assert!(first.write.register);
+    journal.on_written(*first, Instant::ZERO, &mut JournalNews::default());
+    assert!(!writing(&mut journal).write.register);
 }

@@ -731,3 +731,77 @@ fn rules_are_polled_at_once_when_the_refused_poll_had_the_old_credentials() {
     bench.answer(&again, 401);
     assert!(bench.requests.is_empty(), "these were the new ones");
 }
+
+#[test]
+fn the_statistics_count_what_failed_and_what_nobody_asked_for() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    for failures in 1..=3 {
+        while bench.requests.is_empty() {
+            bench.pass(SECOND);
+        }
+        let request = bench.take_request();
+        if failures == 2 {
+            bench.fail(&request)
+        } else {
+            bench.answer(&request, 500)
+        }
+        assert_eq!(bench.agent.stats().requests_failed, failures);
+        bench.answer(&request, 200);
+        assert_eq!(bench.agent.stats().stray_replies, failures);
+    }
+    for invalid in [2, 4] {
+        bench.input(Input::Invalid { kind: Kind::Metric, count: 2 });
+        assert_eq!(bench.agent.stats().records.metrics.invalid, invalid);
+    }
+}
+
+#[test]
+fn probes_take_turns() {
+    let mut bench = Bench::new(|config| config.project_id = Some("shop".into()));
+    bench.events(1);
+    bench.send(vec![record(Kind::Metric, 1, false)]);
+    let mut probes = vec![];
+    for _ in 0..3_600 {
+        bench.pass(SECOND);
+        for request in core::mem::take(&mut bench.requests) {
+            if bench.agent.stats().breaker == BreakerState::HalfOpen {
+                probes.push(request.payload.endpoint());
+            }
+            bench.fail(&request);
+        }
+    }
+    for endpoint in [Endpoint::Events, Endpoint::Metrics, Endpoint::Rules] {
+        let count = probes.iter().filter(|probed| **probed == endpoint).count();
+        assert!(count * 5 > probes.len(), "{endpoint}: {count} of {}", probes.len());
+    }
+}
+
+#[test]
+fn who_shuts_down_polls_no_rules() {
+    let mut bench = Bench::new(|config| config.project_id = Some("shop".into()));
+    let rules = bench.take_request();
+    bench.answer(&rules, 304);
+    bench.events(1);
+    bench.pass(SECOND);
+    let events = bench.take_request();
+    bench.shutdown(20);
+    bench.input(Input::RefreshRules);
+    bench.pass(5 * SECOND);
+    assert!(bench.requests.is_empty(), "{:?}", bench.requests);
+    bench.answer(&events, 200);
+    assert_eq!(bench.take_request().payload.endpoint(), Endpoint::Status);
+}
+
+#[test]
+fn the_last_status_is_skipped_where_the_platform_asked_for_quiet() {
+    let mut bench = Bench::new(|_| {});
+    bench.pass(300 * SECOND);
+    let status = bench.take_request();
+    bench.answer_with(
+        &status,
+        Response { status: 429, retry_after: Some("600".into()), ..Response::accepted() },
+    );
+    bench.shutdown(20);
+    assert!(bench.requests.is_empty() && bench.closed.is_some(), "{:?}", bench.requests);
+}

@@ -1263,3 +1263,14 @@ fn a_shutdown_delivers_what_only_the_journal_holds() {
     assert!(bench.closed.unwrap().is_complete(), "{:?}", bench.closed);
     assert_eq!(bench.agent.stats().records.events.delivered, 1_000);
 }
+
+#[test]
+fn a_store_that_lost_something_settles_nothing_that_is_still_in_memory() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 300);
+    bench.send(vec![event(300).with_receipt(ReceiptId::from_u64(71))]);
+    bench.store = MemoryStore::new();
+    bench.outage(5 * SECOND);
+    bench.deliver(60 * SECOND);
+    assert!(bench.agent.stats().records.events.dropped[DropReason::StoreLost] > 0);
+    assert_eq!(bench.receipts(), [(71, Outcome::Durable), (71, Outcome::Delivered)]);
+}

@@ -147,3 +147,74 @@ fn of_journals_that_are_not_there_nothing_is_reported() {
     let told = messages(&bench, ErrorStage::Journal);
     assert!(told.len() == 1 && told[0].starts_with("2 journals of other versions"), "{told:?}");
 }
+
+#[test]
+fn the_end_of_one_failure_is_not_that_of_another() {
+    let mut bench = Bench::new(|config| config.project_id = Some(String::from("p")));
+    bench.events(1);
+    bench.pass(SECOND);
+    let told = |bench: &Bench, endpoint: &str| {
+        messages(bench, ErrorStage::TransportSend).iter().filter(|message| message.contains(endpoint)).count()
+    };
+    for round in 1..=3 {
+        for request in core::mem::take(&mut bench.requests) {
+            bench.answer(&request, 500);
+        }
+        assert_eq!((told(&bench, "events"), told(&bench, "rules")), (1, round));
+        // The rules recover, and then they fail again.
+        let mut recovered = false;
+        while !recovered || bench.requests.is_empty() {
+            bench.pass(SECOND);
+            for request in core::mem::take(&mut bench.requests) {
+                let is_rules = request.payload.endpoint() == Endpoint::Rules;
+                bench.answer(&request, if is_rules { 304 } else { 500 });
+                recovered |= is_rules;
+            }
+            if recovered {
+                bench.input(crate::Input::RefreshRules);
+                bench.pass(3 * SECOND);
+                bench.requests.retain(|request| request.payload.endpoint() == Endpoint::Rules);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_failed_status_is_one_error_and_says_what_failed() {
+    for (status, stage) in [(500, ErrorStage::TransportSend), (400, ErrorStage::Status)] {
+        let mut bench = Bench::new(|_| {});
+        bench.pass(300 * SECOND);
+        let request = bench.take_request();
+        bench.answer(&request, status);
+        for of in [ErrorStage::TransportSend, ErrorStage::Status] {
+            assert_eq!(messages(&bench, of).len(), usize::from(of == stage), "{status} {of:?}");
+        }
+    }
+}
+
+#[test]
+fn without_an_answer_none_is_cited() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    while messages(&bench, ErrorStage::FlushEvents).is_empty() {
+        bench.pass(SECOND);
+        assert!(bench.now.instant < Instant::ZERO + 600 * SECOND);
+        for request in core::mem::take(&mut bench.requests) {
+            bench.fail(&request);
+        }
+    }
+    let told = messages(&bench, ErrorStage::FlushEvents);
+    assert!(told[0].starts_with("no answer"), "{told:?}");
+}
+
+#[test]
+fn the_status_counts_what_was_lost_and_what_waits() {
+    let mut bench = Bench::new(|_| {});
+    let lost = |reason, count| crate::Input::Lost { kind: Kind::Event, reason, count };
+    bench.input(lost(crate::DropReason::Filtered, 2));
+    bench.input(lost(crate::DropReason::Overflow, 3));
+    bench.events(4);
+    bench.send(alloc::vec![record(Kind::Metric, 1, false)]);
+    let status = bench.agent.status();
+    assert_eq!((status.events_failed, status.buffer_size), (3, 5));
+}
