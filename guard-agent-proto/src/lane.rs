@@ -1877,4 +1877,26 @@ mod tests {
             assert!(settled.quarantined, "{named:?}");
         }
     }
+
+    #[test]
+    fn what_waits_leaves_from_both_ends_if_it_may() {
+        let mut bench = Bench::new();
+        bench.push(4);
+        let seq = |entry: Option<Entry>| entry.map(|entry| entry.seq().as_u64());
+        assert_eq!(seq(bench.lane.release_newest(|seq| seq < Seq::from_u64(4))), None);
+        assert_eq!(seq(bench.lane.release_newest(|_| true)), Some(4));
+        assert_eq!(seq(bench.lane.release_oldest(|seq| seq > Seq::from_u64(1))), None);
+        assert_eq!(seq(bench.lane.release_oldest(|_| true)), Some(1));
+        assert_eq!((bench.lane.len(), bench.lane.waiting().0), (2, 2));
+    }
+
+    #[test]
+    fn more_than_one_full_batch_is_several() {
+        let mut bench = Bench::new();
+        let several = [8, 1, 8].map(|count| {
+            bench.push(count);
+            bench.lane.holds_several_batches()
+        });
+        assert_eq!((several[0], several[2]), (false, true));
+    }
 }

@@ -1274,3 +1274,14 @@ fn a_store_that_lost_something_settles_nothing_that_is_still_in_memory() {
     assert!(bench.agent.stats().records.events.dropped[DropReason::StoreLost] > 0);
     assert_eq!(bench.receipts(), [(71, Outcome::Durable), (71, Outcome::Delivered)]);
 }
+
+#[test]
+fn answers_of_a_store_that_nobody_asked_for_are_counted() {
+    for journal in [false, true] {
+        let mut bench = Bench::with_journal(journal, |_| {});
+        for strays in 1..=2 {
+            bench.input(Input::StoreReply { id: StoreOpId::from_u64(99), result: Ok(StoreAnswer::Done) });
+            assert_eq!(bench.agent.stats().stray_replies, strays);
+        }
+    }
+}
