@@ -762,7 +762,7 @@ fn probes_take_turns() {
     bench.events(1);
     bench.send(vec![record(Kind::Metric, 1, false)]);
     let mut probes = vec![];
-    for _ in 0..3_600 {
+    for _ in 0..1_200 {
         bench.pass(SECOND);
         for request in core::mem::take(&mut bench.requests) {
             if bench.agent.stats().breaker == BreakerState::HalfOpen {
