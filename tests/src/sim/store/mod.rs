@@ -196,9 +196,13 @@ impl Store {
         self.shelf.owners.get(&stream).copied()
     }
 
-    /// Whose streams there are.
-    pub(crate) fn owners(&self) -> impl Iterator<Item = u32> {
-        self.shelf.owners.values().copied()
+    /// Whether every block is in a stream of somebody whom that holds for.
+    pub(crate) fn is_owned(&self, by: impl Fn(u32) -> bool) -> bool {
+        let mut is_owned = true;
+        self.shelf.inner.for_each_block(|stream, _, _| {
+            is_owned &= self.shelf.owners.get(&stream).is_some_and(|run| by(*run));
+        });
+        is_owned
     }
 
     /// How many records of that kind are in streams of that run, or in all of them.

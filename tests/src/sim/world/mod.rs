@@ -361,7 +361,7 @@ impl World {
         let refused = (0..).zip(&self.history.records).filter(is_refused).count() as u64;
         let has_agent =
             |run: u32| self.workers.iter().any(|worker| worker.run == run && worker.subject.is_some());
-        waiting <= refused && self.store.owners().all(has_agent)
+        waiting <= refused && self.store.is_owned(has_agent)
     }
 
     /// How long the peace may take: every record alone in the worst case, at the allowed rate.
