@@ -854,13 +854,17 @@ impl Lane {
         }
     }
 
-    /// Quarantined records are refused again. Only an equal refusal says something about them, and only a second one
-    /// if their batch may have arrived before.
+    /// Quarantined records are refused again. Once is enough where they were refused so before; another refusal says
+    /// something about them only if it repeats.
     fn on_unclear_trial(&mut self, mut work: Work, now: Now, rng: &mut Rng, settled: &mut Settled) {
         let (status, _) = self.refusal;
         let is_equal = |entry: &Entry| self.quarantine.status(entry.seq()) == Some(status);
-        work.past.refusals += 1;
-        if work.past.refusals < HOLD_PATIENCE || !work.batch.entries.iter().any(is_equal) {
+        if work.batch.entries.iter().any(is_equal) {
+            work.past.refusals += 1;
+        } else {
+            work.past.refuse(status, self.successes);
+        }
+        if work.past.refusals < HOLD_PATIENCE {
             return self.retry(work, now, rng);
         }
         self.convict(work, now, rng, settled);

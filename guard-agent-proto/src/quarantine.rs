@@ -96,6 +96,9 @@ impl Quarantine {
             self.trials.remove(&entry.seq());
             return Err((entry, refusal));
         }
+        if trial.refusal.status != refusal.status {
+            trial.proofs = 0;
+        }
         trial.refusal = refusal;
         trial.refusals = trial.refusals.saturating_add(1);
         trial.successes = successes;

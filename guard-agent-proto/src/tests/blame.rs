@@ -212,6 +212,21 @@ fn a_burst_that_a_front_refuses_holds_up_nothing_that_comes_later() {
 }
 
 #[test]
+fn records_that_were_refused_for_another_reason_are_told_from_a_culprit() {
+    for status in [403, 500] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(6);
+        bench.meet(60 * SECOND, &mut |_| answer(422, "no"));
+        assert_eq!(bench.pending(), 6);
+        for number in 0..120 {
+            bench.send(vec![event(1_000 + number)]);
+            bench.meet(SECOND, &mut firewall(status, &[3]));
+        }
+        assert_eq!(bench.delivered(), 125, "{status}");
+    }
+}
+
+#[test]
 fn a_culprit_in_every_batch_stops_nothing() {
     let mut front = |numbers: &[usize]| {
         if numbers.iter().any(|number| number % 40 == 7) { page(403) } else { ok() }
