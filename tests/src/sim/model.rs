@@ -336,8 +336,9 @@ impl Model {
     /// It hears what became of that. What took longer than a lease lasts is as good as a failure, unless it slept. A
     /// store that works renews leases.
     pub(crate) fn store_answered(&mut self, worked: bool, now: Instant, paused: Instant) {
-        let slow =
-            now.since(self.store_asked) >= self.config.journal_lease / 5 * 2 && paused <= self.store_asked;
+        let lease = self.config.journal_lease;
+        let slept = paused.since(self.store_asked) > self.config.journal_timeout + lease / 8;
+        let slow = now.since(self.store_asked) >= lease / 5 * 2 && !slept;
         let worked = worked && !slow;
         self.journal_is_down = !worked || self.journal_is_down && !self.renews;
         self.journal_was_down |= !worked;
