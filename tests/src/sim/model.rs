@@ -609,6 +609,10 @@ impl Model {
         }
     }
 
+    pub(crate) fn awaits_answers(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
     pub(crate) fn waits_for(&self, id: RequestId) -> bool {
         self.in_flight.contains_key(&id)
     }

@@ -584,6 +584,8 @@ impl Worker {
             && self.pending() == 0
             && self.model.stats.breaker == BreakerState::Closed
             && !self.model.is_stopping()
+            // One that left before may still fail.
+            && !self.model.awaits_answers()
     }
 
     /// When it wakes up by itself.
