@@ -29,7 +29,7 @@ pub(crate) struct Lane {
     quarantine: Quarantine,
     /// Nothing leaves before that.
     gate: Option<(Instant, Reason)>,
-    /// Nothing that others passed beside does.
+    /// No batch under suspicion does, but for trials.
     search_gate: Option<(Instant, Reason)>,
     quick: Backoff,
     slow: Backoff,
@@ -43,8 +43,8 @@ pub(crate) struct Lane {
     set_aside_after: Option<u64>,
     /// Refusals since the last success that are a batch's or everybody's fault.
     unexplained: u32,
-    /// Nothing that was compared passed.
-    is_stuck: bool,
+    /// How many different batches these are of.
+    compared: u32,
     /// Batches that left since a suspect did, up to [`MOST_PASSED_OVER`].
     passed_over: u8,
     /// The last suspect that left was no trial.
@@ -202,7 +202,7 @@ impl Lane {
             successes: 0,
             set_aside_after: None,
             unexplained: 0,
-            is_stuck: false,
+            compared: 0,
             passed_over: 0,
             owes_trial: false,
             hold: None,
@@ -335,7 +335,7 @@ impl Lane {
             Source::Sealed if is_searching => None,
             Source::Sealed => self.next_sealed().map(|(_, ready)| ready),
             Source::Queue if is_searching || !self.sealed.is_empty() => None,
-            Source::Queue if self.is_comparing_enough() && !self.may_sample() => None,
+            Source::Queue if self.in_order && self.is_comparing_enough() => None,
             Source::Queue => self.batcher.ready_at(&self.queue, urgent),
             Source::Suspects => self.suspects_ready_at(),
         }?;
@@ -363,11 +363,12 @@ impl Lane {
     fn suspect_ready_at(&self, place: usize) -> Option<(Instant, Reason)> {
         let work = &self.suspects[place];
         let ready = work.ready_at()?;
-        let gate = self.search_gate.filter(|_| work.past.is_convicted && !work.past.is_trial);
+        let gate = self.search_gate.filter(|_| !work.past.is_trial);
         Some(gate.map_or(ready, |gate| gate.max(ready)))
     }
 
-    /// Whether so many batches were refused in a row that another one would show nothing new. Of a record that is alone
+    /// Whether so many batches were refused in a row that another one would show little: then the newest record goes alone,
+    /// for an attacker's may fill all the rest. Of a record that is alone
     /// already there is nothing more to find out but whether others pass: were they to wait for it, none ever would.
     fn is_comparing_enough(&self) -> bool {
         let is_open = |work: &&Work| work.batch.len() > 1 || !work.past.is_compared;
@@ -375,12 +376,6 @@ impl Lane {
         let compared = open().filter(|work| work.past.is_compared).count();
         self.unexplained > 0 && (compared >= MOST_COMPARED || self.parts() >= MOST_PARTS)
             || self.unexplained >= DENSE && open().next().is_some()
-    }
-
-    /// Whether the newest record is compared all the same, alone: where an attacker's records fill all that is compared,
-    /// none of it passes, and what others bring would wait for ever. In a search whose refusals are quick, now and then.
-    fn may_sample(&self) -> bool {
-        !self.in_order && (self.is_stuck || self.unexplained.is_multiple_of(DENSE))
     }
 
     /// Batches under suspicion that are no trials.
@@ -747,7 +742,7 @@ impl Lane {
     /// The endpoint took something: quarantined records deserve another trial, unless that proves them bad.
     fn on_other_success(&mut self, now: Now, settled: &mut Settled) {
         self.successes += 1;
-        (self.unexplained, self.is_stuck, self.search_gate) = (0, false, None);
+        (self.unexplained, self.compared, self.search_gate) = (0, 0, None);
         let dead = self.quarantine.on_success(now.instant);
         settled.dead.extend(dead.into_iter().map(Dead::letter));
     }
@@ -829,18 +824,28 @@ impl Lane {
         let is_alone = self.queue.is_empty() && self.suspects.is_empty();
         let has_comparison = !(self.in_order || is_alone) || self.may_split(&work);
         let is_convicted = work.past.is_convicted;
+        self.compared += u32::from(!work.past.is_compared && !is_convicted);
         (work.past.borrowed, work.past.is_compared) = (false, true);
+        // A record of it goes next, alone.
+        let has_sample = is_convicted && self.may_split(&work);
         self.suspect(work);
-        self.is_stuck = self.unexplained >= QUICK_COMPARISONS || !has_comparison;
-        match pace {
-            _ if !self.is_stuck => self.gate = None,
-            // Others passed since: it does not hold them up again.
-            Pace::Quick if is_convicted => self.search_gate = Some(self.quick_gate(now, rng)),
-            Pace::QuickThenSlow | Pace::Slow if is_convicted => {
-                self.search_gate = Some(self.slow_gate(now, rng));
-            }
-            Pace::Quick => self.gate = Some(self.quick_gate(now, rng)),
-            Pace::QuickThenSlow | Pace::Slow => self.hold(HoldCause::Refusal, now, rng),
+        if self.unexplained < QUICK_COMPARISONS && has_comparison || has_sample {
+            self.gate = None;
+            return;
+        }
+        let gate = match pace {
+            Pace::Quick => (now.instant + self.quick.next(rng), Reason::Backoff),
+            Pace::QuickThenSlow | Pace::Slow => self.slow_gate(now, rng),
+        };
+        // What others passed beside, and one of which nothing different was tried, holds up nothing that comes.
+        if is_convicted || self.compared < QUICK_COMPARISONS && !self.in_order {
+            self.search_gate = Some(gate);
+        } else {
+            self.gate = Some(gate);
+        }
+        if !is_convicted && pace != Pace::Quick {
+            self.hold = Some(Hold { status, cause: HoldCause::Refusal });
+            self.consecutive_failures = u32::MAX;
         }
     }
 
@@ -922,7 +927,7 @@ impl Lane {
         }
         entries.sort_by_key(Entry::seq);
         self.queue.merge(&mut entries.into_iter().collect());
-        (self.unexplained, self.is_stuck) = (0, false);
+        (self.unexplained, self.compared) = (0, 0);
         self.hold(HoldCause::Everything, now, rng);
     }
 
@@ -977,9 +982,10 @@ impl Lane {
         if !(is_unexplained && work.sent && self.may_split(&work)) {
             return Some(work);
         }
-        let [left, right] = self.halves(work, now, rng);
-        self.suspects.push_front(right);
-        Some(left)
+        let [first, rest] =
+            if self.in_order { self.halves(work, now, rng) } else { self.sample_of(work, now, rng) };
+        self.suspects.push_front(rest);
+        Some(first)
     }
 
     /// Whether parts of it may be compared. Metrics are known by their batch alone, which must not change unless
@@ -989,7 +995,7 @@ impl Lane {
         work.batch.len() > 1
             && work.past.refusals >= patience
             && self.batcher.kind() == Kind::Event
-            && (self.in_order || self.sealed.len() + self.parts() < MOST_PARTS)
+            && (self.in_order || work.past.is_convicted || self.sealed.len() + self.parts() < MOST_PARTS)
     }
 
     /// Makes trials of records that were quarantined.
@@ -1026,13 +1032,19 @@ impl Lane {
         [left, right].map(|half| Work::new(self.batcher.batch(half, now.wall, rng), past))
     }
 
-    fn retry(&mut self, mut work: Work, now: Now, rng: &mut Rng) {
-        work.not_before = Some(self.quick_gate(now, rng));
-        self.put_first(work);
+    /// The newest record of a batch, which others are hardly like, and the rest, which waits for what becomes of it.
+    fn sample_of(&self, work: Work, now: Now, rng: &mut Rng) -> [Work; 2] {
+        let past = Past { is_part: true, ..work.past };
+        let mut rest = Arc::unwrap_or_clone(work.batch).entries;
+        let sample = rest.split_off(rest.len().saturating_sub(1));
+        let [sample, rest] =
+            [sample, rest].map(|part| Work::new(self.batcher.batch(part, now.wall, rng), past));
+        [sample, Work { sent: true, ..rest }]
     }
 
-    fn quick_gate(&mut self, now: Now, rng: &mut Rng) -> (Instant, Reason) {
-        (now.instant + self.quick.next(rng), Reason::Backoff)
+    fn retry(&mut self, mut work: Work, now: Now, rng: &mut Rng) {
+        work.not_before = Some((now.instant + self.quick.next(rng), Reason::Backoff));
+        self.put_first(work);
     }
 
     fn slow_gate(&mut self, now: Now, rng: &mut Rng) -> (Instant, Reason) {
@@ -1765,26 +1777,6 @@ mod tests {
         let suspects: Vec<_> = bench.lane.suspects.iter().map(|work| work.batch.len()).collect();
         assert_eq!(suspects, [8, 8], "one was refused twice and one once");
         assert!(bench.lane.suspects.iter().all(|work| !work.past.is_convicted));
-    }
-
-    #[test]
-    fn a_search_sends_every_part_before_it_splits_it() {
-        let mut bench = Bench::new();
-        bench.push(8);
-        let mut sent: Vec<Arc<Batch>> = vec![];
-        for _ in 0..30 {
-            let Some(batch) = bench.depart() else { break };
-            let seqs = |batch: &Batch| batch.entries.iter().map(Entry::seq).collect::<Vec<_>>();
-            let of = |whole: &Arc<Batch>| {
-                let all = seqs(whole);
-                let (left, right) = all.split_at(all.len() / 2);
-                [left, right, &all].contains(&&seqs(&batch)[..])
-            };
-            assert!(sent.is_empty() || sent.iter().any(of), "{batch:?} of {sent:?}");
-            sent.push(batch);
-            bench.answer(forbidden(), 403);
-        }
-        assert!(sent.iter().any(|batch| batch.len() == 1), "{sent:?}");
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn a_front_that_refuses_content_holds_up_nothing_else() {
         bench.events(200);
         let mut asked = bench.meet(20 * SECOND, &mut front);
         // A server that fails at random must not cost a record: against it more has to be shown.
-        let others = if status == 500 { 900 } else { 300 };
+        let others = if status == 500 { 900 } else { 400 };
         for number in 0..others {
             bench.send(vec![event(1_000 + number)]);
             asked += bench.meet(SECOND, &mut front);
@@ -207,6 +207,33 @@ fn a_burst_that_a_front_refuses_holds_up_nothing_that_comes_later() {
                 let waited = bench.now.instant.since(sent);
                 assert!(waited <= 2 * SECOND, "{status}, {one_in}: {:?}", bench.agent.health());
             }
+        }
+    }
+}
+
+/// Nothing else comes that could be compared: its own records are.
+#[test]
+fn a_burst_with_many_culprits_and_nothing_behind_it_is_searched() {
+    for (status, minutes) in [(403, 4), (401, 4), (500, 8)] {
+        let mut bench = Bench::new(|_| {});
+        let bad: Vec<_> = (0..200).filter(|number| number % 20 == 7).collect();
+        bench.events(200);
+        bench.meet(minutes * 60 * SECOND, &mut firewall(status, &bad));
+        assert_eq!(bench.delivered(), 190, "{status}");
+    }
+}
+
+#[test]
+fn what_comes_while_a_single_event_is_refused_does_not_wait_for_it() {
+    for status in [401, 403] {
+        let mut bench = Bench::new(|_| {});
+        let mut front = firewall(status, &[0]);
+        bench.events(1);
+        bench.meet(240 * SECOND, &mut front);
+        for number in 1..10 {
+            bench.send(vec![event(number)]);
+            bench.meet(2 * SECOND, &mut front);
+            assert_eq!(bench.delivered(), number as u64, "{status}");
         }
     }
 }

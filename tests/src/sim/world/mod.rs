@@ -358,7 +358,9 @@ impl World {
         let is_refused = |(number, record): &(u64, &Fate)| {
             front.dislikes(*number) && record.made.kind == Kind::Event && !record.is_confirmed()
         };
-        let refused = (0..).zip(&self.history.records).filter(is_refused).count() as u64;
+        // One that is in several streams waits several times.
+        let times = |(_, record): (u64, &Fate)| record.streams.len().max(1) as u64;
+        let refused: u64 = (0..).zip(&self.history.records).filter(is_refused).map(times).sum();
         let has_agent =
             |run: u32| self.workers.iter().any(|worker| worker.run == run && worker.subject.is_some());
         waiting <= refused && self.store.is_owned(has_agent)
