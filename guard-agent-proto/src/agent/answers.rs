@@ -73,6 +73,7 @@ impl Agent {
                 && self.streams[kind].lane(path).expects(response.status)
         });
         let (verdict, status) = self.read_answer(id, endpoint(kind), result, expected);
+        let is_outdated = id.as_u64() < self.credentials_since;
         let retry_after = match &verdict {
             Verdict::SlowDown { retry_after } | Verdict::Failed { retry_after } => *retry_after,
             Verdict::Delivered { invalid_timestamps } => {
@@ -80,6 +81,8 @@ impl Agent {
                 self.streams[kind].quota_refusals = 0;
                 None
             }
+            // It was refused to other credentials.
+            Verdict::Quota { .. } if is_outdated => None,
             Verdict::Quota { .. } => {
                 let refusals = &mut self.streams[kind].quota_refusals;
                 let wait = QUOTA_BASE.saturating_mul(1 << (*refusals).min(8)).min(QUOTA_CAP);
@@ -94,8 +97,7 @@ impl Agent {
         };
         let trouble = trouble(&verdict, status);
         let is_quota = matches!(verdict, Verdict::Quota { .. });
-        let outdated =
-            (is_quota || matches!(verdict, Verdict::Hold { .. })) && id.as_u64() < self.credentials_since;
+        let is_outdated = is_outdated && (is_quota || matches!(verdict, Verdict::Hold { .. }));
         let alive = matches!(verdict, Verdict::Delivered { .. });
         let partly = matches!(verdict, Verdict::Partly { .. });
         let stream = &mut self.streams[kind];
@@ -126,8 +128,7 @@ impl Agent {
         if self.breaker.state() != BreakerState::Closed {
             stream.lane_mut(path).clear_backoff();
         }
-        if outdated {
-            stream.forget_quota();
+        if is_outdated {
             stream.lane_mut(path).hurry(self.now, &mut self.rng);
         }
         let lane = stream.lane(path);

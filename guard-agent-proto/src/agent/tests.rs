@@ -1,6 +1,7 @@
 //! Tests of the bounds that the agent decides by, one by one; [`crate::tests`] has those of the whole.
 #![cfg(feature = "std")]
 
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::stream::Path;
@@ -12,7 +13,8 @@ use crate::store::{StoreError, StoreErrorKind};
 use crate::tests::durability::{LEASE, backlog};
 use crate::tests::{Bench, SECOND, event};
 use crate::{
-    Batch, BreakerState, DrainOrder, DropReason, Input, Instant, Kind, OverflowPolicy, Reason, Seq, Timestamp,
+    Batch, BreakerState, DrainOrder, DropReason, Input, Instant, Kind, OverflowPolicy, Payload, Reason,
+    Request, Response, Seq, Timestamp,
 };
 
 const EVENT: Kind = Kind::Event;
@@ -73,6 +75,32 @@ fn retried_batches_take_three_quarters_of_memory_at_most() {
     let mut bench = holding(20, 100);
     bench.agent.config.buffer_size = 0;
     assert!(!bench.agent.is_committed(EVENT), "nothing is retried");
+}
+
+#[test]
+fn a_late_answer_to_other_credentials_forgets_no_quota() {
+    let mut bench = Bench::new(|_| {});
+    let batches = |bench: &mut Bench| -> Vec<Request> {
+        let sent = core::mem::take(&mut bench.requests).into_iter();
+        sent.filter(|request| matches!(request.payload, Payload::Batch(_))).collect()
+    };
+    let quota = || Response { status: 402, ..Response::default() };
+    bench.events(1);
+    bench.pass(SECOND);
+    bench.events(1);
+    let stream = &mut bench.agent.streams[EVENT];
+    stream.live.spill_into(&mut stream.backlog);
+    bench.pass(SECOND);
+    let old = batches(&mut bench);
+    assert_eq!(old.len(), 2, "one of each lane");
+    bench.input(Input::CredentialsChanged);
+    bench.answer_with(&old[0], quota());
+    bench.pass(SECOND);
+    let new = batches(&mut bench);
+    bench.answer_with(&new[0], quota());
+    bench.answer_with(&old[1], quota());
+    bench.pass(25 * SECOND);
+    assert!(batches(&mut bench).is_empty(), "the new account has none left either");
 }
 
 #[test]

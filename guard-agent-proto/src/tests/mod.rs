@@ -135,7 +135,7 @@ impl Bench {
         self.answer_with(request, Response { status, ..Response::accepted() });
     }
 
-    fn answer_with(&mut self, request: &Request, response: Response) {
+    pub(crate) fn answer_with(&mut self, request: &Request, response: Response) {
         self.input(Input::Response { id: request.id, result: Ok(response) });
     }
 
