@@ -62,6 +62,10 @@ impl<F: Fn(Payload) -> BoxFuture<'static, Attempt> + Send + Sync + 'static> Tran
     fn fetch_rules(&self, etag: Option<Arc<str>>) -> BoxFuture<'_, Attempt> {
         (self.0)(Payload::Rules { etag })
     }
+
+    fn peer(&self) -> Option<Arc<str>> {
+        Some("https://platform:443".into())
+    }
 }
 
 fn hanging() -> impl Transport {
@@ -224,7 +228,8 @@ async fn each_request_has_a_time_limit_and_a_panic_is_a_failed_attempt() {
     assert_eq!(delivered.events().len(), 1);
     assert_eq!(agent.stats().requests_failed, 3);
     sleep(SECOND).await;
-    assert!(!errors.lock().unwrap().is_empty());
+    let errors = errors.lock().unwrap();
+    assert!(errors[0].message.ends_with("no answer within 30s (https://platform:443)"), "{errors:?}");
 }
 
 #[test]

@@ -553,6 +553,7 @@ impl<R: Runtime> Driver<R> {
         let transport = Arc::clone(&self.transport);
         let limit = self.limit(timeout);
         Box::pin(async move {
+            let peer = transport.peer().map_or_else(String::new, |peer| std::format!(" ({peer})"));
             let attempt = AssertUnwindSafe(async move { transport.send(payload).await }).catch_unwind();
             let result = match select(pin!(attempt), limit).await {
                 Either::Left((Ok(result), _)) => result,
@@ -562,7 +563,7 @@ impl<R: Runtime> Driver<R> {
                 )),
                 Either::Right(_) => Err(TransportError::new(
                     TransportErrorKind::Timeout,
-                    std::format!("no answer within {timeout:?}"),
+                    std::format!("no answer within {timeout:?}{peer}"),
                 )),
             };
             Input::Response { id, result }

@@ -35,6 +35,11 @@ pub trait Transport: Send + Sync + 'static {
         0
     }
 
+    /// Whom requests go to, as messages say it, without credentials: `https://host:443`. `None` by default.
+    fn peer(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Makes the attempt that the core asks for.
     fn send(&self, payload: Payload) -> BoxFuture<'_, Attempt> {
         match payload {

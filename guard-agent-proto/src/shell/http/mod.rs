@@ -256,6 +256,10 @@ impl<C: HttpClient> Transport for HttpTransport<C> {
         self.quietly(Payload::Rules { etag })
     }
 
+    fn peer(&self) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.peer))
+    }
+
     fn bytes_sent(&self) -> u64 {
         Self::bytes_sent(self)
     }
