@@ -368,8 +368,8 @@ impl Lane {
     }
 
     /// Whether so many batches were refused in a row that another one would show little: then the newest record goes alone,
-    /// for an attacker's may fill all the rest. Of a record that is alone
-    /// already there is nothing more to find out but whether others pass: were they to wait for it, none ever would.
+    /// for an attacker's may fill all the rest. Of a record that is alone already there is nothing more to find out but
+    /// whether others pass: were they to wait for it, none ever would.
     fn is_comparing_enough(&self) -> bool {
         let is_open = |work: &&Work| work.batch.len() > 1 || !work.past.is_compared;
         let open = || self.suspects.iter().filter(is_open);
@@ -815,15 +815,15 @@ impl Lane {
         }
         self.unexplained = self.unexplained.saturating_add(1);
         let is_equal = work.past.refusals > 1;
-        let is_convicted = work.past.is_convicted && self.unexplained <= QUICK_COMPARISONS;
-        // Of records that are compared alone, the first make room for others.
+        let is_convicted = work.past.is_convicted;
+        let is_searched = is_convicted && self.unexplained <= QUICK_COMPARISONS;
+        // A record alone that was compared long enough makes room for another comparison.
         let is_over = work.batch.len() == 1 && self.parts() >= MOST_PARTS;
-        if is_equal && (others_passed || is_convicted || is_over) {
+        if is_equal && (others_passed || is_searched || is_over) {
             return self.convict(work, now, rng, settled);
         }
         let is_alone = self.queue.is_empty() && self.suspects.is_empty();
         let has_comparison = !(self.in_order || is_alone) || self.may_split(&work);
-        let is_convicted = work.past.is_convicted;
         self.compared += u32::from(!work.past.is_compared && !is_convicted);
         (work.past.borrowed, work.past.is_compared) = (false, true);
         // A record of it goes next, alone.
@@ -837,7 +837,7 @@ impl Lane {
             Pace::Quick => (now.instant + self.quick.next(rng), Reason::Backoff),
             Pace::QuickThenSlow | Pace::Slow => self.slow_gate(now, rng),
         };
-        // What others passed beside, and one of which nothing different was tried, holds up nothing that comes.
+        // A batch that others passed beside holds up nothing that comes, nor one beside which too little was tried.
         if is_convicted || self.compared < QUICK_COMPARISONS && !self.in_order {
             self.search_gate = Some(gate);
         } else {
@@ -1704,7 +1704,7 @@ mod tests {
         assert!(bench.lane.is_refused(), "it still does");
     }
 
-    /// What is tried again apart from the others: what an answer named, a half, and a trial.
+    /// Records are tried again apart from the others that an answer named, that are a half, or that are a trial.
     #[test]
     fn what_was_refused_and_fails_then_holds_up_nothing_that_waits() {
         let partly = Verdict::Partly { failed: vec![ItemRef::Index(0)], message: String::from("bad") };

@@ -223,7 +223,7 @@ fn a_settled_record_counts_for_the_append_that_is_under_way() {
         journal.streams.remove(&1);
         let writing = unsure(&mut journal, &[]);
         if is_unsure {
-            // What is under way is no append.
+            // The operation under way is no append.
             let change = journal.write(0, ByKind::default()).unwrap();
             journal.outstanding = Some((StoreOpId::from_u64(0), Instant::ZERO, Outstanding::Write(change)));
             journal.unsure = Some(writing);

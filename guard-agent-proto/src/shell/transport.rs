@@ -35,7 +35,7 @@ pub trait Transport: Send + Sync + 'static {
         0
     }
 
-    /// Whom requests go to, as messages say it, without credentials: `https://host:443`. `None` by default.
+    /// The server that requests go to, as messages name it, without credentials: `https://host:443`. `None` by default.
     fn peer(&self) -> Option<Arc<str>> {
         None
     }

@@ -358,7 +358,7 @@ impl World {
         let is_refused = |(number, record): &(u64, &Fate)| {
             front.dislikes(*number) && record.made.kind == Kind::Event && !record.is_confirmed()
         };
-        // One that is in several streams waits several times.
+        // A record that is in several streams waits several times.
         let times = |(_, record): (u64, &Fate)| record.streams.len().max(1) as u64;
         let refused: u64 = (0..).zip(&self.history.records).filter(is_refused).map(times).sum();
         let has_agent =
@@ -586,7 +586,7 @@ impl Worker {
             && self.pending() == 0
             && self.model.stats.breaker == BreakerState::Closed
             && !self.model.is_stopping()
-            // One that left before may still fail.
+            // A request that left before may still fail.
             && !self.model.awaits_answers()
     }
 
