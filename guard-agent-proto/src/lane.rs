@@ -85,6 +85,8 @@ struct Past {
     is_named: bool,
     /// They were refused alone before.
     is_trial: bool,
+    /// The application asked for a trial while this one was on its way.
+    is_asked_again: bool,
     /// Some of them are from the other lane, which waits for them.
     borrowed: bool,
 }
@@ -515,10 +517,18 @@ impl Lane {
     /// | hold | caller, or as [`Lane::on_unclear`] finds | stays | slow |
     pub(crate) fn on_verdict(&mut self, verdict: Verdict, status: u16, now: Now, rng: &mut Rng) -> Settled {
         let mut settled = Settled::default();
-        let Some(work) = self.in_flight.take() else {
+        let Some(mut work) = self.in_flight.take() else {
             return settled;
         };
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        let is_refusal = matches!(
+            verdict,
+            Verdict::Refused { .. } | Verdict::Unsure { .. } | Verdict::Hold { .. } | Verdict::Failed { .. }
+        );
+        if core::mem::take(&mut work.past.is_asked_again) && is_refusal && status > 0 {
+            self.put_first(work);
+            return settled;
+        }
         match verdict {
             Verdict::Delivered { .. } => {
                 settled.delivered = Arc::unwrap_or_clone(work.batch).entries;
@@ -600,6 +610,10 @@ impl Lane {
             *gate = None;
         }
         self.consecutive_failures = 0;
+        // What is on its way was asked before: it has another try.
+        if let Some(work) = &mut self.in_flight {
+            work.past.is_asked_again = work.past.is_trial;
+        }
         let released = self.quarantine.release_all();
         self.try_again(released, now, rng);
     }
@@ -1687,6 +1701,30 @@ mod tests {
         assert_eq!(owes, [false, true, true, true], "it was the first of them itself");
         bench.lane.depart(Source::Suspects, Room::UNLIMITED, None, bench.now, &mut bench.rng).unwrap();
         assert!(!bench.lane.owes_suspects());
+    }
+
+    #[test]
+    fn a_trial_that_is_on_its_way_is_repeated_for_who_hurries() {
+        for (verdict, status) in [(forbidden(), 403), (refused(), 422)] {
+            let mut bench = Bench::new();
+            bench.push(1);
+            while bench.lane.quarantine.records().is_empty() {
+                bench.depart().unwrap();
+                bench.answer(refused(), status);
+            }
+            bench.push(1);
+            bench.depart();
+            bench.answer(DELIVERED, 200);
+            bench.depart().unwrap();
+            bench.lane.hurry(bench.now, &mut bench.rng);
+            let mut left = vec![];
+            for _ in 0..2 {
+                bench.answer(verdict.clone(), status);
+                left.push(bench.lane.sendable());
+                bench.depart();
+            }
+            assert_eq!(left, [1, 0], "{status}");
+        }
     }
 
     #[test]

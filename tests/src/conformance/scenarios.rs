@@ -153,8 +153,6 @@ macro_rules! firewall {
                 Arrived(65),
                 DeadLetters(0),
                 Duplicates(0),
-                // The trial after that success must have its answer: one that is on its way is not repeated by a shutdown.
-                Pause(Duration::from_secs(1)),
                 Normally(Events),
                 Shutdown(Yes, LONG),
                 Delivered(66),
