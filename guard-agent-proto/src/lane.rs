@@ -8,7 +8,7 @@ use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::batcher::{Batcher, Room};
 use crate::buffer::Buffer;
-use crate::quarantine::{Quarantine, Refusal};
+use crate::quarantine::{Quarantine, Refusal, is_of_server};
 use crate::rng::Rng;
 use crate::wire::{ItemRef, Verdict};
 use crate::{AgentConfig, Batch, BatchId, DrainOrder, DropReason, Instant, Kind, Now, Reason, Seq};
@@ -72,7 +72,7 @@ struct Work {
 struct Past {
     /// Equal refusals in a row that need not be the content's fault, and their status.
     refusals: u32,
-    status: u16,
+    status: Option<u16>,
     /// Successes of the endpoint when they were refused last.
     successes: u64,
     /// They are a part of a batch that was refused.
@@ -511,8 +511,8 @@ impl Lane {
     /// | too large | content | split; a single record is given up | at once |
     /// | refused | content | what is named is quarantined; without names it is split, a single record quarantined | at once |
     /// | quota | account | stays, halved at every other refusal | the agent's |
-    /// | slow down | server | stays | backoff, unless breaker or `Retry-After` decide |
-    /// | failed | server, or as [`Lane::on_unclear`] finds | stays | backoff, unless breaker or `Retry-After` decide |
+    /// | slow down, unsent | server | stays | backoff, unless breaker or `Retry-After` decide |
+    /// | failed, unanswered | server, or as [`Lane::on_unclear`] finds | stays | backoff, unless breaker or `Retry-After` decide |
     /// | unsure | as [`Lane::on_unclear`] finds | stays | backoff, then slow |
     /// | hold | caller, or as [`Lane::on_unclear`] finds | stays | slow |
     pub(crate) fn on_verdict(&mut self, verdict: Verdict, status: u16, now: Now, rng: &mut Rng) -> Settled {
@@ -523,9 +523,13 @@ impl Lane {
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         let is_refusal = matches!(
             verdict,
-            Verdict::Refused { .. } | Verdict::Unsure { .. } | Verdict::Hold { .. } | Verdict::Failed { .. }
+            Verdict::Refused { .. }
+                | Verdict::Unsure { .. }
+                | Verdict::Hold { .. }
+                | Verdict::Failed { .. }
+                | Verdict::Unanswered { .. }
         );
-        if core::mem::take(&mut work.past.is_asked_again) && is_refusal && status > 0 {
+        if core::mem::take(&mut work.past.is_asked_again) && is_refusal {
             self.put_first(work);
             return settled;
         }
@@ -565,13 +569,15 @@ impl Lane {
                 self.refusal = (status, message);
                 self.on_quota(work, now, rng);
             }
-            // Without an answer nothing is known about the content, not even whether it arrived.
-            Verdict::Failed { .. } if status == 0 => self.retry(work.afresh(), now, rng),
             Verdict::Failed { .. } => {
                 self.refusal = (status, alloc::format!("HTTP {status}"));
                 self.on_unclear(work, Pace::Quick, now, rng, &mut settled);
             }
-            Verdict::SlowDown { .. } => self.retry(work.afresh(), now, rng),
+            Verdict::Unanswered { message } => {
+                self.refusal = (status, message);
+                self.on_unclear(work, Pace::Quick, now, rng, &mut settled);
+            }
+            Verdict::SlowDown { .. } | Verdict::Unsent => self.retry(work.afresh(), now, rng),
             Verdict::Hold { message } => {
                 self.refusal = (status, message);
                 self.on_unclear(work, Pace::Slow, now, rng, &mut settled);
@@ -667,7 +673,8 @@ impl Lane {
     pub(crate) fn expects(&self, status: u16) -> bool {
         let is_trial = |entry: &Entry| self.quarantine.status(entry.seq()) == Some(status);
         self.in_flight.as_ref().is_some_and(|Work { batch, past, .. }| {
-            past.is_convicted && past.status == status || past.is_trial && batch.entries.iter().any(is_trial)
+            past.is_convicted && past.status == Some(status)
+                || past.is_trial && batch.entries.iter().any(is_trial)
         })
     }
 
@@ -1005,7 +1012,11 @@ impl Lane {
     /// Whether parts of it may be compared. Metrics are known by their batch alone, which must not change unless
     /// it is to blame. A server that fails is hardly the batch's fault.
     fn may_split(&self, work: &Work) -> bool {
-        let patience = if work.past.status >= 500 { 2 * self.patience(Pace::Quick) } else { HOLD_PATIENCE };
+        let patience = if work.past.status.is_some_and(is_of_server) {
+            2 * self.patience(Pace::Quick)
+        } else {
+            HOLD_PATIENCE
+        };
         work.batch.len() > 1
             && work.past.refusals >= patience
             && self.batcher.kind() == Kind::Event
@@ -1100,9 +1111,9 @@ impl Work {
 
 impl Past {
     /// They are refused with `status`, after that many successes of others.
-    const fn refuse(&mut self, status: u16, successes: u64) {
-        self.refusals = if self.status == status { self.refusals.saturating_add(1) } else { 1 };
-        (self.status, self.successes) = (status, successes);
+    fn refuse(&mut self, status: u16, successes: u64) {
+        self.refusals = if self.status == Some(status) { self.refusals.saturating_add(1) } else { 1 };
+        (self.status, self.successes) = (Some(status), successes);
     }
 }
 
@@ -1333,11 +1344,13 @@ mod tests {
             (2, 500, 7, false),
             (2, 500, 8, true),
             (2, 503, 7, false),
+            (2, 0, 7, false),
+            (2, 0, 8, true),
         ] {
-            let suspect = work(&mut bench, len, Past { status, refusals, ..Past::default() });
+            let suspect = work(&mut bench, len, Past { status: Some(status), refusals, ..Past::default() });
             assert_eq!(bench.lane.may_split(&suspect), may, "{len} {status} {refusals}");
         }
-        let suspect = work(&mut bench, 2, Past { status: 403, refusals: 2, ..Past::default() });
+        let suspect = work(&mut bench, 2, Past { status: Some(403), refusals: 2, ..Past::default() });
         bench.lane.sealed.extend((0..8).map(|_| suspect.clone()));
         bench.lane.suspects.extend((0..7).map(|_| suspect.clone()));
         assert!(bench.lane.may_split(&suspect), "fifteen parts");
@@ -1649,7 +1662,7 @@ mod tests {
     }
 
     const DELIVERED: Verdict = Verdict::Delivered { invalid_timestamps: 0 };
-    const UNANSWERED: Verdict = Verdict::Failed { retry_after: None };
+    const UNANSWERED: Verdict = Verdict::Unanswered { message: String::new() };
 
     #[test]
     fn an_empty_lane_sends_nothing() {
@@ -1818,7 +1831,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_is_believed_at_once_unless_its_batch_may_have_arrived_before() {
+    fn a_trial_is_believed_at_once_only_if_it_is_refused_as_before() {
         let mut bench = Bench::new();
         bench.push(1);
         bench.depart();
@@ -1836,7 +1849,7 @@ mod tests {
             waits
         };
         assert_eq!(trial(&[(forbidden(), 422)]), [1]);
-        assert_eq!(trial(&[(UNANSWERED, 0), (forbidden(), 422), (forbidden(), 422)]), [0, 0, 1]);
+        assert_eq!(trial(&[(UNANSWERED, 0), (forbidden(), 422)]), [0, 1]);
         assert_eq!(trial(&[(forbidden(), 403)]), [0], "another refusal says nothing about it");
     }
 

@@ -274,8 +274,13 @@ impl Trial {
 
     /// Whether so many witnesses blame the record.
     const fn is_proven(&self) -> bool {
-        self.proofs >= if self.refusal.status >= 500 { SERVER_PROOFS } else { PROOFS }
+        self.proofs >= if is_of_server(self.refusal.status) { SERVER_PROOFS } else { PROOFS }
     }
+}
+
+/// Whether a refusal may be a server's that fails at random, or a network's.
+pub(crate) const fn is_of_server(status: u16) -> bool {
+    status == 0 || status >= 500
 }
 
 #[cfg(test)]

@@ -162,6 +162,16 @@ pub enum TransportErrorKind {
     Other,
 }
 
+impl TransportErrorKind {
+    /// Whether nothing was sent, so that the content played no part.
+    pub(crate) const fn is_unsent(self) -> bool {
+        match self {
+            Self::Connect | Self::Tls => true,
+            Self::Timeout | Self::Connection | Self::Protocol | Self::Panicked | Self::Other => false,
+        }
+    }
+}
+
 impl fmt::Display for TransportErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

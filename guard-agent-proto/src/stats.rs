@@ -244,7 +244,7 @@ pub enum HealthReason {
     RefusesEverything {
         /// Which one.
         endpoint: Endpoint,
-        /// The status code.
+        /// The status code, zero where no answer came.
         status: u16,
     },
     /// The platform says that the account's quota is used up; records are held.
@@ -258,7 +258,7 @@ pub enum HealthReason {
     RefusesRecord {
         /// Which one.
         endpoint: Endpoint,
-        /// The status code.
+        /// The status code, zero where no answer came.
         status: u16,
     },
     /// Nothing was delivered there for ten seconds or more, although it was tried.
@@ -310,11 +310,17 @@ impl fmt::Display for HealthReason {
             Self::Held { endpoint, status } => {
                 write!(f, "The {endpoint} endpoint answers {status}; records are held")
             }
+            Self::RefusesEverything { endpoint, status: 0 } => {
+                write!(f, "The {endpoint} endpoint answers to no record; records are held")
+            }
             Self::RefusesEverything { endpoint, status } => {
                 write!(f, "The {endpoint} endpoint refuses everything with {status}; records are held")
             }
             Self::QuotaUsedUp { endpoint, status } => {
                 write!(f, "The {endpoint} endpoint answers {status}: the quota is used up; records are held")
+            }
+            Self::RefusesRecord { endpoint, status: 0 } => {
+                write!(f, "The {endpoint} endpoint does not answer to a record; it is quarantined")
             }
             Self::RefusesRecord { endpoint, status } => {
                 write!(f, "The {endpoint} endpoint refused a record with {status}; it is quarantined")
@@ -362,7 +368,7 @@ pub struct DeadLetter {
     pub record: Record,
     /// Why.
     pub reason: DropReason,
-    /// Status code of the refusal.
+    /// Status code of the refusal, zero where no answer came.
     pub status: u16,
     /// Start of the answer's body, one line.
     pub message: String,

@@ -68,10 +68,12 @@ impl Agent {
         result: Result<Response, TransportError>,
     ) {
         let source = source(&result);
-        let expected = result.as_ref().is_ok_and(|response| {
-            self.breaker.state() == BreakerState::Closed
-                && self.streams[kind].lane(path).expects(response.status)
-        });
+        let status = match &result {
+            Ok(response) => Some(response.status),
+            Err(error) => (!error.kind.is_unsent()).then_some(0),
+        };
+        let expected = self.breaker.state() == BreakerState::Closed
+            && status.is_some_and(|status| self.streams[kind].lane(path).expects(status));
         let (verdict, status) = self.read_answer(id, endpoint(kind), result, expected);
         let is_outdated = id.as_u64() < self.credentials_since;
         let retry_after = match &verdict {
@@ -93,6 +95,8 @@ impl Agent {
             | Verdict::Unsure { .. }
             | Verdict::TooLarge
             | Verdict::Refused { .. }
+            | Verdict::Unsent
+            | Verdict::Unanswered { .. }
             | Verdict::Hold { .. } => None,
         };
         let trouble = trouble(&verdict, status);
@@ -168,7 +172,7 @@ impl Agent {
                 update
             }
             Err(error) => {
-                self.on_unanswered(id, Endpoint::Rules, &error);
+                self.on_unanswered(id, Endpoint::Rules, &error, false);
                 self.rules.on_no_answer(self.now.instant, &mut self.rng);
                 Update::Failed { message: String::from("no answer") }
             }
@@ -232,8 +236,13 @@ impl Agent {
                 (verdict, response.status)
             }
             Err(error) => {
-                self.on_unanswered(id, endpoint, &error);
-                (Verdict::Failed { retry_after: None }, 0)
+                self.on_unanswered(id, endpoint, &error, is_expected);
+                let verdict = if error.kind.is_unsent() {
+                    Verdict::Unsent
+                } else {
+                    Verdict::Unanswered { message: error.to_string() }
+                };
+                (verdict, 0)
             }
         }
     }
@@ -267,10 +276,18 @@ impl Agent {
         }
     }
 
-    fn on_unanswered(&mut self, id: RequestId, endpoint: Endpoint, error: &TransportError) {
+    fn on_unanswered(
+        &mut self,
+        id: RequestId,
+        endpoint: Endpoint,
+        error: &TransportError,
+        is_expected: bool,
+    ) {
         self.counters.requests_failed += 1;
         self.reported = Some(id);
-        self.breaker.on_failure(self.now.instant, id, &mut self.rng);
+        if !is_expected {
+            self.breaker.on_failure(self.now.instant, id, &mut self.rng);
+        }
         self.tell(
             ErrorStage::TransportSend,
             endpoint,
@@ -440,9 +457,7 @@ fn trouble(verdict: &Verdict, status: u16) -> Option<String> {
             Some(format!("answered {status}: {message}"))
         }
         Verdict::SlowDown { .. } => Some(format!("answered {status}: asks to slow down")),
-        Verdict::Failed { .. } => Some(match status {
-            0 => String::from("no answer"),
-            _ => format!("answered {status}"),
-        }),
+        Verdict::Failed { .. } => Some(format!("answered {status}")),
+        Verdict::Unsent | Verdict::Unanswered { .. } => Some(String::from("no answer")),
     }
 }

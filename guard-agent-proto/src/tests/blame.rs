@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Bench, SECOND, event, numbers};
+use crate::quarantine::is_of_server;
 use crate::{
     AgentEvent, DropReason, Endpoint, ErrorStage, HealthReason, Input, Payload, Request, Response,
-    StatusLevel,
+    StatusLevel, TransportErrorKind,
 };
 
 /// The answer to a request for events with these numbers.
@@ -36,8 +37,10 @@ impl Bench {
     fn answer_as(&mut self, request: &Request, front: Front<'_>) -> bool {
         match &request.payload {
             Payload::Batch(batch) => {
-                let response = front(&numbers(batch));
-                self.answer_with(request, response);
+                match front(&numbers(batch)) {
+                    Response { status: 0, .. } => self.fail_as(request, TransportErrorKind::Connection),
+                    response => self.answer_with(request, response),
+                }
                 true
             }
             Payload::Status(_) | Payload::Rules { .. } => {
@@ -76,7 +79,7 @@ fn quota() -> Response {
     answer(200, r#"{"success": false, "errors": ["Event quota exceeded"]}"#)
 }
 
-/// A front that refuses any batch with one of these.
+/// A front that refuses any batch with one of these; with status 0 it breaks the connection.
 fn firewall(status: u16, bad: &[usize]) -> impl FnMut(&[usize]) -> Response {
     let bad = bad.to_vec();
     move |numbers| if numbers.iter().any(|number| bad.contains(number)) { page(status) } else { ok() }
@@ -100,13 +103,13 @@ fn a_search_through_a_full_batch_keeps_nothing_else_for_more_than_three_seconds(
 
 #[test]
 fn a_front_that_refuses_content_holds_up_nothing_else() {
-    for status in [403, 406, 500, 503] {
+    for status in [403, 406, 500, 503, 0] {
         let mut bench = Bench::new(|_| {});
         let mut front = firewall(status, &[77]);
         bench.events(200);
         let mut asked = bench.meet(20 * SECOND, &mut front);
         // A server that fails at random must not cost a record: against it more has to be shown.
-        let others = if status == 500 { 900 } else { 400 };
+        let others = if is_of_server(status) { 900 } else { 400 };
         for number in 0..others {
             bench.send(vec![event(1_000 + number)]);
             asked += bench.meet(SECOND, &mut front);
@@ -122,14 +125,15 @@ fn a_front_that_refuses_content_holds_up_nothing_else() {
         if !is_slow {
             let letter = bench.agent.take_dead_letters().remove(0);
             assert_eq!((letter.record, letter.status), (event(77), status));
-            assert!(letter.message.contains(&format!("{status}")), "{}", letter.message);
+            let reason = if status == 0 { String::from("connection lost") } else { format!("{status}") };
+            assert!(letter.message.contains(&reason), "{}", letter.message);
         }
     }
 }
 
 #[test]
 fn a_front_that_refuses_content_is_found_out_without_other_traffic() {
-    for status in [403, 500] {
+    for status in [403, 500, 0] {
         let mut bench = Bench::new(|_| {});
         bench.events(200);
         bench.meet(if status == 403 { 60 } else { 300 } * SECOND, &mut firewall(status, &[77]));
@@ -147,7 +151,7 @@ fn a_front_that_refuses_content_is_found_out_without_other_traffic() {
 
 #[test]
 fn culprits_of_a_long_refusal_hold_up_nothing_that_comes_later() {
-    for status in [403, 500] {
+    for status in [403, 500, 0] {
         for culprits in 1..=3 {
             let mut bench = Bench::new(|_| {});
             let bad: Vec<_> = (0..culprits).collect();
@@ -169,7 +173,7 @@ fn culprits_of_a_long_refusal_hold_up_nothing_that_comes_later() {
 #[test]
 fn several_culprits_are_all_found() {
     let bad = [3, 50, 51, 120, 199];
-    for status in [403, 422, 500] {
+    for status in [403, 422, 500, 0] {
         let mut bench = Bench::new(|_| {});
         let mut front = firewall(status, &bad);
         bench.events(200);
@@ -184,7 +188,7 @@ fn several_culprits_are_all_found() {
 
 #[test]
 fn a_burst_that_a_front_refuses_holds_up_nothing_that_comes_later() {
-    for (status, one_in) in [(403, 1), (500, 1), (403, 20), (500, 20)] {
+    for (status, one_in) in [(403, 1), (500, 1), (0, 1), (403, 20), (500, 20), (0, 20)] {
         let mut bench = Bench::new(|_| {});
         let bad: Vec<_> = (0..200).step_by(one_in).collect();
         let good = 200 - bad.len() as u64;
@@ -214,7 +218,7 @@ fn a_burst_that_a_front_refuses_holds_up_nothing_that_comes_later() {
 /// Nothing else comes that could be compared: its own records are.
 #[test]
 fn a_burst_with_many_culprits_and_nothing_behind_it_is_searched() {
-    for (status, minutes) in [(403, 4), (401, 4), (500, 8)] {
+    for (status, minutes) in [(403, 4), (401, 4), (500, 8), (0, 8)] {
         let mut bench = Bench::new(|_| {});
         let bad: Vec<_> = (0..200).filter(|number| number % 20 == 7).collect();
         bench.events(200);
@@ -240,7 +244,7 @@ fn what_comes_while_a_single_event_is_refused_does_not_wait_for_it() {
 
 #[test]
 fn records_that_were_refused_for_another_reason_are_told_from_a_culprit() {
-    for status in [403, 500] {
+    for status in [403, 500, 0] {
         let mut bench = Bench::new(|_| {});
         bench.events(6);
         bench.meet(60 * SECOND, &mut |_| answer(422, "no"));
@@ -424,7 +428,7 @@ fn a_lone_refused_record_is_tried_again_by_time_and_by_flush() {
 
 #[test]
 fn a_lone_refused_record_is_never_dropped_without_a_success_of_others() {
-    for refusal in [answer(400, "no"), page(403), page(500), answer(200, "")] {
+    for refusal in [answer(400, "no"), page(403), page(500), page(0), answer(200, "")] {
         let mut bench = Bench::new(|_| {});
         bench.events(1);
         bench.meet(7_200 * SECOND, &mut |_| refusal.clone());
@@ -475,8 +479,10 @@ fn a_part_that_fails_does_not_hold_up_the_other() {
 /// An outage, a revoked key and a quota begin while a culprit is searched for, and end after a while.
 #[test]
 fn what_begins_during_a_search_ends_it_without_loss() {
-    for other in [page(503), page(403), answer(401, "{}"), quota(), page(407), answer(302, ""), page(200)] {
-        for culprit in [403, 422, 500] {
+    for other in
+        [page(503), page(403), answer(401, "{}"), quota(), page(407), answer(302, ""), page(200), page(0)]
+    {
+        for culprit in [403, 422, 500, 0] {
             for begins in 1..12 {
                 let mut bench = Bench::new(|_| {});
                 bench.events(200);
@@ -514,19 +520,21 @@ fn a_caller_that_is_refused_pays_few_requests_for_the_comparison() {
 
 #[test]
 fn servers_that_fail_at_random_cost_no_record() {
-    for permille in [100, 300, 500, 800] {
+    for (status, permille) in
+        [500, 0].into_iter().flat_map(|status| [100, 300, 500, 800].map(|it| (status, it)))
+    {
         let mut bench = Bench::new(|_| {});
         let mut state = 1_u64;
         let mut front = |_: &[usize]| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            if (state >> 33) % 1_000 < permille { page(500) } else { ok() }
+            if (state >> 33) % 1_000 < permille { page(status) } else { ok() }
         };
         for number in 0..1_800 {
             bench.send(vec![event(number)]);
             bench.meet(SECOND, &mut front);
         }
         bench.meet(1_800 * SECOND, &mut |_| ok());
-        assert_eq!((bench.delivered(), bench.dropped()), (1_800, 0), "{permille}");
+        assert_eq!((bench.delivered(), bench.dropped()), (1_800, 0), "{status}, {permille}");
     }
 }
 

@@ -140,7 +140,11 @@ impl Bench {
     }
 
     fn fail(&mut self, request: &Request) {
-        let error = TransportError::new(TransportErrorKind::Connect, "refused");
+        self.fail_as(request, TransportErrorKind::Connect);
+    }
+
+    pub(crate) fn fail_as(&mut self, request: &Request, kind: TransportErrorKind) {
+        let error = TransportError::new(kind, "refused");
         self.input(Input::Response { id: request.id, result: Err(error) });
     }
 

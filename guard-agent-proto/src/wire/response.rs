@@ -44,6 +44,10 @@ pub(crate) enum Verdict {
     SlowDown { retry_after: Option<Duration> },
     /// 408, 425, 5xx: counts for the breaker.
     Failed { retry_after: Option<Duration> },
+    /// No connection was made. Counts for the breaker.
+    Unsent,
+    /// It was sent, and no whole answer came. Counts for the breaker.
+    Unanswered { message: String },
     /// 401, 403, 404, 3xx, every other status, and a 2xx that is not the platform's (HTML, not JSON, a 200 that
     /// says nothing).
     Hold { message: String },

@@ -79,6 +79,13 @@ impl Answer {
         Self::status(status).header("content-type", "application/json").body(body.to_string())
     }
 
+    /// That status code with a page, as firewalls have it.
+    #[must_use]
+    pub fn blocked(status: u16) -> Self {
+        let page = "<html>Request blocked</html>";
+        Self::status(status).header("content-type", "text/html").body(page).refusing()
+    }
+
     /// 200 that names these places of the batch as failed, and takes the others.
     #[must_use]
     pub fn partly(failed: &[usize]) -> Self {

@@ -132,22 +132,17 @@ macro_rules! named {
 
 /// A firewall before the platform refuses like that whatever quotes an attack.
 macro_rules! firewall {
-    ($name:literal, $status:literal) => {
+    ($name:literal, $answer:expr, $reason:literal) => {
         plain(
             $name,
             "UA, W13",
             &[
-                Always(Events, || {
-                    Answer::status($status)
-                        .header("content-type", "text/html")
-                        .body("<html>Request blocked</html>")
-                        .if_it_has("poison")
-                }),
+                Always(Events, || $answer.if_it_has("poison")),
                 Step::Events(40),
                 Step::Event(poison),
                 Step::Events(23),
                 Arrived(63),
-                Reason(concat!("refused a record with ", $status)),
+                Reason($reason),
                 Pending(1),
                 Step::Events(2),
                 Arrived(65),
@@ -307,8 +302,21 @@ pub const SCENARIOS: &[Scenario] = &[
     bisected!("422 is bisected", "4.1, W7, W13", Answer::status(422)),
     named!("422 that names a record by its place costs one more request", false),
     named!("422 that names a record by its place as text costs one more request", true),
-    firewall!("a firewall that answers 403 to what an event quotes holds up that event alone", 403),
-    firewall!("a firewall that answers 500 to what an event quotes holds up that event alone", 500),
+    firewall!(
+        "a firewall that answers 403 to what an event quotes holds up that event alone",
+        Answer::blocked(403),
+        "refused a record with 403"
+    ),
+    firewall!(
+        "a firewall that answers 500 to what an event quotes holds up that event alone",
+        Answer::blocked(500),
+        "refused a record with 500"
+    ),
+    firewall!(
+        "a firewall that breaks the connection at what an event quotes holds up that event alone",
+        Answer::reset(),
+        "does not answer to a record"
+    ),
     plain(
         "a used-up quota is waited for, without a search",
         "UA, W13",

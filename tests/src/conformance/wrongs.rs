@@ -256,6 +256,15 @@ pub(super) const WRONGS: &[Wrong] = &[
             }
         });
     }),
+    reads(
+        "blames nobody for a broken connection",
+        "breaks the connection at what an event",
+        |_, _, answer| {
+            if let Err(HttpFailure::Failed(kind, _)) = answer {
+                *kind = TransportErrorKind::Connect;
+            }
+        },
+    ),
     reads("gives up what a firewall refuses", "answers 500 to what an event quotes", |_, _, answer| {
         map(answer, |response| {
             if response.status == 500 && response.body.starts_with(b"<html>") {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use guard_agent_proto::{Instant, Kind};
+use guard_agent_proto::{Instant, Kind, TransportErrorKind};
 
 use super::network::{Answer, Meaning};
 use super::rng::Rng;
@@ -8,6 +8,7 @@ use super::rng::Rng;
 /// A firewall before the platform that refuses every request with certain records, whatever else is in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Front {
+    /// Zero where it breaks the connection.
     status: u16,
     /// Share of the records that it refuses, in permille.
     pub(crate) permille: u64,
@@ -21,7 +22,7 @@ pub(crate) struct Front {
 impl Front {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         Self {
-            status: rng.pick(&[403, 403, 406, 500]),
+            status: rng.pick(&[403, 403, 406, 500, 0, 0]),
             permille: rng.pick(&[2, 10, 30]),
             shifts: rng.chance(300),
             is_on: true,
@@ -40,6 +41,9 @@ impl Front {
     }
 
     pub(crate) fn answer(&self) -> Answer {
+        if self.status == 0 {
+            return Answer::error(TransportErrorKind::Connection);
+        }
         let meaning = if self.status >= 500 { Meaning::Failure } else { Meaning::Hold };
         Answer::status(self.status, "<html><body>Request blocked</body></html>", meaning)
     }

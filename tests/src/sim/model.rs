@@ -544,7 +544,7 @@ impl Model {
                     usize::try_from(*id).is_ok_and(|id| records.get(id).is_some_and(|it| it.was_refused))
                 };
                 // A trial of records that were refused so before says nothing about the platform.
-                let may_be_trial = answer.result.is_ok()
+                let may_be_trial = answer.may_blame_content()
                     && self.stats.breaker == BreakerState::Closed
                     && flight.records.iter().any(was_refused);
                 self.streak += u32::from(!may_be_trial);
@@ -569,7 +569,7 @@ impl Model {
             }
         }
         let unclear = match answer.meaning {
-            Meaning::Failure | Meaning::Hold | Meaning::Quota => answer.result.is_ok(),
+            Meaning::Failure | Meaning::Hold | Meaning::Quota => answer.may_blame_content(),
             Meaning::Taken { named, .. } => named,
             Meaning::Unsure => true,
             Meaning::Content | Meaning::SlowDown(_) | Meaning::Rules(_) | Meaning::NotModified => false,
@@ -587,6 +587,7 @@ impl Model {
             }
             // The first may have been a passing one; later ones are compared with how other batches fare.
             let ended = if unclear && *refusals > 1 { Ended::Content } else { ended };
+            self.refused |= ended == Ended::Content && answer.result.is_ok();
             let taken = confirmed.contains(&id);
             if taken {
                 self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);

@@ -118,6 +118,11 @@ impl Answer {
         Self { result: Ok(Response { status, body: body.into(), ..Response::default() }), meaning }
     }
 
+    /// Whether a failure can be due to what was sent: nothing is sent without a connection.
+    pub(crate) fn may_blame_content(&self) -> bool {
+        self.result.as_ref().map_or_else(|error| error.kind != TransportErrorKind::Connect, |_| true)
+    }
+
     fn retry_after(mut self, value: Option<&str>) -> Self {
         if let Ok(response) = &mut self.result {
             response.retry_after = value.map(String::from);
