@@ -248,7 +248,7 @@ impl Journal {
         if appended > 0 { self.write(0, logs) } else { None }
     }
 
-    fn next_change(&mut self, now: Instant) -> Option<Box<Writing>> {
+    pub(super) fn next_change(&mut self, now: Instant) -> Option<Box<Writing>> {
         if self.change_at()? > now {
             return None;
         }
@@ -257,7 +257,9 @@ impl Journal {
             stream.has_changes()
                 || is_late && (**origin > 0 || !stream.is_finished() || self.unsure.is_some())
         };
-        let (origin, _) = self.streams.iter().find(needs)?;
+        // Whose lease was renewed longest ago: with many streams and a slow store the first would be due again before
+        // the last has its turn.
+        let (origin, _) = self.streams.iter().filter(needs).min_by_key(|(_, stream)| stream.renew_at)?;
         self.write(*origin, ByKind::default())
     }
 

@@ -722,3 +722,23 @@ fn the_first_append_makes_a_stream_known() {
     journal.on_written(*first, Instant::ZERO, &mut JournalNews::default());
     assert!(!writing(&mut journal).write.register);
 }
+
+#[test]
+fn every_stream_is_renewed_in_turn_however_slow_the_store_is() {
+    let mut journal = journal_with(|_| {});
+    let lease = journal.lease;
+    for origin in 0..10 {
+        let mut held = Stream::adopted(stream(u64::from(origin)));
+        held.renew(Instant::ZERO, lease);
+        journal.streams.insert(origin, held);
+    }
+    let mut now = Instant::ZERO;
+    let mut renewed = vec![];
+    for _ in 0..20 {
+        now = now + lease.renewal;
+        let origin = journal.next_change(now).unwrap().origin;
+        journal.streams.get_mut(&origin).unwrap().renew(now, lease);
+        renewed.push(origin);
+    }
+    assert_eq!(renewed, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].repeat(2));
+}
