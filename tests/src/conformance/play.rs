@@ -479,7 +479,10 @@ impl<'a> Stage<'a> {
         if self.subject.until(&mut is_so) {
             Ok(())
         } else {
-            Err(format!("it did not come to that: {}", seen()))
+            let stats = self.subject.stats();
+            let reasons: Vec<_> = stats.health.reasons.iter().map(ToString::to_string).collect();
+            let seen = seen();
+            Err(format!("it did not come to that: {seen}; {reasons:?}, {:?}", stats.records))
         }
     }
 }
