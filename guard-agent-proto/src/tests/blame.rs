@@ -10,7 +10,7 @@ use core::time::Duration;
 use super::{Bench, SECOND, event, numbers};
 use crate::quarantine::is_of_server;
 use crate::{
-    AgentEvent, DropReason, Endpoint, ErrorStage, HealthReason, Input, Payload, Request, Response,
+    AgentEvent, DropReason, Endpoint, ErrorStage, HealthReason, Input, Instant, Payload, Request, Response,
     StatusLevel, TransportErrorKind,
 };
 
@@ -129,6 +129,38 @@ fn a_front_that_refuses_content_holds_up_nothing_else() {
             assert!(letter.message.contains(&reason), "{}", letter.message);
         }
     }
+}
+
+#[test]
+fn a_front_that_keeps_silent_delays_what_comes_by_no_more_than_one_time_limit() {
+    const TIME_LIMIT: Duration = Duration::from_secs(30);
+    let mut bench = Bench::new(|_| {});
+    bench.events(10);
+    let mut silent: Vec<(Instant, Request)> = vec![];
+    for second in 0..1_200 {
+        bench.send(vec![event(1_000 + second)]);
+        for _ in 0..20 {
+            bench.jump(ROUND_TRIP);
+            let now = bench.now.instant;
+            for request in core::mem::take(&mut bench.requests) {
+                match &request.payload {
+                    Payload::Batch(batch) if numbers(batch).contains(&7) => {
+                        silent.push((now + TIME_LIMIT, request))
+                    }
+                    Payload::Batch(_) | Payload::Status(_) | Payload::Rules { .. } => {
+                        bench.answer(&request, 200)
+                    }
+                }
+            }
+            for (_, request) in silent.extract_if(.., |(end, _)| *end <= now).collect::<Vec<_>>() {
+                bench.fail_as(&request, TransportErrorKind::Timeout);
+            }
+        }
+        // Four attempts show that it is more than a passing failure.
+        let waited_for = if second < 200 { 210 } else { 35 };
+        assert!(bench.pending() <= waited_for, "{} after {second} s", bench.pending());
+    }
+    assert_eq!((bench.delivered(), bench.dropped()), (1_209, 1));
 }
 
 #[test]
