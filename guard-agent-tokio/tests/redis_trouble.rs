@@ -368,3 +368,15 @@ fn what_cannot_be_used_is_named_without_being_shown() {
     let none = AgentConfig::builder("key-of-the-project").build().unwrap();
     assert!(RedisStore::new(&RedisOptions::new(&none)).is_err());
 }
+
+#[tokio::test]
+async fn an_error_of_the_start_names_the_variable_that_the_value_is_from() {
+    let variables = [("GUARD_AGENT_REDIS_URL", "redis:host"), ("GUARD_AGENT_REDIS_CA_FILE", "/no/such/file")];
+    let config = AgentConfig::builder("key-of-the-project").merge_vars(variables).build().unwrap();
+    let error = guard_agent_tokio::Agent::builder(config).start().unwrap_err().to_string();
+    for told in
+        ["is [secret] (from GUARD_AGENT_REDIS_URL)", "is /no/such/file (from GUARD_AGENT_REDIS_CA_FILE)"]
+    {
+        assert!(error.contains(told), "{error}");
+    }
+}

@@ -33,8 +33,6 @@ const PREFIX: &str = "GUARD_AGENT_";
 pub struct AgentConfigBuilder {
     pub(super) config: AgentConfig,
     pub(super) problems: Vec<ConfigProblem>,
-    /// The environment variable that each field has its value from.
-    pub(super) variables: BTreeMap<&'static str, String>,
     /// A nested `redis` came: a journal is wanted.
     pub(super) wants_redis: bool,
 }
@@ -78,7 +76,7 @@ impl AgentConfigBuilder {
             if self.merge_text(&field, value) {
                 self.problems.iter_mut().skip(known).for_each(|problem| problem.is_from(name));
                 if let Some(field) = AgentConfig::FIELDS.iter().find(|known| **known == field) {
-                    self.variables.insert(field, name.to_string());
+                    self.config.variables.0.insert(field, name.to_string());
                 }
             } else {
                 self.unknown(&field, PREFIX);
@@ -130,9 +128,7 @@ impl AgentConfigBuilder {
         let unreadable: Vec<_> = self.problems.iter().map(|problem| problem.field).collect();
         let mut problems = Vec::new();
         self.config.check(&mut problems);
-        for problem in &mut problems {
-            self.variables.get(problem.field).into_iter().for_each(|variable| problem.is_from(variable));
-        }
+        self.config.name_variables(&mut problems);
         // A field that could not be read still has its default, about which there is nothing to say.
         self.problems.extend(problems.into_iter().filter(|problem| !unreadable.contains(&problem.field)));
         if self.problems.is_empty() { Ok(self.config) } else { Err(ConfigError { problems: self.problems }) }
@@ -375,7 +371,7 @@ macro_rules! setter {
         #[must_use]
         pub fn $field(mut self, $value: $argument) -> Self {
             self.config.$field = $convert;
-            self.variables.remove(stringify!($field));
+            self.config.variables.0.remove(stringify!($field));
             self
         }
     };

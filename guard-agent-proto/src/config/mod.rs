@@ -57,14 +57,19 @@ macro_rules! config {
             pub unknown_fields: Vec<String>,
             /// What is to be said of names and values that were given; the start of an agent logs it.
             pub warnings: Vec<ConfigWarning>,
+            pub(crate) variables: Variables,
         }
 
         impl Default for AgentConfigBuilder {
             /// The defaults, without an API key.
             fn default() -> Self {
-                let config =
-                    AgentConfig { $($field: $default,)* unknown_fields: Vec::new(), warnings: Vec::new() };
-                Self { config, problems: Vec::new(), variables: BTreeMap::new(), wants_redis: false }
+                let config = AgentConfig {
+                    $($field: $default,)*
+                    unknown_fields: Vec::new(),
+                    warnings: Vec::new(),
+                    variables: Variables::default(),
+                };
+                Self { config, problems: Vec::new(), wants_redis: false }
             }
         }
 
@@ -73,8 +78,9 @@ macro_rules! config {
 
             /// Whether there is a field of that name; takes its value over or notes what is wrong with it.
             fn merge_json_member(&mut self, name: &str, value: &serde_json::Value) -> bool {
-                let Self { config, problems, variables, .. } = self;
-                let mut notes = Notes { problems, warnings: &mut config.warnings, variables };
+                let Self { config, problems, .. } = self;
+                let (warnings, variables) = (&mut config.warnings, &mut config.variables.0);
+                let mut notes = Notes { problems, warnings, variables };
                 match name {
                     $(stringify!($field) => merge_json_field(
                         stringify!($field), value, &mut config.$field, &mut notes,
@@ -86,8 +92,9 @@ macro_rules! config {
 
             /// The same from text.
             fn merge_text(&mut self, name: &str, text: &str) -> bool {
-                let Self { config, problems, variables, .. } = self;
-                let mut notes = Notes { problems, warnings: &mut config.warnings, variables };
+                let Self { config, problems, .. } = self;
+                let (warnings, variables) = (&mut config.warnings, &mut config.variables.0);
+                let mut notes = Notes { problems, warnings, variables };
                 match name {
                     $(stringify!($field) => set_field(
                         stringify!($field), text, &mut config.$field, &mut notes,
@@ -322,6 +329,13 @@ impl AgentConfig {
     #[cfg(feature = "std")]
     pub fn from_env() -> Result<Self, ConfigError> {
         AgentConfigBuilder::default().merge_env().build()
+    }
+
+    /// Says of the values that are an environment variable's which one it is.
+    pub(crate) fn name_variables(&self, problems: &mut [ConfigProblem]) {
+        for problem in problems {
+            self.variables.0.get(problem.field).into_iter().for_each(|variable| problem.is_from(variable));
+        }
     }
 
     /// Checks every bound. [`AgentConfigBuilder::build`] did so; fields may have been changed since.
@@ -565,6 +579,16 @@ impl fmt::Display for ConfigWarning {
             }
             Self::Unknown { name, similar: None } => write!(f, "the configuration has no field `{name}`"),
         }
+    }
+}
+
+/// The environment variable that each field has its value from. Configurations with the same values are equal without.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variables(BTreeMap<&'static str, String>);
+
+impl PartialEq for Variables {
+    fn eq(&self, _: &Self) -> bool {
+        true
     }
 }
 

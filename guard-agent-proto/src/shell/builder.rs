@@ -165,6 +165,10 @@ fn journal<B: Backend>(
         Some(options) => B::redis(&options).map(Some),
         None => FileStore::configured(config),
     }
+    .map_err(|mut error| {
+        config.name_variables(&mut error.problems);
+        error
+    })
 }
 
 impl<B> fmt::Debug for AgentBuilder<B> {
