@@ -109,7 +109,7 @@ impl Agent {
         let now = self.now.instant;
         let others = |journal: &Journal| self.shutdown.is_none() && journal.wants_to_adopt(now);
         let Some(journal) =
-            self.journal.as_mut().filter(|journal| journal.stored(kind) > 0 || others(journal))
+            self.journal.as_mut().filter(|journal| journal.is_unread(kind) || others(journal))
         else {
             return false;
         };

@@ -454,6 +454,11 @@ impl Journal {
         self.pages[kind].iter().any(paged) || self.streams.get(&seq.origin()).is_some_and(unread)
     }
 
+    /// Whether records of that kind are to be read, or an end behind which there are none.
+    pub(crate) fn is_unread(&self, kind: Kind) -> bool {
+        self.streams.values().any(|stream| stream.logs[kind].has_unread() || !stream.ended[kind])
+    }
+
     /// Known records that only the store holds.
     pub(crate) fn stored(&self, kind: Kind) -> u64 {
         let given_up = self.given_up.values();
@@ -495,9 +500,7 @@ impl Journal {
 
     /// Why anything else cannot be done, if so.
     pub(crate) fn impaired(&self) -> Option<StoreErrorKind> {
-        let unread = self.streams.values().any(|stream| {
-            Kind::ALL.iter().any(|kind| stream.logs[*kind].has_unread() || !stream.ended[*kind])
-        });
+        let unread = Kind::ALL.into_iter().any(|kind| self.is_unread(kind));
         let parts = [Part::Change, Part::Search, Part::Close, Part::Read];
         parts
             .into_iter()

@@ -483,6 +483,27 @@ fn a_batch_of_which_a_part_is_settled_is_sent_in_another() {
 }
 
 #[test]
+fn a_batch_that_lacks_its_last_record_and_fills_half_of_memory_is_sent_in_others() {
+    let mut dead = Bench::journaled(|_| {});
+    dead.serve();
+    dead.events(4);
+    dead.serve();
+    dead.send(vec![event(4)]);
+    dead.serve();
+    dead.jump(SECOND);
+    let mut seal = dead.stores.pop().unwrap();
+    if let StoreOp::Write(write) = &mut seal.op {
+        assert_eq!(write.notes.len(), 1);
+        write.logs.events.remove.push(Seq::from_u64(5));
+    }
+    dead.store.execute_at(seal, dead.now.instant).unwrap();
+
+    let mut bench = dead.successor(7, |config| config.buffer_size = 8);
+    assert_eq!(sorted(&bench.deliver(4 * LEASE)), [0, 1, 2, 3]);
+    assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+}
+
+#[test]
 fn a_note_of_what_is_gone_keeps_no_journal_alive() {
     let mut dead = Bench::journaled(|_| {});
     dead.serve();
