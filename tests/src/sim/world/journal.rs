@@ -74,6 +74,8 @@ impl World {
         self.store_was_late |= late;
         let stopping = self.workers[w].run != run || self.workers[w].model.is_stopping();
         let excused = self.store_was_late || self.store.losses > 0 || result.is_err() || stopping;
+        // It does not know what a close that comes late takes of what came late before.
+        self.workers[w].model.bereft |= late && blocks > 0;
         require(blocks == 0 || excused, Invariant::Removed, || format!("{blocks} blocks go with {op:?}"))?;
         let mut appended = Vec::new();
         if let (StoreOp::Write(write), Ok(StoreAnswer::Done)) = (&op, &result) {
