@@ -143,6 +143,9 @@ impl fmt::Display for TransportError {
 impl core::error::Error for TransportError {}
 
 /// Kinds of transport failure.
+///
+/// With all but [`Connect`](Self::Connect) and [`Tls`](Self::Tls) it may be the content that is to blame: a batch that
+/// fails so again and again is compared with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransportErrorKind {
