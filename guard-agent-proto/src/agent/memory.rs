@@ -223,23 +223,25 @@ impl Agent {
         }
         let stream = &self.streams[kind];
         let (live, backlog) = (stream.live.committed(), stream.backlog.committed());
+        let partial = stream.partial().map(|entry| entry.json.len());
         let share = |most: usize, taken: usize| {
             let half = most.saturating_sub(taken) / 2;
             half.min((most - most / 4).saturating_sub(taken)).max(1)
         };
         Room {
-            records: share(self.config.buffer_size, live.records + backlog.records),
-            bytes: share(self.config.buffer_bytes, live.bytes + backlog.bytes),
+            records: share(self.config.buffer_size, live.records + backlog.records + partial.clone().count()),
+            bytes: share(self.config.buffer_bytes, live.bytes + backlog.bytes + partial.sum::<usize>()),
         }
     }
 
-    /// Whether batches that wait for another attempt leave no more than a quarter of memory for what a journal takes.
+    /// Whether batches that wait for another attempt, beside those that come back, leave no more than a quarter of memory
+    /// for what a journal takes.
     pub(super) fn is_committed(&self, kind: Kind) -> bool {
-        let Stream { live, backlog, .. } = &self.streams[kind];
-        let retried = live.retried() + backlog.retried();
+        let stream = &self.streams[kind];
+        let retried = stream.live.retried() + stream.backlog.retried();
         self.journal.is_some()
             && retried > 0
-            && retried >= self.config.buffer_size - self.config.buffer_size / 4
+            && retried + stream.partial().count() >= self.config.buffer_size - self.config.buffer_size / 4
     }
 
     /// How full it is with records of that kind, by number or bytes, whichever is higher: memory, or what the

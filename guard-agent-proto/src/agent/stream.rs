@@ -82,7 +82,7 @@ impl Stream {
         self.live.cost() + self.backlog.cost() + self.partial().map(Entry::cost).sum::<usize>()
     }
 
-    pub(super) fn partial(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn partial(&self) -> impl Iterator<Item = &Entry> + Clone {
         self.partial.iter().flat_map(|(_, entries)| entries)
     }
 

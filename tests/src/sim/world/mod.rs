@@ -30,7 +30,7 @@ use super::trace::Trace;
 /// Wall clock at the start of every world: 2026-01-01.
 const EPOCH: i64 = 1_767_225_600_000_000;
 /// A world that takes more steps than this is stuck.
-const MAX_STEPS: u64 = 3_000_000;
+const MAX_STEPS: u64 = 10_000_000;
 
 /// The application, the agents, the platform, and all between them.
 #[derive(Debug)]
