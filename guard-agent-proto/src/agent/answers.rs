@@ -284,10 +284,11 @@ impl Agent {
         is_expected: bool,
     ) {
         self.counters.requests_failed += 1;
-        self.reported = Some(id);
-        if !is_expected {
-            self.breaker.on_failure(self.now.instant, id, &mut self.rng);
+        if is_expected {
+            return;
         }
+        self.reported = Some(id);
+        self.breaker.on_failure(self.now.instant, id, &mut self.rng);
         self.tell(
             ErrorStage::TransportSend,
             endpoint,
