@@ -67,15 +67,16 @@ impl World {
         let op = request.op.clone();
         let blocks =
             if let StoreOp::Close { stream, keep: false } = op { self.store.blocks_of(stream) } else { 0 };
+        let before = if late { self.store.blocks() } else { 0 };
         let (result, adoption) = self.store.execute(run, request, late, reply_at.is_some(), self.now);
         self.trace.line(self.now, format_args!("  [{w}] store ran {id} of run {run}, late: {late}"));
         // What a late change brought back, or a store that went back in time, the agent does not know of. Who shuts down
         // deletes what it may have appended, once all of it is settled.
         self.store_was_late |= late;
+        // Nor of what one takes that was brought back.
+        self.workers[w].model.bereft |= self.store.blocks() < before;
         let stopping = self.workers[w].run != run || self.workers[w].model.is_stopping();
         let excused = self.store_was_late || self.store.losses > 0 || result.is_err() || stopping;
-        // It does not know what a close that comes late takes of what came late before.
-        self.workers[w].model.bereft |= late && blocks > 0;
         require(blocks == 0 || excused, Invariant::Removed, || format!("{blocks} blocks go with {op:?}"))?;
         let mut appended = Vec::new();
         if let (StoreOp::Write(write), Ok(StoreAnswer::Done)) = (&op, &result) {
