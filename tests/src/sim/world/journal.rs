@@ -6,7 +6,7 @@ use guard_agent_proto::{Input, Instant, Kind};
 use super::narration::brief;
 use super::{Event, World};
 use crate::sim::invariant::Invariant;
-use crate::sim::model::{Checked, require};
+use crate::sim::model::{Checked, Fate, require};
 use crate::sim::store::{Adoption, StoreFault, StoreRoute, StoreWeather, Trouble};
 
 /// Latency of a store in peace, one way.
@@ -175,7 +175,9 @@ impl World {
         for number in numbers.iter().filter(|number| **number >= self.history.disputed) {
             let record = usize::try_from(*number).ok().and_then(|index| self.history.records.get(index));
             // A write that came late may have put it into a stream that its agent had to give up without knowing.
-            let Some(record) = record.filter(|record| !record.resurrected) else { continue };
+            // So may one whose answer was lost, and its agent cannot know that it is there.
+            let is_known = |record: &&Fate| record.run != worker.run || record.journaled;
+            let Some(record) = record.filter(|record| !record.resurrected).filter(is_known) else { continue };
             let mut owners = record.streams.iter().filter_map(|stream| self.store.owner(*stream));
             let mine = owners.clone().any(|owner| owner == worker.run);
             let other = owners.find(|owner| *owner != worker.run && alive(*owner));
