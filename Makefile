@@ -9,7 +9,7 @@ SECONDS ?= 30
 FILTER ?=
 # Worlds of the simulator: of `make worlds`, and of those that `make test` takes beside the fixed ones (0: none).
 SEEDS ?= 10000
-FRESH_SEEDS ?= 0
+FRESH_SEEDS ?= 25
 # How many times as long as in `make test` the chaos of `make chaos` is.
 ROUNDS ?= 10
 # What `make test` does, the cheap first; ALSO adds to it.
