@@ -195,15 +195,18 @@ impl Journal {
         })
     }
 
-    /// What is to be appended to our own stream, or the change of a stream that needs one. While nothing can be
-    /// appended, changes go alone, and first.
-    fn next_write<'a>(
+    /// What is to be appended to our own stream, or the change of a stream that needs one. Changes go first while nothing
+    /// can be appended, or when one is so late that appends without a pause could cost a lease.
+    pub(super) fn next_write<'a>(
         &mut self,
         now: Instant,
         rng: &mut Rng,
         unwritten: impl Fn(Kind, Seq, usize) -> Vec<Unwritten<'a>>,
     ) -> Option<Box<Writing>> {
-        if self.is_down()
+        // An append renews our own.
+        let mut adopted = self.streams.range(1..).map(|(_, stream)| stream);
+        let is_overdue = |stream: &Stream| stream.is_known() && stream.renew_at + self.lease.renewal <= now;
+        if (self.is_down() || adopted.any(is_overdue))
             && let Some(change) = self.next_change(now)
         {
             return Some(change);

@@ -742,3 +742,19 @@ fn every_stream_is_renewed_in_turn_however_slow_the_store_is() {
     }
     assert_eq!(renewed, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].repeat(2));
 }
+
+#[test]
+fn appends_without_a_pause_do_not_keep_a_lease_from_being_renewed() {
+    let mut journal = journal();
+    let lease = journal.lease;
+    let mut written = vec![];
+    for renewals in 1..=3 {
+        let now = Instant::ZERO + lease.renewal * renewals;
+        journal.waiting = Some((2, Instant::ZERO));
+        let unwritten = |kind, _, _| if kind == EVENT { vec![unwritten(1, b"{}")] } else { vec![] };
+        let origin = journal.next_write(now, &mut rng(), unwritten).unwrap().origin;
+        journal.streams.get_mut(&origin).unwrap().renew(now, lease);
+        written.push(origin);
+    }
+    assert_eq!(written, [0, 1, 0]);
+}
