@@ -65,8 +65,8 @@ pub(crate) struct Journal {
     urgent: bool,
     /// No change starts before that (group commit).
     next_commit: Instant,
-    /// The last operation was a change: reading goes next.
-    read_next: bool,
+    /// The last operation was a write: what is none goes next.
+    others_next: bool,
 
     /// Our own stream under 0, adopted ones under their number.
     streams: BTreeMap<u16, Stream>,
@@ -281,7 +281,7 @@ impl Journal {
             waiting: None,
             urgent: false,
             next_commit: Instant::ZERO,
-            read_next: false,
+            others_next: false,
             streams: BTreeMap::from([(0, own)]),
             acknowledged: ByKind { events: FIRST, metrics: FIRST },
             lost: ByKind { events: FIRST, metrics: FIRST },

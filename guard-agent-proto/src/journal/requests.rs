@@ -165,19 +165,34 @@ impl Journal {
         // What others left may be taken by the platform; what was set aside was refused, and soon fills memory again.
         let reading = self.read_at(room).is_some_and(|at| at <= now)
             && (!searching || Kind::ALL.iter().any(|kind| self.ahead(*kind, room).is_some()));
-        if self.read_next && reading {
-            return self.read(room);
+        if self.others_next
+            && (reading || !self.closing)
+            && let Some(other) = self.next_other(now, room, reading, searching)
+        {
+            return Some(other);
         }
         if let Some(writing) = self.next_write(now, rng, unwritten) {
             let op = StoreOp::Write(writing.write.clone());
             self.next_commit = now + GROUP_COMMIT;
-            self.read_next = true;
+            self.others_next = true;
             return Some(self.start(op, Outstanding::Write(writing)));
         }
         let is_idle = |own: &Stream| own.is_known() && own.renew_at <= now && own.is_finished();
         if self.unsure.is_none() && self.streams.get(&0).is_some_and(is_idle) {
             return Some(self.close_own(rng));
         }
+        self.next_other(now, room, reading, searching)
+    }
+
+    /// What is no write.
+    fn next_other(
+        &mut self,
+        now: Instant,
+        room: JournalRoom,
+        reading: bool,
+        searching: bool,
+    ) -> Option<StoreRequest> {
+        self.others_next = false;
         if reading {
             return self.read(room);
         }
@@ -340,7 +355,6 @@ impl Journal {
     }
 
     fn read(&mut self, room: JournalRoom) -> Option<StoreRequest> {
-        self.read_next = false;
         let (kind, origin) =
             Kind::ALL.into_iter().find_map(|kind| self.unread(kind, room).map(|origin| (kind, origin)))?;
         let limit = if self.closing { 1 } else { self.read_limit };

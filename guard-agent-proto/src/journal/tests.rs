@@ -758,3 +758,19 @@ fn appends_without_a_pause_do_not_keep_a_lease_from_being_renewed() {
     }
     assert_eq!(written, [0, 1, 0]);
 }
+
+#[test]
+fn appends_without_a_pause_do_not_keep_others_from_being_looked_for() {
+    let mut journal = journal();
+    let mut ops = vec![];
+    for _ in 0..3 {
+        journal.waiting = Some((2, Instant::ZERO));
+        let unwritten = |kind, _, _| if kind == EVENT { vec![unwritten(1, b"{}")] } else { vec![] };
+        let room = JournalRoom { read: ByKind::default(), others: true };
+        let request = journal.poll(at(1_000), room, &mut rng(), unwritten).unwrap();
+        ops.push(matches!(request.op, StoreOp::Write(_)));
+        journal.outstanding = None;
+        journal.next_commit = Instant::ZERO;
+    }
+    assert_eq!(ops, [true, false, true]);
+}
