@@ -932,10 +932,10 @@ impl Lane {
 
     /// Refusals of content without a single success do not mean that all of it is bad.
     fn acquit_if_everything_is_refused(&mut self, now: Now, rng: &mut Rng) {
-        if !self.quarantine.is_full(self.unexplained as usize) {
+        if !self.quarantine.is_full(self.unexplained as usize, now.instant) {
             return;
         }
-        let mut entries = self.quarantine.acquit();
+        let mut entries = self.quarantine.acquit(now.instant);
         for works in [&mut self.sealed, &mut self.suspects] {
             // A batch that was sent does not change.
             for work in core::mem::take(works) {

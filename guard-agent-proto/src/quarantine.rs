@@ -22,6 +22,8 @@ pub(crate) struct Quarantine {
     remembered: VecDeque<(Seq, Trial)>,
     /// Records without a success of others that make the endpoint suspect of refusing everything.
     limit: usize,
+    /// When it was taken to do so last.
+    acquitted_at: Instant,
     /// Successes of this endpoint with other records.
     successes: u64,
     /// When a record is tried although nothing passed since it was refused.
@@ -55,8 +57,10 @@ struct Trial {
 }
 
 /// Starts at this many, and doubles whenever everything seemed to be refused, so that no run of bad records blocks a
-/// lane for ever.
+/// lane for ever, whatever passes beside it.
 const LIMIT: usize = 16;
+/// How long it stays doubled.
+const LIMIT_TIME: Duration = Duration::from_secs(3_600);
 const LIMIT_MAX: usize = 4_096;
 const MOST_REMEMBERED: usize = 1_024;
 /// Witnesses that a refusal needs which is not about content by its status, and one of a server that may fail at random.
@@ -74,6 +78,7 @@ impl Quarantine {
             trials: BTreeMap::new(),
             remembered: VecDeque::new(),
             limit: LIMIT,
+            acquitted_at: Instant::ZERO,
             successes: 0,
             next_attempt: Instant::ZERO,
             attempts: 0,
@@ -119,7 +124,6 @@ impl Quarantine {
 
     /// Notes that other records passed. Answers those that are proven to be what is wrong.
     pub(crate) fn on_success(&mut self, now: Instant) -> Vec<(Entry, Refusal)> {
-        self.limit = LIMIT;
         self.successes += 1;
         self.attempts = 0;
         let mut proven = false;
@@ -182,14 +186,19 @@ impl Quarantine {
 
     /// Whether so many were refused without a success that the endpoint seems to refuse everything: records alone, or
     /// `batches` on the way to them.
-    pub(crate) fn is_full(&self, batches: usize) -> bool {
+    pub(crate) fn is_full(&self, batches: usize, now: Instant) -> bool {
+        let limit = self.limit(now);
         let unresolved = self.waiting.iter().filter(|entry| self.is_unresolved(entry.seq())).count();
-        unresolved >= self.limit || batches >= 2 * self.limit
+        unresolved >= limit || batches >= 2 * limit
+    }
+
+    fn limit(&self, now: Instant) -> usize {
+        if now < self.acquitted_at + LIMIT_TIME { self.limit } else { LIMIT }
     }
 
     /// Takes everything out: it was not about the records. What is remembered of others stays, for they come back.
-    pub(crate) fn acquit(&mut self) -> Vec<Entry> {
-        self.limit = (self.limit * 2).min(LIMIT_MAX);
+    pub(crate) fn acquit(&mut self, now: Instant) -> Vec<Entry> {
+        (self.limit, self.acquitted_at) = ((self.limit(now) * 2).min(LIMIT_MAX), now);
         self.trials.clear();
         core::mem::take(&mut self.waiting)
     }
@@ -403,16 +412,16 @@ mod tests {
     #[test]
     fn many_without_a_success_are_acquitted_and_the_limit_doubles() {
         let mut bench = bench();
-        for limit in [16, 32, 64] {
+        // What passes meanwhile changes nothing, but time does.
+        for (secs, limit) in [(0, 16), (300, 32), (3_899, 64), (7_499, 16)] {
+            bench.0.on_success(at(secs));
             for seq in 0..limit {
-                assert!(!bench.0.is_full(0));
-                assert!(bench.0.refuse(entry(seq), refusal(true), at(0), &mut bench.1).is_ok());
+                assert!(!bench.0.is_full(0, at(secs)));
+                assert!(bench.0.refuse(entry(seq), refusal(true), at(secs), &mut bench.1).is_ok());
             }
-            assert!(bench.0.is_full(0));
-            assert_eq!(bench.0.acquit().len() as u64, limit);
+            assert!(bench.0.is_full(0, at(secs)));
+            assert_eq!(bench.0.acquit(at(secs)).len() as u64, limit);
         }
-        bench.0.on_success(at(0));
-        assert_eq!(bench.0.limit, LIMIT);
     }
 
     #[test]
