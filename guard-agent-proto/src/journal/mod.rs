@@ -298,9 +298,9 @@ impl Journal {
 
     /// It is that late. Whoever slept does not know any more whether the store is down, and has to ask.
     pub(crate) fn on_time(&mut self, now: Instant) {
-        // While a lease is ours, something is due sooner than that, or an answer is; without one nobody need wake up.
-        let has_lease = self.streams.values().any(Stream::is_known);
-        if has_lease && now.since(self.awake_at) > self.timeout + self.lease.renewal {
+        // While a lease is ours, something is due sooner than that, or an answer is; without either nobody need wake up.
+        let is_awaited = self.outstanding.is_some() || self.streams.values().any(Stream::is_known);
+        if is_awaited && now.since(self.awake_at) > self.timeout + self.lease.renewal {
             self.fresh_from = self.next_op;
             self.troubles.forget();
         }

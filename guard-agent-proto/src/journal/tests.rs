@@ -774,3 +774,14 @@ fn appends_without_a_pause_do_not_keep_others_from_being_looked_for() {
     }
     assert_eq!(ops, [true, false, true]);
 }
+
+#[test]
+fn who_waits_for_the_answer_to_a_first_append_is_known_to_have_slept() {
+    for awaits in [false, true] {
+        let mut journal = journal_with(|_| {});
+        journal.outstanding = awaits.then(|| (StoreOpId::from_u64(3), Instant::ZERO, Outstanding::List));
+        journal.next_op = 4;
+        journal.on_time(at(1_000));
+        assert_eq!(journal.fresh_from, if awaits { 4 } else { 0 });
+    }
+}
