@@ -39,6 +39,10 @@ impl Agent {
                 journal.release(kind, entry.seq(), entry.cost());
                 continue;
             }
+            if self.set_aside(kind) {
+                continue;
+            }
+            let stream = &mut self.streams[kind];
             let evicted = stream.evict_quarantined().or_else(|| match self.config.buffer_overflow_policy {
                 OverflowPolicy::Drop => stream.backlog.evict().or_else(|| stream.live.evict()),
                 OverflowPolicy::Raise | OverflowPolicy::Block => stream.live.evict_newest(),
@@ -108,11 +112,25 @@ impl Agent {
         }
         let now = self.now.instant;
         let others = |journal: &Journal| self.shutdown.is_none() && journal.wants_to_adopt(now);
-        let Some(journal) =
-            self.journal.as_mut().filter(|journal| journal.is_unread(kind) || others(journal))
-        else {
+        if !self.journal.as_ref().is_some_and(|journal| journal.is_unread(kind) || others(journal)) {
             return false;
-        };
+        }
+        let before = self.streams[kind].len();
+        self.set_aside(kind);
+        let Some(journal) = &mut self.journal else { return false };
+        let stream = &mut self.streams[kind];
+        while let Some(entry) = stream.live.release_newest(|seq| journal.holds(kind, seq)) {
+            journal.release(kind, entry.seq(), entry.cost());
+        }
+        if stream.len() == before {
+            stream.dissolve_partial();
+        }
+        stream.len() < before
+    }
+
+    /// Leaves what was refused alone to the journal, as far as it holds that. Whether there is more room now.
+    fn set_aside(&mut self, kind: Kind) -> bool {
+        let Some(journal) = &mut self.journal else { return false };
         let stream = &mut self.streams[kind];
         let before = stream.len();
         for path in Path::ALL {
@@ -120,12 +138,6 @@ impl Agent {
             for entry in lane.set_aside(|seq| journal.holds(kind, seq), self.now, &mut self.rng) {
                 journal.set_aside(kind, entry.seq(), entry.cost());
             }
-        }
-        while let Some(entry) = stream.live.release_newest(|seq| journal.holds(kind, seq)) {
-            journal.release(kind, entry.seq(), entry.cost());
-        }
-        if stream.len() == before {
-            stream.dissolve_partial();
         }
         stream.len() < before
     }

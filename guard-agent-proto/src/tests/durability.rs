@@ -798,6 +798,18 @@ fn what_is_durable_makes_room_for_what_is_not() {
 }
 
 #[test]
+fn what_was_refused_and_is_durable_makes_room_for_what_is_not() {
+    let mut bench = Bench::journaled(|config| config.buffer_size = 16);
+    bench.serve();
+    bench.events(4);
+    bench.run(60 * SECOND, Some(422), |_| None);
+    bench.send((4..19).map(event).collect());
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.pending, ledger.dropped.total()), (19, 0), "{ledger:?}");
+    assert_eq!(sorted(&bench.deliver(1_200 * SECOND)), (0..19).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_waits_too_long_expires_wherever_it_waits() {
     let mut bench = Bench::journaled(|config| {
         config.buffer_size = 50;

@@ -358,8 +358,9 @@ impl World {
         let is_refused = |(number, record): &(u64, &Fate)| {
             front.dislikes(*number) && record.made.kind == Kind::Event && !record.is_confirmed()
         };
-        // A record that is in several streams waits several times.
-        let times = |(_, record): (u64, &Fate)| record.streams.len().max(1) as u64;
+        // A record that is in several streams waits several times, and one that a late write brought back once more.
+        let times =
+            |(_, record): (u64, &Fate)| record.streams.len().max(1) as u64 + u64::from(record.resurrected);
         let refused: u64 = (0..).zip(&self.history.records).filter(is_refused).map(times).sum();
         let has_agent =
             |run: u32| self.workers.iter().any(|worker| worker.run == run && worker.subject.is_some());
