@@ -616,7 +616,7 @@ impl Lane {
             *gate = None;
         }
         self.consecutive_failures = 0;
-        // What is on its way was asked before: it has another try.
+        // A trial that is on its way was sent before the application asked: it has another try.
         if let Some(work) = &mut self.in_flight {
             work.past.is_asked_again = work.past.is_trial;
         }

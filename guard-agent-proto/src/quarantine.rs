@@ -22,7 +22,7 @@ pub(crate) struct Quarantine {
     remembered: VecDeque<(Seq, Trial)>,
     /// Records without a success of others that make the endpoint suspect of refusing everything.
     limit: usize,
-    /// When it was taken to do so last.
+    /// When the endpoint seemed to refuse everything last.
     acquitted_at: Instant,
     /// Successes of this endpoint with other records.
     successes: u64,
@@ -59,7 +59,7 @@ struct Trial {
 /// Starts at this many, and doubles whenever everything seemed to be refused, so that no run of bad records blocks a
 /// lane for ever, whatever passes beside it.
 const LIMIT: usize = 16;
-/// How long it stays doubled.
+/// How long the limit stays doubled.
 const LIMIT_TIME: Duration = Duration::from_secs(3_600);
 const LIMIT_MAX: usize = 4_096;
 const MOST_REMEMBERED: usize = 1_024;
@@ -412,7 +412,7 @@ mod tests {
     #[test]
     fn many_without_a_success_are_acquitted_and_the_limit_doubles() {
         let mut bench = bench();
-        // What passes meanwhile changes nothing, but time does.
+        // A success of others meanwhile does not lower the limit; an hour does.
         for (secs, limit) in [(0, 16), (300, 32), (3_899, 64), (7_499, 16)] {
             bench.0.on_success(at(secs));
             for seq in 0..limit {

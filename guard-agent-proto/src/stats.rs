@@ -370,6 +370,6 @@ pub struct DeadLetter {
     pub reason: DropReason,
     /// Status code of the refusal, zero where no answer came.
     pub status: u16,
-    /// Start of the answer's body, one line.
+    /// Start of the answer's body, or why there was no answer; one line.
     pub message: String,
 }

@@ -172,7 +172,7 @@ impl Agent {
                 update
             }
             Err(error) => {
-                self.on_unanswered(id, Endpoint::Rules, &error, false);
+                self.on_unanswered(id, Endpoint::Rules, &error);
                 self.rules.on_no_answer(self.now.instant, &mut self.rng);
                 Update::Failed { message: String::from("no answer") }
             }
@@ -236,7 +236,11 @@ impl Agent {
                 (verdict, response.status)
             }
             Err(error) => {
-                self.on_unanswered(id, endpoint, &error, is_expected);
+                if is_expected {
+                    self.counters.requests_failed += 1;
+                } else {
+                    self.on_unanswered(id, endpoint, &error);
+                }
                 let verdict = if error.kind.is_unsent() {
                     Verdict::Unsent
                 } else {
@@ -276,17 +280,8 @@ impl Agent {
         }
     }
 
-    fn on_unanswered(
-        &mut self,
-        id: RequestId,
-        endpoint: Endpoint,
-        error: &TransportError,
-        is_expected: bool,
-    ) {
+    fn on_unanswered(&mut self, id: RequestId, endpoint: Endpoint, error: &TransportError) {
         self.counters.requests_failed += 1;
-        if is_expected {
-            return;
-        }
         self.reported = Some(id);
         self.breaker.on_failure(self.now.instant, id, &mut self.rng);
         self.tell(

@@ -65,7 +65,7 @@ pub(crate) struct Journal {
     urgent: bool,
     /// No change starts before that (group commit).
     next_commit: Instant,
-    /// The last operation was a write: what is none goes next.
+    /// The last operation was a write: another kind goes next.
     others_next: bool,
 
     /// Our own stream under 0, adopted ones under their number.

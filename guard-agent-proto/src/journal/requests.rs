@@ -184,7 +184,7 @@ impl Journal {
         self.next_other(now, room, reading, searching)
     }
 
-    /// What is no write.
+    /// The next operation other than a write.
     fn next_other(
         &mut self,
         now: Instant,
@@ -210,15 +210,15 @@ impl Journal {
         })
     }
 
-    /// What is to be appended to our own stream, or the change of a stream that needs one. Changes go first while nothing
-    /// can be appended, or when one is so late that appends without a pause could cost a lease.
+    /// The next append to our own stream, or the change of a stream that needs one. Changes go first while nothing can be
+    /// appended, and when a renewal is so late that appends without a pause could cost the lease.
     pub(super) fn next_write<'a>(
         &mut self,
         now: Instant,
         rng: &mut Rng,
         unwritten: impl Fn(Kind, Seq, usize) -> Vec<Unwritten<'a>>,
     ) -> Option<Box<Writing>> {
-        // An append renews our own.
+        // An append renews the lease of our own stream.
         let mut adopted = self.streams.range(1..).map(|(_, stream)| stream);
         let is_overdue = |stream: &Stream| stream.is_known() && stream.renew_at + self.lease.renewal <= now;
         if (self.is_down() || adopted.any(is_overdue))
@@ -275,8 +275,8 @@ impl Journal {
             stream.has_changes()
                 || is_late && (**origin > 0 || !stream.is_finished() || self.unsure.is_some())
         };
-        // Whose lease was renewed longest ago: with many streams and a slow store the first would be due again before
-        // the last has its turn.
+        // The stream whose lease was renewed longest ago goes first: with many streams and a slow store the first of all
+        // would be due again before the last has its turn.
         let (origin, _) = self.streams.iter().filter(needs).min_by_key(|(_, stream)| stream.renew_at)?;
         self.write(*origin, ByKind::default())
     }

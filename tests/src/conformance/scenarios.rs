@@ -1018,7 +1018,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a backlog may be larger than memory",
         shows: "W1, W10",
-        // Who loses its lease, on a machine that is too busy, begins anew with all of it in memory, which overflows then.
+        // An agent that loses its lease, on a machine that is too busy, begins anew with a memory that is full already.
         fields: &[("buffer_size", "40"), ("journal_records", "10000"), ("journal_lease", "30")],
         with: With::Redis,
         steps: &[

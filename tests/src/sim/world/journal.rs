@@ -73,7 +73,7 @@ impl World {
         // What a late change brought back, or a store that went back in time, the agent does not know of. Who shuts down
         // deletes what it may have appended, once all of it is settled.
         self.store_was_late |= late;
-        // Nor of what one takes that was brought back.
+        // A late change that removes such a block is unknown to the agent, too.
         self.workers[w].model.bereft |= self.store.blocks() < before;
         let stopping = self.workers[w].run != run || self.workers[w].model.is_stopping();
         let excused = self.store_was_late || self.store.losses > 0 || result.is_err() || stopping;
@@ -175,7 +175,7 @@ impl World {
         for number in numbers.iter().filter(|number| **number >= self.history.disputed) {
             let record = usize::try_from(*number).ok().and_then(|index| self.history.records.get(index));
             // A write that came late may have put it into a stream that its agent had to give up without knowing.
-            // So may one whose answer was lost, and its agent cannot know that it is there.
+            // An append whose answer was lost may have done so, too: its agent cannot know that the record is there.
             let is_known = |record: &&Fate| record.run != worker.run || record.journaled;
             let Some(record) = record.filter(|record| !record.resurrected).filter(is_known) else { continue };
             let mut owners = record.streams.iter().filter_map(|stream| self.store.owner(*stream));
