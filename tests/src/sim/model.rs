@@ -587,7 +587,6 @@ impl Model {
             }
             // The first may have been a passing one; later ones are compared with how other batches fare.
             let ended = if unclear && *refusals > 1 { Ended::Content } else { ended };
-            self.refused |= ended == Ended::Content && answer.result.is_ok();
             let taken = confirmed.contains(&id);
             if taken {
                 self.held_bytes = self.held_bytes.saturating_sub(made.bytes as u64);
