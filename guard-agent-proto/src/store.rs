@@ -83,9 +83,9 @@ pub enum StoreOp {
 /// Changes to a stream, made together or not at all.
 ///
 /// In this order:
-/// 1. If the lease is another owner's, or has run out and somebody else adopted the stream meanwhile:
-///    [`StoreErrorKind::Fenced`], and nothing is changed.
-/// 2. If it has run out and nobody adopted the stream, or the stream is new, it is the owner's again.
+/// 1. If the stream is another owner's, be the lease running or not: [`StoreErrorKind::Fenced`], and nothing is
+///    changed. Only an adoption makes it somebody else's; whoever writes to a new one first owns it.
+/// 2. If the lease has run out and nobody adopted the stream, it is the owner's again.
 /// 3. If a log is not where [`LogWrite::expected`] says: [`StoreAnswer::Diverged`], and nothing is changed but
 ///    the lease.
 /// 4. The lease is renewed, blocks are appended and removed, notes are set and deleted; [`StoreAnswer::Done`].

@@ -131,6 +131,7 @@ pub const SCENARIOS: &[Scenario] = scenarios![
     leases::an_owner_adopts_its_own_stream,
     leases::a_lease_that_ended_makes_an_orphan,
     leases::an_orphan_that_nobody_adopted_is_its_owners_again,
+    leases::an_orphan_is_nobody_elses_without_an_adoption,
     leases::writing_reading_and_adopting_renew_the_lease,
     leases::one_of_two_adopts,
     leases::an_adopter_may_ask_twice,

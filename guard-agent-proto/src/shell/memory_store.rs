@@ -33,17 +33,18 @@ pub struct MemoryStore {
 
 #[derive(Clone, Debug, Default)]
 struct Stream {
+    /// `None` before anybody had it.
+    owner: Option<OwnerId>,
     /// `None` once it is given up.
     lease: Option<Lease>,
-    /// Who adopted it last. Outlives the content.
-    adopter: Option<OwnerId>,
+    /// Then it outlives its content.
+    adopted: bool,
     /// `None` before the first write and after the stream was deleted.
     content: Option<Content>,
 }
 
 #[derive(Clone, Debug)]
 struct Lease {
-    owner: OwnerId,
     since: Instant,
     time: Duration,
 }
@@ -124,7 +125,7 @@ impl MemoryStore {
                 if !keep {
                     stream.content = None;
                 }
-                if stream.content.is_none() && stream.adopter.is_none() {
+                if stream.content.is_none() && !stream.adopted {
                     streams.remove(&id);
                 }
                 Ok(StoreAnswer::Done)
@@ -168,26 +169,23 @@ fn list(streams: &BTreeMap<StreamId, Stream>, space: Space, now: Instant) -> Sto
 }
 
 impl Stream {
-    fn is_leased_to_another(&self, owner: OwnerId, now: Instant) -> bool {
-        self.lease.as_ref().is_some_and(|lease| lease.owner != owner && lease.runs(now))
-    }
-
     /// Renews the lease, or takes it up again.
     fn claim(&mut self, owner: OwnerId, now: Instant, time: Duration) -> Result<(), StoreError> {
-        let adopted_by_another = self.adopter.is_some_and(|adopter| adopter != owner);
-        if adopted_by_another || self.is_leased_to_another(owner, now) {
+        if *self.owner.get_or_insert(owner) != owner {
             return Err(fenced());
         }
-        self.lease = Some(Lease { owner, since: now, time });
+        self.lease = Some(Lease { since: now, time });
         Ok(())
     }
 
     fn adopt(&mut self, owner: OwnerId, now: Instant, time: Duration) -> Result<StoreAnswer, StoreError> {
-        if self.is_leased_to_another(owner, now) {
+        let is_leased = self.lease.as_ref().is_some_and(|lease| lease.runs(now));
+        if is_leased && self.owner != Some(owner) {
             return Err(fenced());
         }
-        self.lease = Some(Lease { owner, since: now, time });
-        self.adopter = Some(owner);
+        self.owner = Some(owner);
+        self.lease = Some(Lease { since: now, time });
+        self.adopted = true;
         let notes = self.content.iter().flat_map(|content| &content.notes);
         let notes = notes.map(|(name, value)| Note { name: name.clone(), value: Some(value.clone()) });
         Ok(StoreAnswer::Adopted { notes: notes.collect(), lost_logs: 0 })

@@ -192,11 +192,10 @@ fn a_log_that_the_store_lost_is_counted_and_told() {
             bench.jump(SECOND);
             continue;
         };
-        let result = if matches!(request.op, StoreOp::Adopt { .. }) {
-            Ok(StoreAnswer::Adopted { notes: vec![], lost_logs: 1 })
-        } else {
-            bench.store.execute_at(request.clone(), bench.now.instant)
-        };
+        let mut result = bench.store.execute_at(request.clone(), bench.now.instant);
+        if let Ok(StoreAnswer::Adopted { lost_logs, .. }) = &mut result {
+            *lost_logs = 1;
+        }
         bench.input(Input::StoreReply { id: request.id, result });
     }
     assert_eq!(bench.agent.stats().corrupt_entries, 1);

@@ -83,6 +83,14 @@ pub(super) async fn an_orphan_that_nobody_adopted_is_its_owners_again(world: Wor
     assert_eq!(owner.ids(STREAM, Event).await, [1, 3, 4]);
 }
 
+pub(super) async fn an_orphan_is_nobody_elses_without_an_adoption(world: World<'_>) {
+    let owner = world.agent(1);
+    owner.done(something()).await;
+    let owner = world.lapse(owner, STREAM).await;
+    assert_all_is_fenced(&world.agent(2)).await;
+    assert_something(&owner).await;
+}
+
 pub(super) async fn writing_reading_and_adopting_renew_the_lease(world: World<'_>) {
     let (owner, stranger) = (world.agent(1), world.agent(2));
     let renewals = [

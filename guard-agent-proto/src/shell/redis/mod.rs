@@ -5,7 +5,8 @@
 //! * `{P:S}:e` and `{P:S}:m`, the logs of events and metrics: Redis streams; entry `<id>-0` holds a block in
 //!   its field `b`.
 //! * `{P:S}:l`, the lease: its owner, with an expiry.
-//! * `{P:S}:n`, a hash: notes, the highest id ever appended to each log, and whether the stream is released.
+//! * `{P:S}:n`, a hash: notes, the stream's owner, the highest id ever appended to each log, and whether the
+//!   stream is released.
 //! * `{P:S}:a`, the mark of an adoption: the last adopter, for 30 days.
 //!
 //! The set `P:streams` names the streams. It is only a hint, and in a cluster in a place of its own.

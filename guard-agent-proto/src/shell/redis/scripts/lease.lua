@@ -17,11 +17,15 @@ end
 local owner = ARGV[1]
 local holder = redis.call('GET', KEYS[1])
 local adopter = redis.call('GET', KEYS[2])
+local noted = redis.call('HGET', KEYS[3], 'owner')
 
--- The lease is another's, or it has run out and somebody else adopted the stream meanwhile.
-local fenced = holder ~= owner and (holder or (adopter and adopter ~= owner))
+-- The lease is another's, or it has run out and the stream is another's all the same.
+local fenced = (holder or adopter or noted or owner) ~= owner
 
 local function hold()
     redis.call('HDEL', KEYS[3], 'released')
+    if noted ~= owner then
+        redis.call('HSET', KEYS[3], 'owner', owner)
+    end
     redis.call('SET', KEYS[1], owner, 'PX', ARGV[2])
 end
