@@ -2,6 +2,7 @@
 
 mod aes;
 mod body;
+mod echo;
 mod encrypt;
 mod response;
 mod retry_after;
@@ -156,8 +157,8 @@ impl Wire {
         }
     }
 
-    /// Whether an answer repeats a secret that the request carried or was made with, as plain text or in
-    /// JSON: see [`Response::confidential`](crate::Response::confidential).
+    /// Whether an answer repeats a secret that the request carried or was made with, as it is or escaped: see
+    /// [`Response::confidential`](crate::Response::confidential).
     #[must_use]
     pub fn repeats_secret(&self, answer: &[u8]) -> bool {
         let printable = |text: &str| -> String { text.chars().filter(|c| !c.is_control()).collect() };
@@ -167,11 +168,7 @@ impl Wire {
             self.signer.as_ref().map(Signer::secret),
             self.cipher.as_ref().map(Cipher::key),
         ];
-        secrets.into_iter().flatten().any(|secret| {
-            let plain = printable(secret.expose());
-            let escaped = printable(&String::from_utf8_lossy(&body::json(&plain)));
-            !plain.is_empty() && (answer.contains(&plain) || answer.contains(escaped.trim_matches('"')))
-        })
+        secrets.into_iter().flatten().any(|secret| echo::repeats(&answer, &printable(secret.expose())))
     }
 
     fn batch(&self, batch: &Batch) -> (&'static str, Vec<u8>) {

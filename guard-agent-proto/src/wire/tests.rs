@@ -435,7 +435,11 @@ fn answers_that_repeat_a_secret_are_recognised() {
         (KEY, true),
         ("not sign \"this\"!", true),
         (r#"{"detail":"sign \"this\""}"#, true),
+        ("/login?secret=sign%20%22this%22", true),
+        ("<p>sign &quot;this&quot;</p>", true),
+        (r"sign\u0020\u0022this\u0022", true),
         ("sign this", false),
+        ("sign here, and sign there, and then this", false),
     ] {
         assert_eq!(wire.repeats_secret(answer.as_bytes()), repeats, "{answer}");
     }
