@@ -171,14 +171,19 @@ impl Journal {
         {
             return Some(other);
         }
+        let is_idle = |own: &Stream| own.is_known() && own.renew_at <= now && own.is_finished();
+        let is_idle = self.unsure.is_none() && self.streams.get(&0).is_some_and(is_idle);
+        // What is appended renews the lease.
+        if is_idle && self.append_at().is_none_or(|at| at > now) {
+            return Some(self.close_own(rng));
+        }
         if let Some(writing) = self.next_write(now, rng, unwritten) {
             let op = StoreOp::Write(writing.write.clone());
             self.next_commit = now + GROUP_COMMIT;
             self.others_next = true;
             return Some(self.start(op, Outstanding::Write(writing)));
         }
-        let is_idle = |own: &Stream| own.is_known() && own.renew_at <= now && own.is_finished();
-        if self.unsure.is_none() && self.streams.get(&0).is_some_and(is_idle) {
+        if is_idle {
             return Some(self.close_own(rng));
         }
         self.next_other(now, room, reading, searching)

@@ -776,6 +776,20 @@ fn appends_without_a_pause_do_not_keep_others_from_being_looked_for() {
 }
 
 #[test]
+fn a_finished_stream_of_our_own_is_closed_although_leases_are_always_late() {
+    let mut journal = journal();
+    let own = own(&mut journal).id;
+    let room = JournalRoom { read: ByKind::default(), others: true };
+    let mut closed = vec![];
+    for _ in 0..3 {
+        let request = journal.poll(at(1_000), room, &mut rng(), |_, _, _| vec![]).unwrap();
+        closed.push(request.op == StoreOp::Close { stream: own, keep: false });
+        journal.outstanding = None;
+    }
+    assert_eq!(closed, [true, false, false]);
+}
+
+#[test]
 fn who_waits_for_the_answer_to_a_first_append_is_known_to_have_slept() {
     for awaits in [false, true] {
         let mut journal = journal_with(|_| {});
