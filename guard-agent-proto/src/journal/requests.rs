@@ -165,9 +165,12 @@ impl Journal {
         // What others left may be taken by the platform; what was set aside was refused, and soon fills memory again.
         let reading = self.read_at(room).is_some_and(|at| at <= now)
             && (!searching || Kind::ALL.iter().any(|kind| self.ahead(*kind, room).is_some()));
+        // Who cannot renew in time what it has takes no more.
+        let is_behind = self.orphans.due().1 != Search::List
+            && self.streams.values().any(|stream| self.is_overdue(stream, now));
         if self.others_next
             && (reading || !self.closing)
-            && let Some(other) = self.next_other(now, room, reading, searching)
+            && let Some(other) = self.next_other(now, room, reading, searching && !is_behind)
         {
             return Some(other);
         }
@@ -225,8 +228,7 @@ impl Journal {
     ) -> Option<Box<Writing>> {
         // An append renews the lease of our own stream.
         let mut adopted = self.streams.range(1..).map(|(_, stream)| stream);
-        let is_overdue = |stream: &Stream| stream.is_known() && stream.renew_at + self.lease.renewal <= now;
-        if (self.is_down() || adopted.any(is_overdue))
+        if (self.is_down() || adopted.any(|stream| self.is_overdue(stream, now)))
             && let Some(change) = self.next_change(now)
         {
             return Some(change);
@@ -246,6 +248,11 @@ impl Journal {
             }
         }
         self.next_change(now)
+    }
+
+    /// Whether its lease should have been renewed a whole interval ago.
+    fn is_overdue(&self, stream: &Stream, now: Instant) -> bool {
+        stream.is_known() && stream.renew_at + self.lease.renewal <= now
     }
 
     fn next_append<'a>(

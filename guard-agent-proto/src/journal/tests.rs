@@ -776,6 +776,22 @@ fn appends_without_a_pause_do_not_keep_others_from_being_looked_for() {
 }
 
 #[test]
+fn no_more_is_adopted_than_can_be_renewed() {
+    for (renewals, adopts) in [(1, true), (2, false)] {
+        let mut journal = journal();
+        append(&mut journal, 1);
+        journal.streams.remove(&1);
+        let now = Instant::ZERO + journal.lease.renewal * renewals;
+        let orphan = Orphan { stream: stream(5), released: true };
+        journal.orphans.on_listed(&[orphan], 1, 0, now, &mut rng());
+        journal.others_next = true;
+        let room = JournalRoom { read: ByKind { events: true, metrics: true }, others: true };
+        let request = journal.poll(now, room, &mut rng(), |_, _, _| vec![]).unwrap();
+        assert_eq!(matches!(request.op, StoreOp::Adopt { .. }), adopts, "{:?}", request.op);
+    }
+}
+
+#[test]
 fn a_finished_stream_of_our_own_is_closed_although_leases_are_always_late() {
     let mut journal = journal();
     let own = own(&mut journal).id;
