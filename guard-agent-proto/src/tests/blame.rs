@@ -551,6 +551,17 @@ fn a_caller_that_is_refused_pays_few_requests_for_the_comparison() {
 }
 
 #[test]
+fn a_server_that_fails_for_everything_is_not_said_to_refuse_it() {
+    for status in [500, 0] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(200);
+        bench.meet(600 * SECOND, &mut |_| page(status));
+        let reasons = bench.agent.health().reasons;
+        assert!(reasons.iter().all(|reason| !matches!(reason, HealthReason::Held { .. })), "{reasons:?}");
+    }
+}
+
+#[test]
 fn servers_that_fail_at_random_cost_no_record() {
     for (status, permille) in
         [500, 0].into_iter().flat_map(|status| [100, 300, 500, 800].map(|it| (status, it)))
