@@ -793,16 +793,19 @@ fn no_more_is_adopted_than_can_be_renewed() {
 
 #[test]
 fn a_finished_stream_of_our_own_is_closed_although_leases_are_always_late() {
-    let mut journal = journal();
-    let own = own(&mut journal).id;
-    let room = JournalRoom { read: ByKind::default(), others: true };
-    let mut closed = vec![];
-    for _ in 0..3 {
-        let request = journal.poll(at(1_000), room, &mut rng(), |_, _, _| vec![]).unwrap();
-        closed.push(request.op == StoreOp::Close { stream: own, keep: false });
-        journal.outstanding = None;
+    for waiting in [None, Some((2, at(2_000)))] {
+        let mut journal = journal();
+        let own = own(&mut journal).id;
+        journal.waiting = waiting;
+        let room = JournalRoom { read: ByKind::default(), others: true };
+        let mut closed = vec![];
+        for _ in 0..3 {
+            let request = journal.poll(at(1_000), room, &mut rng(), |_, _, _| vec![]).unwrap();
+            closed.push(request.op == StoreOp::Close { stream: own, keep: false });
+            journal.outstanding = None;
+        }
+        assert_eq!(closed, [true, false, false], "{waiting:?}");
     }
-    assert_eq!(closed, [true, false, false]);
 }
 
 #[test]
