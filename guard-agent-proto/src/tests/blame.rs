@@ -551,13 +551,13 @@ fn a_caller_that_is_refused_pays_few_requests_for_the_comparison() {
 }
 
 #[test]
-fn a_server_that_fails_for_everything_is_not_said_to_refuse_it() {
-    for status in [500, 0] {
+fn who_refuses_everything_is_told_apart_from_a_server_that_fails() {
+    for (status, refuses) in [(500, false), (0, false), (200, true), (403, true)] {
         let mut bench = Bench::new(|_| {});
         bench.events(200);
         bench.meet(600 * SECOND, &mut |_| page(status));
-        let reasons = bench.agent.health().reasons;
-        assert!(reasons.iter().all(|reason| !matches!(reason, HealthReason::Held { .. })), "{reasons:?}");
+        let held = HealthReason::Held { endpoint: Endpoint::Events, status };
+        assert_eq!(bench.agent.health().reasons.contains(&held), refuses, "{status}");
     }
 }
 
