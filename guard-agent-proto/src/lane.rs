@@ -83,6 +83,8 @@ struct Past {
     is_convicted: bool,
     /// The platform named them in an answer that took the others.
     is_named: bool,
+    /// Answers in a row that named others in the same batch.
+    names: u32,
     /// They were refused alone before.
     is_trial: bool,
     /// The application asked for a trial while this one was on its way.
@@ -176,6 +178,8 @@ const SLOW_FLOOR: Duration = Duration::from_secs(5);
 const HOLD_PATIENCE: u32 = 2;
 /// Unexplained refusals from which on the lane waits between them: it is hardly the content.
 const QUICK_COMPARISONS: u32 = 3;
+/// Answers in a row that name records of a batch and are believed.
+const MOST_NAMES: u32 = 4;
 /// Batches that are compared at a time; the rest waits in the queue, where it may leave memory.
 const MOST_COMPARED: usize = 2;
 /// Refusals in a row from which on a search is finished before new records take part in it.
@@ -509,7 +513,7 @@ impl Lane {
     /// | delivered | nobody | leaves; suspects and quarantined records are tried again | at once |
     /// | partly | content | what is named is tried again, then quarantined | backoff; others at once |
     /// | too large | content | split; a single record is given up | at once |
-    /// | refused | content | what is named is quarantined; without names it is split, a single record quarantined | at once |
+    /// | refused | content | what is named is quarantined; without names, or after too many, it is split, a single record quarantined | at once |
     /// | quota | account | stays, halved at every other refusal | the agent's |
     /// | slow down, unsent | server | stays | backoff, unless breaker or `Retry-After` decide |
     /// | failed, unanswered | server, or as [`Lane::on_unclear`] finds | stays | backoff, unless breaker or `Retry-After` decide |
@@ -787,16 +791,18 @@ impl Lane {
         if !is_trial {
             self.unexplained = self.unexplained.saturating_add(1);
         }
-        if let Some(is_named) = some_named(&work.batch, named) {
-            let past = work.past;
+        // Who names others in what is left, again and again, may count in another way than we do. And what is on trial
+        // is given up for its own refusal, not for a name among several.
+        let is_believed = !is_trial && work.past.names < MOST_NAMES;
+        if is_believed && let Some(is_named) = some_named(&work.batch, named) {
+            let past = Past { names: work.past.names + 1, ..work.past };
             let (named, rest) = divide(work.batch, &is_named);
             let rest = Work::new(self.batcher.batch(rest, now.wall, rng), past);
             self.put_first(rest.afresh());
             return self.quarantine(named, true, now, rng, settled);
         }
-        if work.batch.len() > 1
-            && !is_named(&work.batch, named).is_some_and(|named| named.iter().all(|it| *it))
-        {
+        let are_all_named = is_named(&work.batch, named).is_some_and(|named| named.iter().all(|it| *it));
+        if work.batch.len() > 1 && (is_trial || !are_all_named) {
             // In depth: among many bad records a search in breadth meets the first good one late.
             let [left, right] = self.halves(work.afresh(), now, rng);
             self.suspects.push_front(right);

@@ -66,7 +66,7 @@
 //! [`Agent::send_event`](Agent#method.send_event) only moves the event into a queue. Everything else
 //! happens in one task that [`AgentBuilder::start`] spawns on the current runtime, which needs its timer
 //! (`enable_time`) and, for HTTP, its I/O (`enable_io`) turned on; `enable_all` does both. Work that takes
-//! longer than an async worker should be kept goes through `spawn_blocking`.
+//! longer than an async worker should be kept is done on a thread of the agent's own, which starts with the first of it.
 //!
 //! The agent belongs to the runtime it was started on. When that runtime is shut down, the agent stops,
 //! and says so in its [health](Agent#method.health); sending to it stays harmless.

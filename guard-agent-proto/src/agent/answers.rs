@@ -136,7 +136,8 @@ impl Agent {
             stream.lane_mut(path).hurry(self.now, &mut self.rng);
         }
         let lane = stream.lane(path);
-        let lasting = partly || settled.quarantined || lane.is_exhausted() || lane.held().is_some();
+        let lasting =
+            partly || settled.quarantined || !expected && (lane.is_exhausted() || lane.held().is_some());
         let since = self.fruitless[kind].or(Some(self.now.instant));
         self.fruitless[kind] = since.filter(|_| !alive && !partly);
         if alive {
@@ -417,6 +418,7 @@ impl Agent {
             for path in Path::ALL {
                 self.streams[kind].lane_mut(path).hurry(self.now, &mut self.rng);
             }
+            self.streams[kind].quota_until = None;
         }
         self.breaker.hurry(self.now.instant);
     }

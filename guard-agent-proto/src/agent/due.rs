@@ -326,6 +326,7 @@ impl Agent {
         if let Some(journal) = &mut self.journal {
             journal.on_sealed(&batch, false);
         }
+        self.fruitless[kind].get_or_insert(now.instant);
         Some(batch)
     }
 

@@ -80,6 +80,10 @@ fn quota() -> Response {
 }
 
 /// A front that refuses any batch with one of these; with status 0 it breaks the connection.
+fn quota_refusal(status: u16) -> Response {
+    answer(status, r#"{"detail":"Event quota exceeded"}"#)
+}
+
 fn firewall(status: u16, bad: &[usize]) -> impl FnMut(&[usize]) -> Response {
     let bad = bad.to_vec();
     move |numbers| if numbers.iter().any(|number| bad.contains(number)) { page(status) } else { ok() }
@@ -351,6 +355,26 @@ fn names_that_do_not_fit_the_batch_are_not_believed() {
 }
 
 #[test]
+fn a_platform_that_names_the_wrong_records_costs_no_good_one() {
+    let name = |place: usize| {
+        answer(422, format!(r#"{{"detail":[{{"loc":["body","events",{place}],"msg":"m"}}]}}"#))
+    };
+    for counts_from_one in [true, false] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(300);
+        let mut front = |numbers: &[usize]| match numbers.iter().position(|number| *number == 150) {
+            Some(place) => name(if counts_from_one { place + 1 } else { 0 }),
+            None => ok(),
+        };
+        for number in 0..120 {
+            bench.send(vec![event(1_000 + number)]);
+            bench.meet(SECOND, &mut front);
+        }
+        assert_eq!(bench.delivered(), 299 + 120, "{counts_from_one}: {} dropped", bench.dropped());
+    }
+}
+
+#[test]
 fn what_is_not_under_suspicion_goes_first() {
     let mut bench = Bench::new(|_| {});
     bench.events(2_000);
@@ -372,16 +396,18 @@ fn what_is_not_under_suspicion_goes_first() {
 
 #[test]
 fn a_used_up_quota_is_waited_for_without_a_search() {
-    let mut bench = Bench::new(|_| {});
-    bench.events(300);
-    let asked = bench.meet(420 * SECOND, &mut |_| quota());
-    assert!((4..=7).contains(&asked), "{asked} requests in seven minutes");
-    assert_eq!((bench.pending(), bench.dropped()), (300, 0));
-    let used_up = HealthReason::QuotaUsedUp { endpoint: Endpoint::Events, status: 200 };
-    assert!(bench.agent.health().reasons.contains(&used_up));
-    bench.meet(600 * SECOND, &mut |_| ok());
-    assert_eq!(bench.delivered(), 300);
-    assert_eq!(bench.agent.health().level, StatusLevel::Healthy);
+    for refusal in [quota(), answer(402, ""), quota_refusal(400), quota_refusal(403), quota_refusal(422)] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(300);
+        let asked = bench.meet(420 * SECOND, &mut |_| refusal.clone());
+        assert!((4..=7).contains(&asked), "{asked} requests in seven minutes: {refusal:?}");
+        assert_eq!((bench.pending(), bench.dropped()), (300, 0));
+        let used_up = HealthReason::QuotaUsedUp { endpoint: Endpoint::Events, status: refusal.status };
+        assert!(bench.agent.health().reasons.contains(&used_up));
+        bench.meet(600 * SECOND, &mut |_| ok());
+        assert_eq!(bench.delivered(), 300);
+        assert_eq!(bench.agent.health().level, StatusLevel::Healthy);
+    }
 }
 
 #[test]
@@ -403,7 +429,7 @@ fn new_credentials_forget_the_quota_and_not_what_the_platform_asked_for() {
 #[test]
 fn a_quota_that_opens_for_a_few_at_a_time_loses_nothing() {
     let unclear = answer(200, r#"{"success":false,"errors":["try later"]}"#);
-    for answer in [quota(), unclear.clone(), answer(402, "")] {
+    for answer in [quota(), unclear.clone(), answer(402, ""), quota_refusal(400), quota_refusal(422)] {
         let mut bench = Bench::new(|_| {});
         bench.events(200);
         let (mut window, mut left, mut taken) = (0, 5, 0);
@@ -445,17 +471,19 @@ fn a_lone_refused_record_is_tried_again_by_time_and_by_flush() {
         bench.meet(60 * SECOND, &mut |_| ok());
         assert_eq!(bench.delivered(), 1, "{refusal:?}");
     }
-    let mut bench = Bench::new(|_| {});
-    bench.events(1);
-    bench.meet(SECOND, &mut |_| answer(400, "no"));
-    bench.flush(5);
-    bench.meet(SECOND, &mut |_| ok());
-    assert_eq!(bench.delivered(), 1);
-    bench.events(1);
-    bench.meet(SECOND, &mut |_| answer(400, "no"));
-    bench.shutdown(5);
-    bench.meet(SECOND, &mut |_| ok());
-    assert_eq!(bench.closed.map(|report| report.is_complete()), Some(true));
+    for refusal in [answer(400, "no"), quota(), answer(402, "")] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(1);
+        bench.meet(SECOND, &mut |_| refusal.clone());
+        bench.flush(5);
+        bench.meet(SECOND, &mut |_| ok());
+        assert_eq!(bench.delivered(), 1, "{refusal:?}");
+        bench.events(1);
+        bench.meet(SECOND, &mut |_| refusal.clone());
+        bench.shutdown(5);
+        bench.meet(SECOND, &mut |_| ok());
+        assert_eq!(bench.closed.map(|report| report.is_complete()), Some(true), "{refusal:?}");
+    }
 }
 
 #[test]

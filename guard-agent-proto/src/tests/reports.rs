@@ -51,6 +51,20 @@ fn a_failure_of_the_platform_says_whom_it_is_about() {
 }
 
 #[test]
+fn ten_seconds_without_an_answer_count_against_the_health() {
+    let mut bench = Bench::new(|_| {});
+    bench.events(1);
+    let nothing = HealthReason::NothingDelivered { endpoint: Endpoint::Events };
+    for second in 1..20 {
+        bench.pass(SECOND);
+        assert_eq!(bench.agent.health().reasons.contains(&nothing), second > 10, "{second}");
+    }
+    let [request] = &core::mem::take(&mut bench.requests)[..] else { panic!("one is on its way") };
+    bench.answer(request, 200);
+    assert_eq!(bench.agent.health().level, StatusLevel::Healthy);
+}
+
+#[test]
 fn ten_seconds_without_a_delivery_count_against_the_health_as_long_as_they_last() {
     for status in [500, 422, 409] {
         let mut bench = Bench::new(|config| {

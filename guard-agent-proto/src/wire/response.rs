@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::parse_retry_after;
-use crate::{Response, Timestamp};
+use crate::{Response, Timestamp, read_json};
 
 /// Stands for an answer that is not quoted.
 const CONFIDENTIAL: &str = "[not quoted: it may hold credentials]";
@@ -18,8 +18,30 @@ const MAX_MESSAGE: usize = 200;
 const INDEX_MEMBERS: [&str; 4] = ["index", "position", "item", "event_index"];
 /// Lists of the body that a path to a record goes through.
 const LISTS: [&str; 2] = ["events", "metrics"];
-/// Words of an answer about the account.
-const QUOTA_WORDS: [&str; 6] = ["quota", "quotas", "plan", "limit", "limits", "subscription"];
+/// A word that alone makes an answer one about the account, and those of which it takes two different ones: a firewall
+/// may quote what an attacker wrote, and a field has a limit, too.
+const QUOTA_WORDS: [&str; 2] = ["quota", "quotas"];
+const ACCOUNT_WORDS: [&str; 19] = [
+    "account",
+    "billing",
+    "daily",
+    "exhausted",
+    "expired",
+    "hourly",
+    "left",
+    "limit",
+    "limits",
+    "monthly",
+    "plan",
+    "rate",
+    "reached",
+    "remaining",
+    "subscription",
+    "tier",
+    "upgrade",
+    "usage",
+    "used",
+];
 /// Members that name a record by its idempotency key.
 const KEY_MEMBERS: [&str; 3] = ["idempotency_key", "key", "id"];
 
@@ -38,7 +60,7 @@ pub(crate) enum Verdict {
     /// 400, 422: about the content. `named` are the records that every entry of the answer is about; empty
     /// where one of them names none. They are the platform's word, as for `Partly`.
     Refused { named: Vec<ItemRef>, message: String },
-    /// 402, or a failure that speaks of quota, plan or limit: about the account, whatever the content.
+    /// 402, or a failure that names no record and speaks of quota, plan or limit: about the account, whatever the content.
     Quota { message: String },
     /// 429.
     SlowDown { retry_after: Option<Duration> },
@@ -151,7 +173,7 @@ fn acknowledgement(response: &Response, lenient: bool) -> Verdict {
     const DELIVERED: Verdict = Verdict::Delivered { invalid_timestamps: 0 };
     // The platform answers 200 with an object; these statuses say by themselves that the batch was taken.
     let lenient = lenient || matches!(response.status, 201 | 202 | 204);
-    match serde_json::from_slice(json(&response.body)) {
+    match read_json(json(&response.body)) {
         Ok(Value::Object(answer)) if !answer.is_empty() => read_object(&answer, response),
         // The reference takes both for success, but neither reads like one.
         Ok(Value::Bool(false) | Value::String(_)) => Verdict::Unsure { message: quote(response) },
@@ -194,7 +216,7 @@ fn read_object(answer: &Map<String, Value>, response: &Response) -> Verdict {
     let message = quote(response);
     match errors.and_then(named_items) {
         Some(failed) if !took_nothing(answer) => Verdict::Partly { failed, message },
-        _ if speaks_of_quota(answer) => Verdict::Quota { message },
+        _ if answer.values().any(speaks_of_quota) => Verdict::Quota { message },
         _ => Verdict::Unsure { message },
     }
 }
@@ -202,31 +224,35 @@ fn read_object(answer: &Map<String, Value>, response: &Response) -> Verdict {
 /// 400 and 422: FastAPI lists under `detail` what it found where; others call the list `errors`.
 fn refusal(response: &Response) -> Verdict {
     let message = message(response);
-    let named = match serde_json::from_slice(json(&response.body)) {
-        Ok(Value::Object(answer)) => {
+    let body = read_json(json(&response.body)).unwrap_or_default();
+    let named = match &body {
+        Value::Object(answer) => {
             let errors = ["detail", "errors"].iter().filter_map(|name| answer.get(*name));
             errors.filter(|errors| is_truthy(Some(errors))).find_map(named_items)
         }
-        Ok(Value::Array(errors)) if !errors.is_empty() => named_items(&Value::Array(errors)),
-        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => {
-            None
-        }
+        Value::Array(errors) if !errors.is_empty() => named_items(&body),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
     };
-    Verdict::Refused { named: named.unwrap_or_default(), message }
+    match named {
+        None if speaks_of_quota(&body) => Verdict::Quota { message },
+        named => Verdict::Refused { named: named.unwrap_or_default(), message },
+    }
 }
 
 fn blames_quota(response: &Response) -> bool {
-    matches!(serde_json::from_slice(json(&response.body)), Ok(Value::Object(answer)) if speaks_of_quota(&answer))
+    read_json(json(&response.body)).is_ok_and(|answer| speaks_of_quota(&answer))
 }
 
-/// Whether a text of the answer has one of the words for what an account may use.
-fn speaks_of_quota(answer: &Map<String, Value>) -> bool {
-    answer.values().any(|value| {
-        any_text(value, 4, &|text| {
-            let mut words = text.split(|c: char| !c.is_alphanumeric());
-            words.any(|word| QUOTA_WORDS.iter().any(|quota| word.eq_ignore_ascii_case(quota)))
-        })
+/// Whether a text of the answer is about what an account may use.
+fn speaks_of_quota(answer: &Value) -> bool {
+    any_text(answer, 5, &|text| {
+        let has = |word: &&str| words(text).any(|it| it.eq_ignore_ascii_case(word));
+        QUOTA_WORDS.iter().any(has) || ACCOUNT_WORDS.iter().filter(|word| has(word)).count() > 1
     })
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
 }
 
 fn any_text(value: &Value, depth: usize, matches: &impl Fn(&str) -> bool) -> bool {
@@ -337,6 +363,9 @@ mod tests {
             r#"{"errors":""}"#,
             r#"{"errors":0}"#,
             r#"{"errors":false}"#,
+            // What servers in Python write.
+            r#"{"success":true,"took":NaN}"#,
+            r#"{"success":true,"message":"\ud800"}"#,
         ] {
             for status in [200, 201, 202, 204, 206, 299] {
                 assert_eq!(verdict(status, body), DELIVERED, "{status} {body}");
@@ -382,6 +411,9 @@ mod tests {
             (200, r#"{"success":false,"message":"Plan: 0 events left"}"#),
             (200, r#"{"errors":{"detail":["daily Limit reached"]}}"#),
             (403, r#"{"detail":"the limit of your plan is reached"}"#),
+            (400, r#"{"detail":"Event quota exceeded"}"#),
+            (422, r#"{"detail":"Plan limit reached"}"#),
+            (422, r#"{"detail":[{"loc":["body"],"msg":"monthly limit reached"}]}"#),
             (402, ""),
             (402, "<html>pay</html>"),
         ] {
@@ -392,6 +424,10 @@ mod tests {
             (200, r#"{"success":false,"errors":[{"index":1,"message":"limit of length"}]}"#),
             (403, "<html>your limit</html>"),
             (422, r#"{"detail":"limit of 10 characters"}"#),
+            (200, r#"{"success":false,"errors":["user_agent exceeds the limit of 512 characters"]}"#),
+            (422, r#"{"detail":[{"loc":["body","events",7,"reason"],"msg":"over the plan's limit"}]}"#),
+            (403, r#"{"error":"blocked","matched":"1' UNION SELECT password FROM users LIMIT 1 --"}"#),
+            (403, r#"{"error":"blocked","matched":"plan B"}"#),
         ] {
             assert!(!matches!(verdict(status, body), Verdict::Quota { .. }), "{status} {body}");
         }

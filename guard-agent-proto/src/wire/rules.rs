@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::response::{Class, describe, is_truthy, quote, retry_after, without_mark};
-use crate::{DynamicRules, Response, Timestamp};
+use crate::{DynamicRules, Response, Timestamp, read_json};
 
 /// Members that make an object a rules document. Dates, versions and messages are in many other
 /// documents too.
@@ -68,7 +68,7 @@ pub(crate) fn parse_rules(response: &Response, wall: Timestamp) -> RulesAnswer {
 }
 
 fn read_document(response: &Response) -> RulesAnswer {
-    match serde_json::from_slice(without_mark(&response.body)) {
+    match read_json(without_mark(&response.body)) {
         Ok(Value::Object(document)) if bears_rules(&document) => read_rules(&document, response),
         _ => RulesAnswer::NotRules { message: format!("not a rules document: {}", quote(response)) },
     }
