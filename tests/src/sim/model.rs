@@ -318,12 +318,15 @@ impl Model {
         self.invalid[kind] += count;
     }
 
+    /// It ends the agent's own waiting, as a shutdown does.
     pub(crate) fn flush(&mut self, id: FlushId, deadline: Instant) {
         self.flushes.insert(id, deadline);
+        self.quota.clear();
     }
 
     pub(crate) fn shutdown(&mut self, deadline: Instant) {
         self.shutdown = Some(deadline);
+        self.quota.clear();
         self.not_before.remove(&Endpoint::Status);
     }
 

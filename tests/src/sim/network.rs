@@ -137,6 +137,8 @@ pub(crate) fn quota(rng: &mut Rng) -> Answer {
         (200, "{\"success\":false,\"errors\":[\"Event quota exceeded for this month\"]}"),
         (402, ""),
         (403, "{\"detail\":\"the limit of your plan is reached\"}"),
+        (400, "{\"detail\":\"Event quota exceeded\"}"),
+        (422, "{\"detail\":[{\"loc\":[\"body\"],\"msg\":\"monthly limit reached\"}]}"),
     ]);
     Answer::status(status, body, Meaning::Quota)
 }
