@@ -1,5 +1,6 @@
 use std::borrow::ToOwned;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -11,6 +12,9 @@ use crate::{ByKind, Kind, Seq};
 
 /// What a block takes beside its bytes in a segment with many.
 const BLOCK_OVERHEAD: u64 = 16;
+
+/// Most segments of a stream that are kept open, which is half a gigabyte of what waits.
+const MOST_KEPT: usize = 64;
 
 /// What the frames of a stream add up to.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub(super) struct Place {
 pub(super) struct Usage {
     pub(super) name: Name,
     pub(super) file: FileId,
+    /// The file, open in case that somebody takes its name away.
+    pub(super) kept: Option<File>,
     pub(super) bytes: u64,
     pub(super) blocks: u64,
     block_bytes: u64,
@@ -59,8 +65,18 @@ impl Index {
 
     /// The segment is there, and so long now.
     pub(super) fn set_segment(&mut self, name: Name, file: FileId, bytes: u64) {
-        let new = || Usage { name, file, bytes, blocks: 0, block_bytes: 0 };
+        let new = || Usage { name, file, kept: None, bytes, blocks: 0, block_bytes: 0 };
         self.segments.entry(name.number).or_insert_with(new).bytes = bytes;
+    }
+
+    /// Keeps a segment's file open, unless there are too many.
+    pub(super) fn keep(&mut self, number: u32, file: impl FnOnce() -> Option<File>) {
+        let kept = self.segments.values().filter(|usage| usage.kept.is_some()).count();
+        if let Some(usage) =
+            self.segments.get_mut(&number).filter(|usage| usage.kept.is_none() && kept < MOST_KEPT)
+        {
+            usage.kept = file();
+        }
     }
 
     /// Applies a frame that begins at that offset of a segment.

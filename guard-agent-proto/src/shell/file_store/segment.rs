@@ -31,8 +31,28 @@ impl Segment {
     pub(super) fn create(stream: &Path, number: u32) -> io::Result<Self> {
         let name = Name { number, mark: random()? as u32 };
         let path = name.path(stream);
-        let file = options().write(true).create_new(true).open(&path)?;
+        let file = options().read(true).write(true).create_new(true).open(&path)?;
         Ok(Self { name, id: FileId::of(&file.metadata()?), path, file, bytes: 0 })
+    }
+
+    /// Writes it once more, from the file that it was: that is there as long as it is open, whatever became of its name.
+    pub(super) fn restore(name: Name, stream: &Path, mut kept: &File, bytes: u64) -> io::Result<Self> {
+        let path = name.path(stream);
+        let copy = path.with_extension("copy");
+        let mut file = options().read(true).write(true).create(true).truncate(true).open(&copy)?;
+        kept.rewind()?;
+        if io::copy(&mut kept.take(bytes), &mut file)? < bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.sync_all()?;
+        fs::rename(&copy, &path)?;
+        sync_dir(stream)?;
+        Ok(Self { name, id: FileId::of(&file.metadata()?), path, file, bytes })
+    }
+
+    /// The same file, for [`restore`](Self::restore). That ends what is written here, for it moves the place of both.
+    pub(super) fn keep(&self) -> Option<File> {
+        self.file.try_clone().ok()
     }
 
     pub(super) const fn bytes(&self) -> u64 {

@@ -1,12 +1,12 @@
-use std::fs;
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec::Vec;
 
 use super::error::is_full;
 use super::frame::{self, Change, Piece};
-use super::index::Index;
+use super::index::{Index, Place};
 use super::lock::Lock;
 use super::segment::{self, BlockReader, Segment};
 use crate::shell::private_files::{FileId, options, sync_dir};
@@ -40,9 +40,11 @@ impl Stream {
     pub(super) fn load(dir: PathBuf, lock: Lock, segment_bytes: u64) -> io::Result<Self> {
         let mut index = Index::new();
         for name in segment::names(&dir)?.into_values() {
-            let path = name.path(&dir);
-            let bytes = fs::read(&path)?;
-            index.set_segment(name, FileId::of(&fs::metadata(&path)?), bytes.len() as u64);
+            let mut file = File::open(name.path(&dir))?;
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            index.set_segment(name, FileId::of(&file.metadata()?), bytes.len() as u64);
+            index.keep(name.number, || Some(file));
             for piece in frame::pieces(name.mark, &bytes) {
                 match piece {
                     Piece::Frame(frame) => index.apply(name.number, 0, &frame),
@@ -119,18 +121,7 @@ impl Stream {
     /// Notices what somebody else deleted, renamed, replaced or cut off: cleaners of temporary files and rotations of
     /// logs do.
     fn look_for_losses(&mut self) -> io::Result<()> {
-        let mut gone = Vec::new();
-        for (number, usage) in &self.index.segments {
-            let length = match fs::metadata(usage.name.path(&self.dir)) {
-                Ok(file) if FileId::of(&file) == usage.file => file.len(),
-                Ok(_) => 0,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-                Err(error) => return Err(error),
-            };
-            if length < usage.bytes {
-                gone.push(*number);
-            }
-        }
+        let gone = self.restore()?;
         if gone.iter().any(|number| self.is_current(*number)) {
             self.current = None;
         }
@@ -138,28 +129,68 @@ impl Stream {
         Ok(())
     }
 
-    pub(super) fn read(&self, kind: Kind, from: Seq, limit: usize) -> io::Result<StoreAnswer> {
-        let log = &self.index.logs[kind];
+    /// Writes again what was deleted, renamed or replaced; answers the segments for which that is not possible.
+    fn restore(&mut self) -> io::Result<Vec<u32>> {
+        let mut gone = Vec::new();
+        for (number, usage) in &mut self.index.segments {
+            let length = match fs::metadata(usage.name.path(&self.dir)) {
+                Ok(file) if FileId::of(&file) == usage.file => file.len(),
+                Ok(_) => 0,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                Err(error) => return Err(error),
+            };
+            if length >= usage.bytes {
+                continue;
+            }
+            let is_whole = |file: &&File| file.metadata().is_ok_and(|file| file.len() >= usage.bytes);
+            let Some(kept) = usage.kept.as_ref().filter(is_whole) else {
+                gone.push(*number);
+                continue;
+            };
+            let is_current = self.current.take_if(|segment| segment.name.number == *number).is_some();
+            let segment = Segment::restore(usage.name, &self.dir, kept, usage.bytes)?;
+            (usage.file, usage.kept) = (segment.id, segment.keep());
+            if is_current {
+                self.current = Some(segment);
+            }
+        }
+        Ok(gone)
+    }
+
+    pub(super) fn read(&mut self, kind: Kind, from: Seq, limit: usize) -> io::Result<StoreAnswer> {
         let mut reader = BlockReader::default();
         let (mut blocks, mut skipped, mut gone) = (Vec::new(), 0, 0);
-        for (id, place) in log.blocks.range(from..) {
-            if blocks.len() == limit {
-                break;
-            }
-            match reader.read(&self.path_of(place.segment), *place)? {
+        let mut next = from;
+        while blocks.len() < limit
+            && let Some((id, place)) = self.index.logs[kind].blocks.range(next..).next()
+        {
+            let (id, place) = (*id, *place);
+            match self.read_block(&mut reader, place)? {
                 Some(bytes) => {
-                    blocks.push(Block { id: *id, bytes });
+                    blocks.push(Block { id, bytes });
                     skipped += core::mem::take(&mut gone);
                 }
                 None => gone += 1,
             }
+            next = id.next();
         }
+        let log = &self.index.logs[kind];
         // What is missing after the last block is counted at the end of the log, once.
         let skipped = match blocks.last() {
             Some(last) => skipped + log.damage(from, last.id),
             None => gone + log.damage(from, Seq(u64::MAX)),
         };
         Ok(StoreAnswer::Blocks { blocks, skipped })
+    }
+
+    fn read_block(&mut self, reader: &mut BlockReader, place: Place) -> io::Result<Option<Arc<[u8]>>> {
+        let path = self.path_of(place.segment);
+        if let Some(bytes) = reader.read(&path, place)? {
+            return Ok(Some(bytes));
+        }
+        self.restore()?;
+        *reader = BlockReader::default();
+        reader.read(&path, place)
     }
 
     /// Deletes all of it.
@@ -215,6 +246,7 @@ impl Stream {
         let frame = frame::encode(name.mark, self.index.last(), notes, change)?;
         segment.append(&frame)?;
         self.index.set_segment(name, segment.id, segment.bytes());
+        self.index.keep(name.number, || segment.keep());
         if let Some(frame) = frame::decode(&frame) {
             self.index.apply(name.number, offset, &frame);
         }
@@ -236,10 +268,9 @@ impl Stream {
         if self.is_current(oldest) {
             return Ok(());
         }
-        let path = self.path_of(oldest);
         let mut live: ByKind<Vec<(Seq, Arc<[u8]>)>> = ByKind::default();
         for (kind, id, place) in self.index.blocks_in(oldest) {
-            match reader.read(&path, place)? {
+            match self.read_block(&mut reader, place)? {
                 Some(bytes) => live[kind].push((id, bytes)),
                 None => self.index.lose(kind, id),
             }

@@ -61,7 +61,11 @@ impl Scratch {
 
     /// One that owns the stream, once the last owner is gone.
     fn adopter(&self, owner: u64) -> Agent {
-        let adopter = self.agent(owner);
+        self.adopter_with(owner, super::SEGMENT_BYTES)
+    }
+
+    fn adopter_with(&self, owner: u64, segment_bytes: u64) -> Agent {
+        let adopter = self.agent_with(owner, segment_bytes);
         for _ in 0..10_000 {
             if adopter.adopt().is_ok() {
                 return adopter;

@@ -9,11 +9,16 @@ use crate::pipe_process::{Ended, HANG, Pipe};
 
 use super::{Journal, Place, Worker};
 
-const WAYS: [fn(&Path); 2] =
+/// They leave the file as it is.
+const TAKEN_AWAY: [fn(&Path); 2] =
     [|path| fs::remove_file(path).unwrap(), |path| fs::rename(path, path.with_extension("log.1")).unwrap()];
 
+fn cut_off(path: &Path) {
+    fs::write(path, "").unwrap();
+}
+
 pub fn what_was_acknowledged_survives_the_loss_of_segments_and_a_kill(pipe: Pipe) {
-    for take_away in WAYS {
+    for take_away in [TAKEN_AWAY[0], TAKEN_AWAY[1], cut_off] {
         let journal = Journal::files(pipe);
         let collector = Collector::start();
         collector.down();
@@ -34,24 +39,43 @@ pub fn what_was_acknowledged_survives_the_loss_of_segments_and_a_kill(pipe: Pipe
     }
 }
 
-pub fn what_was_lost_with_segments_is_counted(pipe: Pipe) {
-    for take_away in WAYS {
+pub fn the_oldest_segment_of_more_than_memory_holds_may_be_taken_away(pipe: Pipe) {
+    for take_away in TAKEN_AWAY {
         let journal = Journal::files(pipe);
         let collector = Collector::start();
         collector.down();
-        let mut worker = start("loser", &collector, &journal, &["buffer_size=400"]);
-        worker.send(2_000);
-        worker.wait_for_persisted(2_000);
-        each_segment(&journal, take_away);
-        worker.send(100);
-        worker.process.answers_until(2_100);
+        let small = ["buffer_size=50", "max_payload_size=131072"];
+        let mut worker = start("victim", &collector, &journal, &small).pad(60_000);
+        worker.send(320);
+        worker.wait_for_persisted(320);
+        take_away(&segments(&journal)[0]);
+        worker.send(20);
+        worker.process.answers_until(340);
+        let (acknowledged, nacks) = super::acknowledged(&worker.process.kill());
+        assert_eq!((acknowledged.len(), nacks.len()), (340, 0));
         collector.up();
-        // An end during the outage would leave all to another agent, unread.
-        collector.wait_for(|received| received.event_count > 0, HANG);
-        worker.process.end_input();
-        let ended = worker.process.wait();
-        assert_lost(&ended, 2_100, 1_001..=1_900, "the store lost what it had acknowledged");
+        let heir = start("heir", &collector, &journal, &["buffer_size=1000"]);
+        super::assert_delivered(&collector, &acknowledged);
+        heir.finish();
     }
+}
+
+pub fn what_was_lost_with_segments_is_counted(pipe: Pipe) {
+    let journal = Journal::files(pipe);
+    let collector = Collector::start();
+    collector.down();
+    let mut worker = start("loser", &collector, &journal, &["buffer_size=400"]);
+    worker.send(2_000);
+    worker.wait_for_persisted(2_000);
+    each_segment(&journal, cut_off);
+    worker.send(100);
+    worker.process.answers_until(2_100);
+    collector.up();
+    // An end during the outage would leave all to another agent, unread.
+    collector.wait_for(|received| received.event_count > 0, HANG);
+    worker.process.end_input();
+    let ended = worker.process.wait();
+    assert_lost(&ended, 2_100, 1_001..=1_900, "the store lost what it had acknowledged");
 }
 
 /// Nothing tells the agent of it before: the store answers each write by where its logs end.
@@ -66,7 +90,7 @@ pub fn what_was_lost_in_the_midst_is_counted_when_it_is_read(pipe: Pipe) {
     worker.wait_for_persisted(320);
     let segments = segments(&journal);
     assert!(segments.len() > 2, "{segments:?}");
-    fs::remove_file(&segments[1]).unwrap();
+    cut_off(&segments[1]);
     worker.send(20);
     worker.process.answers_until(340);
     collector.up();

@@ -60,6 +60,7 @@ macro_rules! chaos_suite {
 
         $crate::chaos_suite! { @ $pipe, files:
             what_was_acknowledged_survives_the_loss_of_segments_and_a_kill,
+            the_oldest_segment_of_more_than_memory_holds_may_be_taken_away,
             what_was_lost_with_segments_is_counted,
             what_was_lost_in_the_midst_is_counted_when_it_is_read,
         }

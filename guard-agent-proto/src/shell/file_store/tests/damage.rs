@@ -79,7 +79,7 @@ fn damage_is_counted_once_by_a_reader_that_pages() {
 }
 
 #[test]
-fn a_segment_that_is_gone_is_skipped_and_does_not_end_the_log() {
+fn a_segment_that_is_cut_off_is_skipped_and_does_not_end_the_log() {
     let scratch = Scratch::new();
     let agent = scratch.agent_with(1, 1000);
     for id in 1..=5 {
@@ -87,9 +87,9 @@ fn a_segment_that_is_gone_is_skipped_and_does_not_end_the_log() {
     }
     let segments = scratch.segments();
     assert_eq!(segments.len(), 5);
-    fs::remove_file(&segments[0]).unwrap();
-    fs::write(&segments[1], "").unwrap();
-    fs::remove_file(&segments[4]).unwrap();
+    for cut_off in [0, 1, 4] {
+        fs::write(&segments[cut_off], "").unwrap();
+    }
     assert_eq!(agent.page(1, 1), ([block(3, [3; 1000])].into(), 2));
     assert_eq!(agent.page(4, 9), ([block(4, [4; 1000])].into(), 0));
     assert_eq!(agent.page(5, 9), ([].into(), 1));
@@ -114,15 +114,47 @@ fn a_stream_that_is_deleted_by_hand_is_a_new_one() {
 }
 
 #[test]
-fn segments_that_were_taken_away_are_noticed_before_anything_more_is_acknowledged() {
+fn segments_that_were_taken_away_are_written_again() {
     type Way = (&'static str, fn(&Path));
-    let ways: [Way; 5] = [
+    let ways: [Way; 3] = [
         ("deleted", |path| fs::remove_file(path).unwrap()),
         ("renamed", |path| fs::rename(path, path.with_extension("log.1")).unwrap()),
         ("replaced", |path| {
             fs::rename(path, path.with_extension("log.1")).unwrap();
             fs::write(path, "").unwrap();
         }),
+    ];
+    for (way, take_away) in ways {
+        // One segment, or one each; all, or the oldest.
+        for (segment_bytes, all) in [(1 << 20, true), (1, true), (1, false)] {
+            for reads_first in [false, true] {
+                let scratch = Scratch::new();
+                let agent = scratch.agent_with(1, segment_bytes);
+                (1..=5).for_each(|id| agent.append(id, "one"));
+                // Those that were there before, too.
+                drop(agent);
+                let agent = scratch.adopter_with(2, segment_bytes);
+                (6..=9).for_each(|id| agent.append(id, "two"));
+                let segments = scratch.segments();
+                segments.iter().take(if all { usize::MAX } else { 2 }).for_each(|path| take_away(path));
+                if reads_first {
+                    assert_eq!(agent.ids(), ((1..=9).collect(), 0), "{way}");
+                }
+                let next = LogWrite { expected: Some(Seq(9)), ..append(10, "three") };
+                assert_eq!(agent.write(next), Ok(StoreAnswer::Done), "{way}");
+                agent.append(11, "four");
+                assert_eq!(agent.ids(), ((1..=11).collect(), 0), "{way}");
+                drop(agent);
+                assert_eq!(scratch.adopter(3).ids(), ((1..=11).collect(), 0), "{way}");
+            }
+        }
+    }
+}
+
+#[test]
+fn segments_that_were_cut_off_are_noticed_before_anything_more_is_acknowledged() {
+    type Way = (&'static str, fn(&Path));
+    let ways: [Way; 2] = [
         ("copied and cut off", |path| fs::write(path, "").unwrap()),
         ("cut in the middle", |path| {
             let bytes = fs::read(path).unwrap();
