@@ -18,8 +18,11 @@ const MAX_MESSAGE: usize = 200;
 const INDEX_MEMBERS: [&str; 4] = ["index", "position", "item", "event_index"];
 /// Lists of the body that a path to a record goes through.
 const LISTS: [&str; 2] = ["events", "metrics"];
-/// A word that alone makes an answer one about the account, and those of which it takes two different ones: a firewall
-/// may quote what an attacker wrote, and a field has a limit, too.
+/// Members whose text is the server's own. Beside them some quote what they refuse, which an attacker may have written.
+const MESSAGE_MEMBERS: [&str; 10] =
+    ["code", "description", "detail", "error", "errors", "message", "msg", "reason", "title", "type"];
+/// A word that alone makes a message one about the account, and those of which it takes two different ones: a field
+/// has a limit, too.
 const QUOTA_WORDS: [&str; 2] = ["quota", "quotas"];
 const ACCOUNT_WORDS: [&str; 19] = [
     "account",
@@ -216,7 +219,7 @@ fn read_object(answer: &Map<String, Value>, response: &Response) -> Verdict {
     let message = quote(response);
     match errors.and_then(named_items) {
         Some(failed) if !took_nothing(answer) => Verdict::Partly { failed, message },
-        _ if answer.values().any(speaks_of_quota) => Verdict::Quota { message },
+        _ if speaks_of_quota(answer) => Verdict::Quota { message },
         _ => Verdict::Unsure { message },
     }
 }
@@ -224,28 +227,30 @@ fn read_object(answer: &Map<String, Value>, response: &Response) -> Verdict {
 /// 400 and 422: FastAPI lists under `detail` what it found where; others call the list `errors`.
 fn refusal(response: &Response) -> Verdict {
     let message = message(response);
-    let body = read_json(json(&response.body)).unwrap_or_default();
-    let named = match &body {
-        Value::Object(answer) => {
+    let named = match read_json(json(&response.body)) {
+        Ok(Value::Object(answer)) => {
             let errors = ["detail", "errors"].iter().filter_map(|name| answer.get(*name));
-            errors.filter(|errors| is_truthy(Some(errors))).find_map(named_items)
+            let named = errors.filter(|errors| is_truthy(Some(errors))).find_map(named_items);
+            if named.is_none() && speaks_of_quota(&answer) {
+                return Verdict::Quota { message };
+            }
+            named
         }
-        Value::Array(errors) if !errors.is_empty() => named_items(&body),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+        Ok(Value::Array(errors)) if !errors.is_empty() => named_items(&Value::Array(errors)),
+        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => {
+            None
+        }
     };
-    match named {
-        None if speaks_of_quota(&body) => Verdict::Quota { message },
-        named => Verdict::Refused { named: named.unwrap_or_default(), message },
-    }
+    Verdict::Refused { named: named.unwrap_or_default(), message }
 }
 
 fn blames_quota(response: &Response) -> bool {
-    read_json(json(&response.body)).is_ok_and(|answer| speaks_of_quota(&answer))
+    matches!(read_json(json(&response.body)), Ok(Value::Object(answer)) if speaks_of_quota(&answer))
 }
 
-/// Whether a text of the answer is about what an account may use.
-fn speaks_of_quota(answer: &Value) -> bool {
-    any_text(answer, 5, &|text| {
+/// Whether a message of the answer is about what an account may use.
+fn speaks_of_quota(answer: &Map<String, Value>) -> bool {
+    any_message(answer, 4, &|text| {
         let has = |word: &&str| words(text).any(|it| it.eq_ignore_ascii_case(word));
         QUOTA_WORDS.iter().any(has) || ACCOUNT_WORDS.iter().filter(|word| has(word)).count() > 1
     })
@@ -255,13 +260,16 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric())
 }
 
+fn any_message(answer: &Map<String, Value>, depth: usize, matches: &impl Fn(&str) -> bool) -> bool {
+    let mut messages = MESSAGE_MEMBERS.iter().filter_map(|name| answer.get(*name));
+    messages.any(|value| any_text(value, depth, matches))
+}
+
 fn any_text(value: &Value, depth: usize, matches: &impl Fn(&str) -> bool) -> bool {
     match value {
         Value::String(text) => matches(text),
         Value::Array(items) => depth > 0 && items.iter().any(|item| any_text(item, depth - 1, matches)),
-        Value::Object(members) => {
-            depth > 0 && members.values().any(|item| any_text(item, depth - 1, matches))
-        }
+        Value::Object(members) => depth > 0 && any_message(members, depth - 1, matches),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
@@ -427,7 +435,8 @@ mod tests {
             (200, r#"{"success":false,"errors":["user_agent exceeds the limit of 512 characters"]}"#),
             (422, r#"{"detail":[{"loc":["body","events",7,"reason"],"msg":"over the plan's limit"}]}"#),
             (403, r#"{"error":"blocked","matched":"1' UNION SELECT password FROM users LIMIT 1 --"}"#),
-            (403, r#"{"error":"blocked","matched":"plan B"}"#),
+            (403, r#"{"error":"blocked","matched":"plan B exceeds the quota"}"#),
+            (422, r#"{"detail":[{"loc":["body","events"],"msg":"too long","input":[{"reason":"quota"}]}]}"#),
         ] {
             assert!(!matches!(verdict(status, body), Verdict::Quota { .. }), "{status} {body}");
         }
