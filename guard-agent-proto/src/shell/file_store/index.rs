@@ -13,8 +13,8 @@ use crate::{ByKind, Kind, Seq};
 /// What a block takes beside its bytes in a segment with many.
 const BLOCK_OVERHEAD: u64 = 16;
 
-/// Most segments of a stream that are kept open, which is half a gigabyte of what waits.
-const MOST_KEPT: usize = 64;
+/// Most segments of a stream that are kept open: the host has other uses for file descriptors.
+const MOST_KEPT: usize = 16;
 
 /// What the frames of a stream add up to.
 #[derive(Debug)]

@@ -15,8 +15,8 @@
 //! older segments hold nothing but blocks; they are deleted oldest first, for a removal must not be
 //! forgotten before what it removed. When more than half of the files is dead, the live blocks of the oldest
 //! segment move to the newest one: a single block that waits for days does not keep what was appended after it.
-//! In memory there is an index of what waits, about 40 bytes a block. Segments stay open, so one that somebody deletes or
-//! renames is written again.
+//! In memory there is an index of what waits, about 40 bytes a block. The first segments stay open, so one that somebody
+//! deletes or renames is written again.
 //!
 //! # Leases
 //!
