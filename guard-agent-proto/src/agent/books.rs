@@ -9,8 +9,8 @@ use crate::batch::Entry;
 use crate::lane::{Dead, Settled};
 use crate::soonest::Soonest;
 use crate::{
-    AgentEvent, ByKind, DeadLetter, DropReason, Endpoint, ErrorStage, Kind, Ledger, Outcome, Output, Reason,
-    Seq,
+    AgentEvent, ByKind, DeadLetter, DropReason, Endpoint, ErrorStage, Instant, Kind, Ledger, Outcome, Output,
+    Reason, Seq,
 };
 
 /// Records that were given up, or refused at the door.
@@ -20,6 +20,16 @@ pub(super) enum Loss {
     Invalid,
 }
 
+/// A failure that was told, and may be over.
+#[derive(Debug)]
+pub(super) struct Episode {
+    message: String,
+    told_at: Instant,
+    is_over: bool,
+}
+
+/// A failure that ended is told again after that time, or in other words.
+const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Drops of one reason are told at most that often.
 const TELL_DROPS_EVERY: Duration = Duration::from_secs(60);
 
@@ -136,11 +146,19 @@ impl Agent {
         ByKind { events, metrics }
     }
 
-    /// Tells of a failure, once until it ends.
+    /// Tells of a failure, once until it ends, and in the same words once a minute.
     pub(super) fn tell(&mut self, stage: ErrorStage, endpoint: Endpoint, message: String) {
-        if self.episodes.insert((stage, endpoint)) {
-            self.outputs.push_back(Output::Event(AgentEvent::Error { stage, message }));
+        let now = self.now.instant;
+        if let Some(last) = self.episodes.get_mut(&(stage, endpoint)) {
+            let goes_on = last.message == message && now < last.told_at + TELL_AGAIN_AFTER;
+            if !last.is_over || goes_on {
+                last.is_over = false;
+                return;
+            }
         }
+        let episode = Episode { message: message.clone(), told_at: now, is_over: false };
+        self.episodes.insert((stage, endpoint), episode);
+        self.outputs.push_back(Output::Event(AgentEvent::Error { stage, message }));
     }
 
     /// Says once that journals of others wait, so that nobody takes their records for lost.
@@ -163,7 +181,9 @@ impl Agent {
     }
 
     pub(super) fn end_episodes(&mut self, endpoint: Endpoint) {
-        self.episodes.retain(|(_, failing)| *failing != endpoint);
+        for (_, episode) in self.episodes.iter_mut().filter(|((_, failing), _)| *failing == endpoint) {
+            episode.is_over = true;
+        }
     }
 
     pub(super) fn tell_health(&mut self) {

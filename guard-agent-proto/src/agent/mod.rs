@@ -6,13 +6,13 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use self::books::Loss;
+use self::books::{Episode, Loss};
 use crate::batcher::permille;
 use crate::breaker::Breaker;
 use crate::flush::{Flush, Flushes, Goal};
@@ -66,8 +66,8 @@ pub struct Agent {
     closed: bool,
     decided: Decided,
     dead_letters: VecDeque<DeadLetter>,
-    /// Failures that were told and have not ended yet.
-    episodes: BTreeSet<(ErrorStage, Endpoint)>,
+    /// Failures that were told last.
+    episodes: BTreeMap<(ErrorStage, Endpoint), Episode>,
     leased_reported: bool,
     /// A request whose failure was told under [`ErrorStage::TransportSend`], so that nobody hears of it twice.
     reported: Option<RequestId>,
@@ -133,7 +133,7 @@ impl Agent {
             closed: false,
             decided: Decided::new(now.instant),
             dead_letters: VecDeque::new(),
-            episodes: BTreeSet::new(),
+            episodes: BTreeMap::new(),
             leased_reported: false,
             reported: None,
             untold: BTreeMap::new(),

@@ -79,11 +79,11 @@ fn quota() -> Response {
     answer(200, r#"{"success": false, "errors": ["Event quota exceeded"]}"#)
 }
 
-/// A front that refuses any batch with one of these; with status 0 it breaks the connection.
 fn quota_refusal(status: u16) -> Response {
     answer(status, r#"{"detail":"Event quota exceeded"}"#)
 }
 
+/// A front that refuses any batch with one of these; with status 0 it breaks the connection.
 fn firewall(status: u16, bad: &[usize]) -> impl FnMut(&[usize]) -> Response {
     let bad = bad.to_vec();
     move |numbers| if numbers.iter().any(|number| bad.contains(number)) { page(status) } else { ok() }
@@ -203,6 +203,21 @@ fn culprits_of_a_long_refusal_hold_up_nothing_that_comes_later() {
             bench.meet(60 * SECOND, &mut firewall(status, &bad));
             assert_eq!(bench.delivered(), 600, "{status}, {culprits}: {:?}", bench.agent.health());
         }
+    }
+}
+
+#[test]
+fn what_a_front_says_of_one_event_is_told_once() {
+    for status in [200, 403, 422] {
+        let mut bench = Bench::new(|_| {});
+        bench.events(200);
+        let mut front = firewall(status, &[77]);
+        bench.meet(50 * SECOND, &mut front);
+        assert_eq!(bench.delivered(), 199);
+        let is_told =
+            |event: &&AgentEvent| matches!(event, AgentEvent::Error { stage: ErrorStage::FlushEvents, .. });
+        let told: Vec<_> = bench.events.iter().filter(is_told).collect();
+        assert_eq!(told.len(), 1, "{status}: {told:?}");
     }
 }
 
