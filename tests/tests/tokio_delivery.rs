@@ -296,8 +296,7 @@ async fn credentials_rotate_without_a_restart() {
     let credentials =
         |key, secret| Credentials::new(Secret::new(key)).with_signing_secret(Secret::new(secret));
     let arrived = async |collector: &Collector, count| {
-        // Half the time that a refused batch is held at least.
-        collector.until(|received| received.events.len() == count, Duration::from_millis(2_500)).await;
+        collector.until(|received| received.events.len() == count, LIMIT).await;
     };
     let refused = async |collector: &Collector, reason: &str| {
         let refusals = collector.violations().len();

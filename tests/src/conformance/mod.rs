@@ -175,6 +175,8 @@ pub enum Step {
     NotBefore(Endpoint, usize, Duration),
     /// The last call that may wait took at least that long.
     Lasted(Duration),
+    /// It took no longer than that, as far as the runtime's time tells: a machine may be busy.
+    Prompt(Duration),
     /// Of answers without end, at most so many bytes could be sent.
     Flooded(usize),
     /// The last request to that endpoint had that header, or had none of that name.

@@ -378,7 +378,10 @@ impl<'a> Stage<'a> {
             Step::Lasted(time) if self.lasted < time => {
                 return Err(format!("it took {:?}", self.lasted));
             }
-            Step::Lasted(_) => {}
+            Step::Prompt(time) if self.lasted > time + self.subject.slack() => {
+                return Err(format!("it took {:?}", self.lasted));
+            }
+            Step::Lasted(_) | Step::Prompt(_) => {}
             Step::Flooded(most) => {
                 let seen = collector.read(|received| received.flooded);
                 return if seen <= most { Ok(()) } else { Err(format!("{seen} bytes were read")) };
@@ -462,13 +465,11 @@ impl<'a> Stage<'a> {
         call: impl FnOnce(&dyn Subject) -> Report,
         is_done: impl FnOnce(&Report) -> bool,
     ) -> Result<(), String> {
-        // Generous, for the machine may be busy; but far below what anything here waits for.
-        const SLACK: Duration = Duration::from_secs(5);
         let before = self.subject.now();
         let report = call(self.subject.as_ref());
         let took = self.subject.now().saturating_sub(before);
         self.lasted = took;
-        if took > limit + SLACK {
+        if took > limit + self.subject.slack() {
             return Err(format!("it took {took:?}"));
         }
         same("complete", is_done(&report), complete == Complete::Yes)

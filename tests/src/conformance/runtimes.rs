@@ -68,6 +68,11 @@ pub trait Subject {
         self.handle().take_dead_letters()
     }
 
+    /// How much longer than it should a call may take: the machine may be busy.
+    fn slack(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
     /// `flush`
     fn flush(&self, timeout: Duration) -> Report;
     /// `persist`

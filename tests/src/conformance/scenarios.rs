@@ -11,8 +11,8 @@ use super::Step::{
     Always, Answered, AnsweredUnasked, Answers, Apart, Arrived, AtMost, Attacks, Blocks, Captured,
     CountedInvalid, DeadLetters, Delivered, Down, Dropped, Duplicates, Elsewhere, Expects, Flooded, Flush,
     Header, Health, InForce, InOrder, Invalid, Just, Lasted, MetricsArrived, MetricsDelivered, Normally,
-    NotBefore, Pause, Pending, Persist, Persisted, Reason, Recovered, Redirects, Refresh, Requested, Rotate,
-    RulesWere, SameBatch, Shutdown, Start, Statuses, StoreDown, StoreUp, Up, Violations, Within,
+    NotBefore, Pause, Pending, Persist, Persisted, Prompt, Reason, Recovered, Redirects, Refresh, Requested,
+    Rotate, RulesWere, SameBatch, Shutdown, Start, Statuses, StoreDown, StoreUp, Up, Violations, Within,
 };
 use super::{Scenario, Step, With};
 use crate::collector::Answer;
@@ -509,19 +509,22 @@ pub const SCENARIOS: &[Scenario] = &[
         "Retry-After: nan is no wait",
         "5.3, W30",
         1,
-        Answer::status(429).header("retry-after", "nan")
+        Answer::status(429).header("retry-after", "nan"),
+        Prompt(Duration::from_secs(5)),
     ),
     delivered_after!(
         "Retry-After: a negative number is no wait",
         "5.3, W30",
         1,
-        Answer::status(429).header("retry-after", "-5")
+        Answer::status(429).header("retry-after", "-5"),
+        Prompt(Duration::from_secs(5)),
     ),
     delivered_after!(
         "Retry-After: a date in the past is no wait",
         "5.3, W30",
         1,
-        Answer::status(429).header("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")
+        Answer::status(429).header("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        Prompt(Duration::from_secs(5)),
     ),
     delivered_after!(
         "Retry-After: a number with spaces and a sign is read",

@@ -17,7 +17,9 @@ use guard_agent_proto::shell::{
     self, Backend, BoxFuture, Handle, HttpError, Runtime as AgentRuntime, StartError, TrySendErrorKind,
 };
 use guard_agent_proto::wire::{Credentials, HttpRequest};
-use guard_agent_proto::{ConfigError, Instant, Now, Report, SecurityEvent, Timestamp, TransportErrorKind};
+use guard_agent_proto::{
+    ByKind, ConfigError, Instant, Now, Report, SecurityEvent, Timestamp, TransportErrorKind,
+};
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 use super::wrongs::{Client, Meddler};
@@ -312,21 +314,33 @@ impl InSimulation {
     }
 }
 
+/// What a call that does not end says: an empty report would be a success.
+fn unfinished() -> Report {
+    let mut report = Report::default();
+    report.pending = ByKind { events: u64::MAX, metrics: u64::MAX };
+    report
+}
+
 impl Subject for InSimulation {
     fn handle(&self) -> &Handle {
         &self.agent
     }
 
+    /// Nothing else happens on virtual time.
+    fn slack(&self) -> Duration {
+        Duration::ZERO
+    }
+
     fn flush(&self, timeout: Duration) -> Report {
-        self.live(self.agent.flush(timeout)).unwrap_or_default()
+        self.live(self.agent.flush(timeout)).unwrap_or_else(unfinished)
     }
 
     fn persist(&self, timeout: Duration) -> Report {
-        self.live(self.agent.persist(timeout)).unwrap_or_default()
+        self.live(self.agent.persist(timeout)).unwrap_or_else(unfinished)
     }
 
     fn shutdown(&self, timeout: Duration) -> Report {
-        self.live(self.agent.shutdown(timeout)).unwrap_or_default()
+        self.live(self.agent.shutdown(timeout)).unwrap_or_else(unfinished)
     }
 
     fn send_event_within(&self, event: SecurityEvent, timeout: Duration) -> Result<(), TrySendErrorKind> {

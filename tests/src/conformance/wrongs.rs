@@ -63,6 +63,9 @@ pub(super) enum Client {
     RepeatsStatus,
 }
 
+/// By how much a call ends too late: that of who waits for a request that hangs.
+const LATE: Duration = Duration::from_secs(4);
+
 /// What a call of the agent does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
@@ -360,7 +363,7 @@ pub(super) const WRONGS: &[Wrong] = &[
             let makes_sense = |text: &str| text.trim().parse().is_ok_and(|seconds: f64| seconds >= 0.0);
             for (name, text) in &mut response.headers {
                 if name == "retry-after" && !makes_sense(text) {
-                    *text = String::from("300");
+                    *text = String::from("30");
                 }
             }
         });
@@ -661,13 +664,17 @@ impl Subject for WrongAgent {
         self.agent.send_metric(metric);
     }
 
+    fn slack(&self) -> Duration {
+        self.agent.slack()
+    }
+
     fn flush(&self, timeout: Duration) -> Report {
         if self.call == Call::FlushesTooEarly {
             return Report::default();
         }
         let report = self.agent.flush(timeout);
         if self.call == Call::FlushesLate {
-            self.agent.pause(10 * timeout);
+            self.agent.pause(LATE);
         }
         report
     }
@@ -678,7 +685,7 @@ impl Subject for WrongAgent {
 
     fn shutdown(&self, timeout: Duration) -> Report {
         if self.call == Call::ShutsDownLate {
-            return self.agent.shutdown(10 * timeout);
+            return self.agent.shutdown(timeout + LATE);
         }
         self.agent.shutdown(if self.call == Call::GivesUpAtShutdown { Duration::ZERO } else { timeout })
     }
