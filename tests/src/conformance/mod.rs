@@ -171,6 +171,8 @@ pub enum Step {
     Elsewhere(usize),
     /// The first so many requests to that endpoint came at least that long after one another.
     Apart(Endpoint, usize, Duration),
+    /// No window of that time saw more requests to that endpoint, as far as the runtime's time tells.
+    Spread(Endpoint, usize, Duration),
     /// The request to that endpoint with that number, counted from 1, did not come sooner after the start.
     NotBefore(Endpoint, usize, Duration),
     /// The last call that may wait took at least that long.

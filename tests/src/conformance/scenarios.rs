@@ -12,7 +12,8 @@ use super::Step::{
     CountedInvalid, DeadLetters, Delivered, Down, Dropped, Duplicates, Elsewhere, Expects, Flooded, Flush,
     Header, Health, InForce, InOrder, Invalid, Just, Lasted, MetricsArrived, MetricsDelivered, Normally,
     NotBefore, Pause, Pending, Persist, Persisted, Prompt, Reason, Recovered, Redirects, Refresh, Requested,
-    Rotate, RulesWere, SameBatch, Shutdown, Start, Statuses, StoreDown, StoreUp, Up, Violations, Within,
+    Rotate, RulesWere, SameBatch, Shutdown, Spread, Start, Statuses, StoreDown, StoreUp, Up, Violations,
+    Within,
 };
 use super::{Scenario, Step, With};
 use crate::collector::Answer;
@@ -719,6 +720,7 @@ pub const SCENARIOS: &[Scenario] = &[
             Arrived(40),
             NotBefore(Events, 11, SECOND),
             NotBefore(Events, 31, Duration::from_secs(3)),
+            Spread(Events, 10, SECOND),
             Shutdown(Yes, LONG),
         ],
     },
@@ -914,7 +916,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     },
     Scenario {
-        name: "no secret leaves, whatever field it is in",
+        name: "no secret leaves, whatever text of an event it is in",
         shows: "W41, W42",
         fields: &[],
         with: With::Nothing,
@@ -923,6 +925,9 @@ pub const SCENARIOS: &[Scenario] = &[
                 SecurityEvent::now("authentication_failed")
                     .endpoint("/login?token=hunter2&page=1")
                     .reason("api_key=hunter2")
+                    .user_agent("curl/8 (token=hunter2)")
+                    .pattern_matched("secret=hunter2")
+                    .handler_name("login?password=hunter2")
                     .metadata(
                         "headers",
                         json!([["Authorization", "Bearer hunter2"], ["accept", "text/html"]]),
