@@ -791,8 +791,8 @@ impl Lane {
         if !is_trial {
             self.unexplained = self.unexplained.saturating_add(1);
         }
-        // Who names others in what is left, again and again, may count in another way than we do. And what is on trial
-        // is given up for its own refusal, not for a name among several.
+        // A platform that names other records of what is left, again and again, may count in another way than we do. And a
+        // record on trial is given up for its own refusal, not for its name among several.
         let is_believed = !is_trial && work.past.names < MOST_NAMES;
         if is_believed && let Some(is_named) = some_named(&work.batch, named) {
             let past = Past { names: work.past.names + 1, ..work.past };

@@ -165,7 +165,7 @@ impl Journal {
         // What others left may be taken by the platform; what was set aside was refused, and soon fills memory again.
         let reading = self.read_at(room).is_some_and(|at| at <= now)
             && (!searching || Kind::ALL.iter().any(|kind| self.ahead(*kind, room).is_some()));
-        // Who cannot renew in time what it has takes no more.
+        // An agent that cannot renew its leases in time adopts no more.
         let is_behind = self.orphans.due().1 != Search::List
             && self.streams.values().any(|stream| self.is_overdue(stream, now));
         if self.others_next
@@ -176,7 +176,7 @@ impl Journal {
         }
         let is_idle = |own: &Stream| own.is_known() && own.renew_at <= now && own.is_finished();
         let is_idle = self.unsure.is_none() && self.streams.get(&0).is_some_and(is_idle);
-        // What is appended renews the lease.
+        // An append that is due renews the lease of our own stream instead.
         if is_idle && self.append_at().is_none_or(|at| at > now) {
             return Some(self.close_own(rng));
         }

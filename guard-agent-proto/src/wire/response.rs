@@ -371,7 +371,7 @@ mod tests {
             r#"{"errors":""}"#,
             r#"{"errors":0}"#,
             r#"{"errors":false}"#,
-            // What servers in Python write.
+            // Servers in Python write NaN and lone surrogates.
             r#"{"success":true,"took":NaN}"#,
             r#"{"success":true,"message":"\ud800"}"#,
         ] {

@@ -314,7 +314,7 @@ impl InSimulation {
     }
 }
 
-/// What a call that does not end says: an empty report would be a success.
+/// The report of a call that does not end: an empty one would count as a success.
 fn unfinished() -> Report {
     let mut report = Report::default();
     report.pending = ByKind { events: u64::MAX, metrics: u64::MAX };

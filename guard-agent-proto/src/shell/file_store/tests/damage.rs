@@ -131,7 +131,7 @@ fn segments_that_were_taken_away_are_written_again() {
                 let scratch = Scratch::new();
                 let agent = scratch.agent_with(1, segment_bytes);
                 (1..=5).for_each(|id| agent.append(id, "one"));
-                // Those that were there before, too.
+                // The segments of an earlier owner are restored, too.
                 drop(agent);
                 let agent = scratch.adopter_with(2, segment_bytes);
                 (6..=9).for_each(|id| agent.append(id, "two"));
