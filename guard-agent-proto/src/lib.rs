@@ -110,8 +110,8 @@ pub mod shell;
 pub use agent::Agent;
 pub use batch::Batch;
 pub use config::{
-    AgentConfig, AgentConfigBuilder, ConfigError, ConfigProblem, ConfigWarning, DrainOrder, IpPrivacy,
-    OverflowPolicy, Secret,
+    AgentConfig, AgentConfigBuilder, ConfigError, ConfigProblem, ConfigWarning, CredentialRule, DrainOrder,
+    IpPrivacy, OverflowPolicy, Secret,
 };
 pub use encode::{EncodeError, Encoder};
 pub use ids::{BatchId, FlushId, ReceiptId, RequestId, Seq, StoreOpId};

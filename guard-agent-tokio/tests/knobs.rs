@@ -183,6 +183,9 @@ const ROWS: &[Row] = &[
     ("max_payload_size", [("64", "true"), ("1024", "false")], |knob| {
         (member(knob, &event().reason("x".repeat(500)), "/reason").len() <= 64).to_string()
     }),
+    ("credential_rules", [("jwt", "//u:planted@h"), ("url_userinfo", "//u:[REDACTED]@h")], |knob| {
+        member(knob, &event().reason("http://u:planted@h"), "/reason").replace("http:", "")
+    }),
     ("ip_privacy", [("full", "203.0.113.9"), ("truncate", "203.0.113.0")], address),
     ("ip_hash_salt", [("salt", "ae5ea7f00c24e183"), ("pepper", "9c2759aedeb36a71")], |knob| {
         address(knob.with("ip_privacy", "hash"))

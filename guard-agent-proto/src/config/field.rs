@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use serde_json::Value;
 
-use super::{DrainOrder, IpPrivacy, OverflowPolicy, Secret};
+use super::{CredentialRule, DrainOrder, IpPrivacy, OverflowPolicy, Secret};
 
 /// A type that a configuration field may have: how it is read from JSON and from text, and shown.
 pub(super) trait Field: Sized {
@@ -202,6 +202,28 @@ impl Field for Vec<String> {
     }
 }
 
+/// A list in JSON, separated by commas in text.
+impl Field for Vec<CredentialRule> {
+    const EXPECTED: &'static str = "a list of `url_userinfo`, `authorization_scheme`, `jwt`, `pem_block`, `key_prefix` \
+        and `card_number`";
+
+    fn from_json(value: &Value) -> Option<Self> {
+        value.as_array()?.iter().map(CredentialRule::from_json).collect()
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        items(text).map(CredentialRule::from_text).collect()
+    }
+
+    fn to_json(&self) -> Value {
+        self.iter().map(CredentialRule::to_json).collect()
+    }
+
+    fn show(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
 /// An object in JSON, `name=number` separated by commas in text.
 impl Field for BTreeMap<String, f64> {
     const EXPECTED: &'static str = "a number for each of some names";
@@ -264,3 +286,6 @@ words!(OverflowPolicy, "`drop`, `block` or `raise`",
 words!(DrainOrder, "`live_first` or `fifo`", "live_first" => Self::LiveFirst, "fifo" => Self::Fifo);
 words!(IpPrivacy, "`full`, `truncate` or `hash`",
     "full" => Self::Full, "truncate" => Self::Truncate, "hash" => Self::Hash);
+words!(CredentialRule, "the name of a rule for credentials",
+    "url_userinfo" => Self::UrlUserinfo, "authorization_scheme" => Self::AuthorizationScheme, "jwt" => Self::Jwt,
+    "pem_block" => Self::PemBlock, "key_prefix" => Self::KeyPrefix, "card_number" => Self::CardNumber);

@@ -209,9 +209,12 @@ config! {
     sensitive_query_params: [Vec<String>] = texts(&SENSITIVE_QUERY_PARAMS);
     /// Longest string value of a record, in bytes, 64 to 131,072; each value is cut by itself. Default 1,024.
     max_payload_size: [usize] = 1_024, within 64..=1 << 17;
+    /// Credentials that are redacted wherever they stand, by their shape. Default: all but card numbers.
+    credential_rules: [Vec<CredentialRule>] = CREDENTIAL_RULES.to_vec();
     /// What is sent of addresses. Default: the address.
     ip_privacy: [IpPrivacy] = IpPrivacy::Full;
-    /// Salt for hashing addresses. Default empty.
+    /// Salt for hashing addresses, without which a hash of an address is as good as the address: it has to be given
+    /// where they are hashed.
     ip_hash_salt: [Secret] = Secret::default();
     /// AES-256 key: 32 bytes in base64, URL-safe or standard; turns encryption on. Empty is none.
     project_encryption_key: [Option<Secret>] = None;
@@ -256,7 +259,15 @@ config! {
 
 const SENSITIVE_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-api-key"];
 
-const SENSITIVE_QUERY_PARAMS: [&str; 17] = [
+const CREDENTIAL_RULES: [CredentialRule; 5] = [
+    CredentialRule::UrlUserinfo,
+    CredentialRule::AuthorizationScheme,
+    CredentialRule::Jwt,
+    CredentialRule::PemBlock,
+    CredentialRule::KeyPrefix,
+];
+
+const SENSITIVE_QUERY_PARAMS: [&str; 23] = [
     "key",
     "api_key",
     "apikey",
@@ -274,6 +285,12 @@ const SENSITIVE_QUERY_PARAMS: [&str; 17] = [
     "sessionid",
     "auth",
     "jwt",
+    "pass",
+    "pwd",
+    "passphrase",
+    "credential",
+    "access_key",
+    "private_key",
 ];
 
 const INFORMATIONAL_EVENT_TYPES: [&str; 14] = [
@@ -361,6 +378,10 @@ impl AgentConfig {
                 let value = format!("{rate} for {event_type:?}");
                 problems.push(problem("sample_rates", value, "between 0 and 1"));
             }
+        }
+        if self.ip_privacy == IpPrivacy::Hash && self.ip_hash_salt.expose().trim().is_empty() {
+            let bound = "a random text that others do not know: without it every hash can be tried out";
+            problems.push(problem("ip_hash_salt", String::from("missing"), bound));
         }
         if self.connect_timeout > self.timeout {
             let bound = format!("at most `timeout`, {}", self.timeout.show());
@@ -534,6 +555,25 @@ pub enum DrainOrder {
     LiveFirst,
     /// Strictly in the order of acceptance.
     Fifo,
+}
+
+/// A shape by which credentials are known, whatever they are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum CredentialRule {
+    /// The password in `scheme://user:password@host`: `url_userinfo`.
+    UrlUserinfo,
+    /// What stands behind `Bearer` or `Basic`: `authorization_scheme`.
+    AuthorizationScheme,
+    /// JSON web tokens: `jwt`.
+    Jwt,
+    /// Keys and certificates between `-----BEGIN …-----` and `-----END …-----`: `pem_block`.
+    PemBlock,
+    /// Keys with a prefix that their service gives them, such as `AKIA` or `ghp_`: `key_prefix`.
+    KeyPrefix,
+    /// Numbers of 13 to 19 digits, in groups or not, whose last one checks the others as on payment cards:
+    /// `card_number`. Off by default: one of ten numbers of that length passes the check.
+    CardNumber,
 }
 
 /// What is sent of client addresses.

@@ -61,7 +61,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("sensitive_headers", "[\"x-token\"]", "x-token"),
     ("sensitive_query_params", "[\"q\"]", "q"),
     ("max_payload_size", "64", "64"),
-    ("ip_privacy", "\"hash\"", "hash"),
+    ("credential_rules", "[\"jwt\",\"card_number\"]", "jwt, card_number"),
+    ("ip_privacy", "\"truncate\"", "truncate"),
     ("ip_hash_salt", "\"pepper\"", "pepper"),
     (
         "project_encryption_key",
@@ -127,6 +128,17 @@ fn setters_and_json_agree() {
         "muted_event_types": ["a"], "sample_rates": {"b": 0.25}, "payload_signing_secret": "s",
     }));
     assert_eq!(built, read);
+}
+
+#[test]
+fn hashing_addresses_demands_a_salt() {
+    for salt in ["", " ", "\n"] {
+        let error =
+            AgentConfig::builder(KEY).ip_privacy(IpPrivacy::Hash).ip_hash_salt(salt).build().unwrap_err();
+        assert!(error.to_string().contains("`ip_hash_salt`"), "{error}");
+        assert!(AgentConfig::builder(KEY).ip_privacy(IpPrivacy::Truncate).ip_hash_salt(salt).build().is_ok());
+    }
+    assert!(AgentConfig::builder(KEY).ip_privacy(IpPrivacy::Hash).ip_hash_salt("s").build().is_ok());
 }
 
 #[test]

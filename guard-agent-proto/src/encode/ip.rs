@@ -5,10 +5,69 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sha2::{Digest, Sha256};
 
-use super::text::PLACEHOLDER;
+use super::redact::PLACEHOLDER;
+use crate::{AgentConfig, IpAddress, IpPrivacy, Secret};
 
 /// Hex digits of a hashed address.
 const HASH_DIGITS: usize = 16;
+
+/// What is sent of addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
+    privacy: IpPrivacy,
+    salt: Secret,
+}
+
+/// What stands for the address of an event.
+pub(super) enum Sent<'a> {
+    Address(IpAddr),
+    /// What may hold anything.
+    Text(Cow<'a, str>),
+}
+
+impl Addresses {
+    pub(super) fn new(config: &AgentConfig) -> Self {
+        Self { privacy: config.ip_privacy, salt: config.ip_hash_salt.clone() }
+    }
+
+    /// What is sent of the address of an event.
+    pub(super) fn sent<'a>(&self, address: &'a IpAddress) -> Sent<'a> {
+        let salt = self.salt.expose();
+        match (self.privacy, address) {
+            (IpPrivacy::Full, IpAddress::Addr(address)) => Sent::Address(*address),
+            (IpPrivacy::Full, IpAddress::Text(text)) => Sent::Text(Cow::Borrowed(text)),
+            (IpPrivacy::Truncate, IpAddress::Addr(address)) => Sent::Address(network(*address)),
+            (IpPrivacy::Truncate, IpAddress::Text(text)) => Sent::Text(network_of_text(text)),
+            (IpPrivacy::Hash, IpAddress::Addr(address)) => Sent::Text(hash_of_address(*address, salt).into()),
+            (IpPrivacy::Hash, IpAddress::Text(text)) => Sent::Text(hash_of_text(text, salt)),
+        }
+    }
+
+    /// The text with what is sent of the addresses in it; `None` if that is the text.
+    pub(super) fn mask(&self, text: &str) -> Option<String> {
+        let mut masked = None;
+        let mut kept = 0;
+        let mut at = 0;
+        // Ports and brackets belong to what is parsed.
+        let is_delimiter = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '%' | '[' | ']'));
+        for word in text.split(is_delimiter) {
+            let sent = parse(word).and_then(|address| match self.privacy {
+                IpPrivacy::Full => None,
+                IpPrivacy::Truncate => Some(network(address).to_string()),
+                IpPrivacy::Hash => Some(hash_of_address(address, self.salt.expose())),
+            });
+            if let Some(sent) = sent.filter(|sent| sent != word) {
+                let masked: &mut String = masked.get_or_insert_default();
+                masked.push_str(&text[kept..at]);
+                masked.push_str(&sent);
+                kept = at + word.len();
+            }
+            at += word.len();
+            at += text[at..].chars().next().map_or(0, char::len_utf8);
+        }
+        masked.map(|masked| masked + &text[kept..])
+    }
+}
 
 /// The network of an address: /24 of IPv4, /48 of IPv6.
 pub(super) fn network(address: IpAddr) -> IpAddr {

@@ -2,38 +2,30 @@
 
 mod ip;
 pub(crate) mod json;
-mod names;
 mod redact;
-mod text;
-mod truncate;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::IpAddr;
 
 use uuid::Uuid;
 
-use self::names::Names;
-use self::redact::Redactor;
-use self::text::TextRedactor;
+use self::ip::{Addresses, Sent};
+use self::redact::{Limits, Place, Redactor, Writer};
 use crate::model::FIELDS;
 use crate::rng::Rng;
 use crate::text::Text;
-use crate::{
-    AgentConfig, ConfigError, DropReason, IpAddress, IpPrivacy, Kind, Record, Secret, SecurityEvent,
-    SecurityMetric,
-};
+use crate::{AgentConfig, ConfigError, DropReason, IpAddress, Kind, Record, SecurityEvent, SecurityMetric};
 
-/// What is written behind the last member that fits into an event, at most: two notes of what was left out.
-const ROOM_TO_CLOSE: usize = 96;
+/// Shortest limit of a string to which the fields of a record that is too large are cut, in bytes.
+const SHORTEST: usize = 16;
 
 /// Turns records of the application into [`Record`]s: sampled, redacted, truncated, encoded once.
 ///
 /// Pure work over an owned record: the runtime calls it off the caller's thread and outside every
-/// lock. Encoding what an encoder made once more gives the same bytes.
+/// lock. Encoding what an encoder made once more changes nothing, but for the order of members whose names it redacted.
 ///
 /// ```
 /// # use guard_agent_proto::{AgentConfig, Encoder, SecurityEvent, Timestamp};
@@ -50,8 +42,8 @@ const ROOM_TO_CLOSE: usize = 96;
 #[derive(Clone)]
 pub struct Encoder {
     redactor: Redactor,
-    ip_privacy: IpPrivacy,
-    ip_salt: Secret,
+    addresses: Addresses,
+    max_text: usize,
     muted: Vec<String>,
     sample_rates: BTreeMap<String, f64>,
     informational: Vec<String>,
@@ -119,11 +111,11 @@ impl Encoder {
     ///
     /// A bad encryption key, which decides how large a record may be.
     pub fn new(config: &AgentConfig, seed: [u8; 32]) -> Result<Self, ConfigError> {
-        let text = TextRedactor::new(Names::new(config), config.max_payload_size);
+        let addresses = Addresses::new(config);
         Ok(Self {
-            redactor: Redactor::new(text),
-            ip_privacy: config.ip_privacy,
-            ip_salt: config.ip_hash_salt.clone(),
+            redactor: Redactor::new(config, addresses.clone()),
+            addresses,
+            max_text: config.max_payload_size,
             muted: config.muted_event_types.clone(),
             sample_rates: config.sample_rates.clone(),
             informational: config.informational_event_types.clone(),
@@ -134,11 +126,11 @@ impl Encoder {
     }
 
     /// Encodes an event. What JSON cannot say is null; of an event that is too large for any batch, members of
-    /// `metadata` and `extra` that do not fit are left out, and `[TRUNCATED]` says how many.
+    /// `metadata` and `extra` that do not fit are left out, and `[TRUNCATED]` says how many. Then its fields are cut.
     ///
     /// # Errors
     ///
-    /// It is muted, sampled out, or its fields alone are too large for any batch.
+    /// It is muted, sampled out, or does not fit however short its fields are cut.
     pub fn event(&mut self, event: &SecurityEvent) -> Result<Record, EncodeError> {
         let event_type = &*event.event_type;
         if self.muted.iter().any(|muted| muted == event_type) {
@@ -149,33 +141,42 @@ impl Encoder {
         }
         let attack = !self.informational.iter().any(|informational| informational == event_type);
         let key = event.idempotency_key.unwrap_or_else(|| self.rng.uuid());
-        let mut out = core::mem::take(&mut self.scratch);
-        out.clear();
-        self.write_event(&mut out, event, key, usize::MAX);
-        if out.len() > self.max_bytes {
-            // Who attacks must not be able to suppress the report by its size.
-            out.clear();
-            self.write_event(&mut out, event, key, self.max_bytes.saturating_sub(ROOM_TO_CLOSE));
-        }
-        self.finish(out, Kind::Event, attack)
+        self.fit(Kind::Event, attack, |encoder, writer| encoder.write_event(writer, event, key))
     }
 
-    /// Encodes a metric.
+    /// Encodes a metric. One that is too large for any batch is made to fit like an event.
     ///
     /// # Errors
     ///
-    /// It is not representable or too large for any batch.
+    /// It is not representable, or does not fit however short its texts are cut.
     pub fn metric(&mut self, metric: &SecurityMetric) -> Result<Record, EncodeError> {
         if !metric.value.is_finite() {
             return Err(EncodeError::NotFinite { field: "value" });
         }
-        let mut out = core::mem::take(&mut self.scratch);
-        out.clear();
-        self.write_metric(&mut out, metric);
-        self.finish(out, Kind::Metric, false)
+        self.fit(Kind::Metric, false, |encoder, writer| encoder.write_metric(writer, metric))
     }
 
-    fn finish(&mut self, out: Vec<u8>, kind: Kind, attack: bool) -> Result<Record, EncodeError> {
+    /// Writes a record, again and with less of it where it is too large: who attacks must not be able to suppress
+    /// the report by its size.
+    fn fit(
+        &mut self,
+        kind: Kind,
+        attack: bool,
+        write: impl Fn(&Self, &mut Writer<'_>),
+    ) -> Result<Record, EncodeError> {
+        let mut out = core::mem::take(&mut self.scratch);
+        let mut limits = Limits { text: self.max_text, record: self.max_bytes, leave_out: false };
+        loop {
+            out.clear();
+            write(self, &mut self.redactor.write_to(&mut out, limits));
+            if out.len() <= self.max_bytes || limits.text <= SHORTEST {
+                break;
+            }
+            if limits.leave_out {
+                limits.text = (limits.text / 8).min(self.max_bytes / 32).max(SHORTEST);
+            }
+            limits.leave_out = true;
+        }
         let record = if out.len() > self.max_bytes {
             Err(EncodeError::TooLarge { bytes: out.len(), limit: self.max_bytes })
         } else {
@@ -185,86 +186,60 @@ impl Encoder {
         record
     }
 
-    /// Members of `metadata` and `extra` are left out where `out` would become longer than `limit`.
-    fn write_event(&self, out: &mut Vec<u8>, event: &SecurityEvent, key: Uuid, limit: usize) {
-        out.extend_from_slice(b"{\"idempotency_key\":\"");
-        out.extend_from_slice(key.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
-        out.extend_from_slice(b"\",\"timestamp\":\"");
-        event.timestamp.write_rfc3339(out);
-        out.push(b'"');
-        self.text(out, ",\"event_type\":", &event.event_type);
-        out.extend_from_slice(b",\"ip_address\":");
-        self.ip_address(out, &event.ip_address);
-        self.optional(out, ",\"country\":", event.country.as_ref());
-        self.optional(out, ",\"user_agent\":", event.user_agent.as_ref());
-        self.text(out, ",\"action_taken\":", &event.action_taken);
-        self.text(out, ",\"reason\":", &event.reason);
-        self.optional(out, ",\"endpoint\":", event.endpoint.as_ref());
-        self.optional(out, ",\"method\":", event.method.as_ref());
-        out.extend_from_slice(b",\"status_code\":");
+    fn write_event(&self, writer: &mut Writer<'_>, event: &SecurityEvent, key: Uuid) {
+        writer.out.extend_from_slice(b"{\"idempotency_key\":\"");
+        writer.out.extend_from_slice(key.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        writer.out.extend_from_slice(b"\",\"timestamp\":\"");
+        event.timestamp.write_rfc3339(writer.out);
+        writer.out.push(b'"');
+        text(writer, ",\"event_type\":", &event.event_type);
+        writer.out.extend_from_slice(b",\"ip_address\":");
+        self.ip_address(writer, &event.ip_address);
+        optional(writer, ",\"country\":", event.country.as_ref());
+        optional(writer, ",\"user_agent\":", event.user_agent.as_ref());
+        text(writer, ",\"action_taken\":", &event.action_taken);
+        text(writer, ",\"reason\":", &event.reason);
+        optional(writer, ",\"endpoint\":", event.endpoint.as_ref());
+        optional(writer, ",\"method\":", event.method.as_ref());
+        writer.out.extend_from_slice(b",\"status_code\":");
         match event.status_code {
-            Some(status) => json::display(out, status),
-            None => out.extend_from_slice(b"null"),
+            Some(status) => json::display(writer.out, status),
+            None => writer.out.extend_from_slice(b"null"),
         }
-        out.extend_from_slice(b",\"response_time\":");
-        number(out, event.response_time);
-        self.optional(out, ",\"decorator_type\":", event.decorator_type.as_ref());
-        self.optional(out, ",\"rule_type\":", event.rule_type.as_ref());
-        self.optional(out, ",\"pattern_matched\":", event.pattern_matched.as_ref());
-        self.optional(out, ",\"handler_name\":", event.handler_name.as_ref());
-        out.extend_from_slice(b",\"metadata\":");
-        out.push(b'{');
-        self.redactor.members(out, event.metadata.iter(), 1, false, limit);
-        out.push(b'}');
+        writer.out.extend_from_slice(b",\"response_time\":");
+        number(writer.out, event.response_time);
+        optional(writer, ",\"decorator_type\":", event.decorator_type.as_ref());
+        optional(writer, ",\"rule_type\":", event.rule_type.as_ref());
+        optional(writer, ",\"pattern_matched\":", event.pattern_matched.as_ref());
+        optional(writer, ",\"handler_name\":", event.handler_name.as_ref());
+        writer.out.extend_from_slice(b",\"metadata\":");
+        writer.object(event.metadata.iter(), Place::METADATA);
         // The name of a field is its own.
-        let extra = event.extra.iter().filter(|(name, _)| !FIELDS.contains(name));
-        self.redactor.members(out, extra, 1, true, limit);
-        out.push(b'}');
+        writer.more(event.extra.iter().filter(|(name, _)| !FIELDS.contains(name)), Place::FIELD);
+        writer.out.push(b'}');
     }
 
-    fn write_metric(&self, out: &mut Vec<u8>, metric: &SecurityMetric) {
-        out.extend_from_slice(b"{\"timestamp\":\"");
-        metric.timestamp.write_rfc3339(out);
-        out.extend_from_slice(b"\",\"metric_type\":\"");
-        out.extend_from_slice(metric.metric_type.as_str().as_bytes());
-        out.extend_from_slice(b"\",\"value\":");
-        number(out, Some(metric.value));
-        self.optional(out, ",\"endpoint\":", metric.endpoint.as_ref());
-        out.extend_from_slice(b",\"tags\":");
-        self.redactor.object(out, metric.tags.iter(), 1);
-        out.push(b'}');
+    fn write_metric(&self, writer: &mut Writer<'_>, metric: &SecurityMetric) {
+        writer.out.extend_from_slice(b"{\"timestamp\":\"");
+        metric.timestamp.write_rfc3339(writer.out);
+        writer.out.extend_from_slice(b"\",\"metric_type\":\"");
+        writer.out.extend_from_slice(metric.metric_type.as_str().as_bytes());
+        writer.out.extend_from_slice(b"\",\"value\":");
+        number(writer.out, Some(metric.value));
+        optional(writer, ",\"endpoint\":", metric.endpoint.as_ref());
+        writer.out.extend_from_slice(b",\"tags\":");
+        writer.object(metric.tags.iter(), Place::METADATA);
+        writer.out.push(b'}');
     }
 
-    fn text(&self, out: &mut Vec<u8>, member: &str, text: &str) {
-        out.extend_from_slice(member.as_bytes());
-        self.redactor.string(out, text, 1);
-    }
-
-    fn optional(&self, out: &mut Vec<u8>, member: &str, text: Option<&Text>) {
-        match text {
-            Some(text) => self.text(out, member, text),
-            None => {
-                out.extend_from_slice(member.as_bytes());
-                out.extend_from_slice(b"null");
+    fn ip_address(&self, writer: &mut Writer<'_>, address: &IpAddress) {
+        match self.addresses.sent(address) {
+            Sent::Address(address) => {
+                writer.out.push(b'"');
+                json::address(writer.out, address);
+                writer.out.push(b'"');
             }
-        }
-    }
-
-    fn ip_address(&self, out: &mut Vec<u8>, address: &IpAddress) {
-        let salt = self.ip_salt.expose();
-        match (self.ip_privacy, address) {
-            (IpPrivacy::Full, IpAddress::Addr(address)) => quoted(out, *address),
-            (IpPrivacy::Full, IpAddress::Text(text)) => self.redactor.string(out, text, 1),
-            (IpPrivacy::Truncate, IpAddress::Addr(address)) => quoted(out, ip::network(*address)),
-            (IpPrivacy::Truncate, IpAddress::Text(text)) => {
-                self.redactor.string(out, &ip::network_of_text(text), 1);
-            }
-            (IpPrivacy::Hash, IpAddress::Addr(address)) => {
-                self.redactor.string(out, &ip::hash_of_address(*address, salt), 1);
-            }
-            (IpPrivacy::Hash, IpAddress::Text(text)) => {
-                self.redactor.string(out, &ip::hash_of_text(text, salt), 1);
-            }
+            Sent::Text(text) => writer.string(&text, Place::FIELD),
         }
     }
 }
@@ -273,16 +248,25 @@ impl fmt::Debug for Encoder {
     /// Without the generator, whose state foretells idempotency keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
-            .field("ip_privacy", &self.ip_privacy)
+            .field("addresses", &self.addresses)
             .field("max_bytes", &self.max_bytes)
             .finish_non_exhaustive()
     }
 }
 
-fn quoted(out: &mut Vec<u8>, address: IpAddr) {
-    out.push(b'"');
-    json::address(out, address);
-    out.push(b'"');
+fn text(writer: &mut Writer<'_>, member: &str, text: &str) {
+    writer.out.extend_from_slice(member.as_bytes());
+    writer.string(text, Place::FIELD);
+}
+
+fn optional(writer: &mut Writer<'_>, member: &str, text: Option<&Text>) {
+    match text {
+        Some(text) => self::text(writer, member, text),
+        None => {
+            writer.out.extend_from_slice(member.as_bytes());
+            writer.out.extend_from_slice(b"null");
+        }
+    }
 }
 
 /// A number with a fraction or an exponent, so that it reads as a float everywhere.

@@ -167,7 +167,7 @@ mod tests {
         let carried: Vec<_> = encoded.records.iter().filter_map(Record::receipt).collect();
         let lost: Vec<_> = encoded.news.clone();
         let id = ReceiptId::from_u64;
-        assert_eq!(carried, [id(0), id(5), id(6)]);
+        assert_eq!(carried, [id(0), id(4), id(5), id(6)]);
         let dropped = |n, reason| (id(n), Outcome::Dropped(reason));
         assert_eq!(
             lost,
@@ -175,11 +175,10 @@ mod tests {
                 dropped(1, DropReason::Filtered),
                 dropped(2, DropReason::Filtered),
                 dropped(3, DropReason::Processor),
-                dropped(4, DropReason::TooLarge),
                 dropped(7, DropReason::Processor),
             ]
         );
-        assert_eq!(encoded.records.len(), 9);
+        assert_eq!(encoded.records.len(), 10);
         let ids: Vec<_> = encoded.promises.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, (0..8).map(id).collect::<Vec<_>>());
     }

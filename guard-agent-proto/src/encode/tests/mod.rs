@@ -1,17 +1,21 @@
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "std")]
+mod cost;
+mod evidence;
 mod properties;
 mod redaction;
+mod secrets;
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use core::net::IpAddr;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{MetricType, Timestamp};
+use crate::{IpPrivacy, MetricType, Secret, Timestamp};
 
 fn config() -> AgentConfig {
     let mut config = AgentConfig::builder("key-of-the-platform").build().unwrap();
@@ -170,18 +174,103 @@ fn every_type_is_an_attack_but_the_informational() {
 }
 
 #[test]
-fn records_beyond_the_budget_are_too_large() {
+fn a_record_that_fits_is_sent_whole_and_a_larger_one_cut() {
     let mut config = config();
     config.max_payload_size = usize::MAX;
-    let mut encoder = encoder(&config);
     let budget = crate::wire::record_budget(&config);
-    let size = |encoder: &mut Encoder, len: usize| encoder.event(&event().reason("x".repeat(len)));
-    let empty = size(&mut encoder, 0).unwrap().json().len();
-    assert_eq!(size(&mut encoder, budget - empty).unwrap().json().len(), budget);
-    let error = size(&mut encoder, budget - empty + 1).unwrap_err();
-    assert_eq!(error, EncodeError::TooLarge { bytes: budget + 1, limit: budget });
-    assert_eq!(error.reason(), DropReason::TooLarge);
-    assert!(size(&mut encoder, 1).is_ok(), "nothing is left of the one before");
+    let mut encoder = encoder(&config);
+    let mut reason = |len: usize| {
+        let record = encoder.event(&event().reason("x".repeat(len))).unwrap();
+        (record.json().len(), read_back(&record).reason.len())
+    };
+    let (empty, _) = reason(0);
+    assert_eq!(reason(budget - empty), (budget, budget - empty));
+    let (bytes, len) = reason(budget - empty + 1);
+    assert!(bytes <= budget && len >= 4_096, "{len} of {budget}");
+    assert_eq!(reason(1), (empty + 1, 1), "nothing is left of the one before");
+}
+
+#[test]
+fn type_address_endpoint_and_reason_go_whatever_the_size() {
+    let huge = "\u{1}".repeat(1 << 17);
+    for max_payload_size in [64, 1_024, usize::MAX] {
+        for batch_max_bytes in [2_048, 262_144] {
+            let mut config = config();
+            (config.max_payload_size, config.batch_max_bytes) = (max_payload_size, batch_max_bytes);
+            let mut large = event().ip_address("192.0.2.7").endpoint("/login").reason("sqli");
+            large =
+                large.user_agent(&huge).country(&huge).method(&huge).action_taken(&huge).handler_name(&huge);
+            large = large.decorator_type(&huge).rule_type(&huge).pattern_matched(&huge);
+            for i in 0..300 {
+                large = large
+                    .metadata(alloc::format!("p{i}"), "x".repeat(1_024))
+                    .extra(alloc::format!("q{i}"), &*huge);
+            }
+            large = large.metadata(huge.clone(), 1).extra(huge.clone(), json!({ &*huge: &*huge }));
+
+            let record = encoder(&config).event(&large).unwrap();
+
+            assert!(record.json().len() <= crate::wire::record_budget(&config));
+            let sent = read_back(&record);
+            assert_eq!(sent.event_type, "ip_banned");
+            assert_eq!(sent.ip_address, IpAddress::from("192.0.2.7"));
+            assert_eq!((sent.endpoint.as_deref(), &*sent.reason), (Some("/login"), "sqli"));
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_into_a_member_is_summed_up_in_it() {
+    let params: serde_json::Map<_, _> =
+        (0..300).map(|i| (alloc::format!("p{i}"), json!("x".repeat(1_024)))).collect();
+    let mut encoder = encoder(&config());
+    let sent =
+        metadata(&mut encoder, json!({ "params": params, "list": vec!["x".repeat(1_024); 300], "last": 1 }));
+    for (part, kept) in [
+        ("params", sent["params"].as_object().unwrap().len() as u64 - 1),
+        ("list", sent["list"].as_array().unwrap().len() as u64 - 1),
+    ] {
+        let left_out = match sent[part].get("[TRUNCATED]") {
+            Some(left_out) => left_out.as_u64().unwrap(),
+            None => {
+                let last = sent[part][kept as usize].as_str().unwrap();
+                last.strip_prefix("[TRUNCATED] ").unwrap().parse().unwrap()
+            }
+        };
+        assert!(kept > 20, "{kept} of {part}");
+        assert_eq!(kept + left_out, 300, "{part}");
+    }
+    assert_eq!(sent["last"], 1);
+}
+
+#[test]
+fn tags_do_not_suppress_a_metric_by_their_size() {
+    let mut metric = SecurityMetric::new(MetricType::BlockRate, 1.0, Timestamp::default()).endpoint("/login");
+    for i in 0..300 {
+        metric = metric.tag(alloc::format!("{i:0>60000}"), "x".repeat(2_000));
+    }
+    let config = config();
+    let record = encoder(&config).metric(&metric).unwrap();
+    assert!(record.json().len() <= crate::wire::record_budget(&config));
+    let sent: Value = serde_json::from_slice(record.json()).unwrap();
+    assert_eq!((&sent["endpoint"], &sent["value"]), (&json!("/login"), &json!(1.0)));
+}
+
+#[test]
+fn names_of_members_are_cleaned_and_cut_as_text_is() {
+    let mut encoder = encoder(&config());
+    let long = "n".repeat(300_000);
+    let given = json!({
+        "/login?token=S3CR3T": 3, "/login?token=S3CR4T": 4, &*long: 5, "/plain?a=b": 6,
+        "nested": [{ "Authorization: Bearer S3CR3T": 7 }], "json": "{\"/a?token=S3CR3T\":8}",
+    });
+    let sent = metadata(&mut encoder, given);
+    assert!(!sent.to_string().contains("S3CR"), "{sent}");
+    assert_eq!(sent["/login?token=[REDACTED]"], 3);
+    assert_eq!(sent["#2 /login?token=[REDACTED]"], 4);
+    assert_eq!(sent["/plain?a=b"], 6);
+    assert_eq!(sent["json"], "{\"/a?token=[REDACTED]\":8}");
+    assert!(sent.as_object().unwrap().keys().all(|name| name.len() <= 266));
 }
 
 #[test]
@@ -215,7 +304,8 @@ fn size_does_not_suppress_an_event() {
     let sent: Value = serde_json::from_slice(record.json()).unwrap();
     let metadata = sent["metadata"].as_object().unwrap();
     assert_eq!((&metadata["name"], &metadata["value"]), (&json!("Cookie"), &json!("[REDACTED]")));
-    assert!(!metadata.contains_key("large"));
+    let of_large = metadata["large"].as_array().unwrap();
+    assert!((50..1_000).contains(&of_large.len()), "{}", of_large.len());
     let left_out = metadata["[TRUNCATED]"].as_u64().unwrap();
     assert_eq!(metadata.len() as u64 - 1 + left_out, 1_003);
     assert_eq!((&sent["own"], &sent["[TRUNCATED]"]), (&json!(1), &json!(1_000)));
@@ -256,6 +346,38 @@ fn addresses_are_private() {
         let record = encoder(&config).event(&event().ip_address(address.clone())).unwrap();
         let sent: Value = serde_json::from_slice(record.json()).unwrap();
         assert_eq!(sent["ip_address"], expected, "{privacy:?} {address}");
+    }
+}
+
+#[test]
+fn addresses_of_clients_are_private_in_headers_and_queries() {
+    let given = json!({
+        "X-Forwarded-For": "203.0.113.9, 2001:db8:1:2::3", "forwarded": "for=\"[2001:db8:1:2::3]:80\";proto=http",
+        "headers": [{ "HTTP_X_REAL_IP": ["203.0.113.9:80"] }], "client_ip": "203.0.113.9", "score": "203.0.113.9",
+        "json": "{\"x-real-ip\":\"203.0.113.9\",\"version\":\"203.0.113.9\"}",
+        "log": "x-forwarded-for: 203.0.113.9, 2001:db8:1:2::3\nuser-agent: Chrome/203.0.113.9",
+        "query": "/?ip=203.0.113.9&v=203.0.113.9",
+    });
+    let mut config = config();
+    assert_eq!(metadata(&mut encoder(&config), given.clone()), given);
+    config.ip_privacy = IpPrivacy::Truncate;
+    let sent = metadata(&mut encoder(&config), given.clone());
+    assert_eq!(
+        sent,
+        json!({
+            "X-Forwarded-For": "203.0.113.0, 2001:db8:1::", "forwarded": "for=\"2001:db8:1::\";proto=http",
+            "headers": [{ "HTTP_X_REAL_IP": ["203.0.113.0"] }], "client_ip": "203.0.113.0", "score": "203.0.113.9",
+            "json": "{\"x-real-ip\":\"203.0.113.0\",\"version\":\"203.0.113.9\"}",
+            "log": "x-forwarded-for: 203.0.113.0, 2001:db8:1::\nuser-agent: Chrome/203.0.113.9",
+            "query": "/?ip=203.0.113.0&v=203.0.113.9",
+        })
+    );
+    assert_eq!(metadata(&mut encoder(&config), sent.clone()), sent);
+    config.ip_privacy = IpPrivacy::Hash;
+    config.ip_hash_salt = Secret::new("s");
+    let sent = metadata(&mut encoder(&config), given).to_string();
+    for hidden in [sent.matches("203.0.113.9").count() == 4, !sent.contains("2001:db8")] {
+        assert!(hidden, "{sent}");
     }
 }
 

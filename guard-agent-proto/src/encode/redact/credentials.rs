@@ -1,0 +1,285 @@
+//! Credentials that are known by their shape, whatever they are called.
+
+use core::ops::Range;
+
+use crate::CredentialRule;
+
+/// Bytes early in each of them, which are rare elsewhere: `B` of `Bearer`, `J` of `eyJ`, the last one of a prefix.
+pub(super) const TRIGGERS: &[u8] = b":-_BbJIG9";
+
+/// Fewest bytes of text with one of them.
+const SHORTEST: usize = 12;
+
+/// Prefixes of keys that services hand out, by their last two bytes, and the fewest bytes that follow.
+const fn prefixes(end: [u8; 2]) -> &'static [(&'static [u8], usize)] {
+    match &end {
+        b"p_" => &[(b"ghp_", 20)],
+        b"o_" => &[(b"gho_", 20)],
+        b"u_" => &[(b"ghu_", 20)],
+        b"s_" => &[(b"ghs_", 20), (b"shpss_", 20)],
+        b"r_" => &[(b"ghr_", 20)],
+        b"t_" => {
+            &[(b"github_pat_", 20), (b"dckr_pat_", 20), (b"shpat_", 20), (b"sk_test_", 10), (b"rk_test_", 10)]
+        }
+        b"e_" => &[(b"sk_live_", 10), (b"rk_live_", 10), (b"pk_live_", 10)],
+        b"c_" => &[(b"whsec_", 16)],
+        b"m_" => &[(b"npm_", 30)],
+        b"f_" => &[(b"hf_", 30)],
+        b"1_" => &[(b"dop_v1_", 30)],
+        b"a_" => &[(b"glsa_", 20)],
+        b"i_" => &[(b"lin_api_", 20)],
+        b"t-" => &[(b"glpat-", 16), (b"gldt-", 16), (b"glrt-", 16), (b"sk-ant-", 16)],
+        b"j-" => &[(b"sk-proj-", 16)],
+        b"k-" => &[(b"sk-", 20)],
+        b"b-" => &[(b"xoxb-", 10)],
+        b"p-" => &[(b"xoxp-", 10), (b"xapp-", 10), (b"sq0csp-", 20)],
+        b"a-" => &[(b"xoxa-", 10)],
+        b"r-" => &[(b"xoxr-", 10)],
+        b"s-" => &[(b"xoxs-", 10)],
+        b"i-" => &[(b"pypi-", 30)],
+        b"y-" => &[(b"tskey-", 16)],
+        _ => &[],
+    }
+}
+
+/// Finds the secret of which the byte at a place in text is an early one, which may be cut off.
+type Find = fn(&[u8], usize, bool) -> Option<Range<usize>>;
+
+/// The rules that are on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Credentials(u8);
+
+impl Credentials {
+    pub(super) fn new(rules: &[CredentialRule]) -> Self {
+        Self(rules.iter().fold(0, |set, rule| set | 1 << *rule as u8))
+    }
+
+    pub(super) const fn include(self, rule: CredentialRule) -> bool {
+        self.0 >> rule as u8 & 1 == 1
+    }
+
+    /// Whether the text holds any.
+    pub(super) fn are_in(self, bytes: &[u8]) -> bool {
+        if bytes.len() < SHORTEST {
+            return false;
+        }
+        let triggers = self.triggers();
+        let mut at = 0;
+        while let Some(found) = bytes[at..].iter().position(|byte| triggers[usize::from(*byte)]) {
+            if self.at(bytes, at + found, false).is_some() {
+                return true;
+            }
+            at += found + 1;
+        }
+        false
+    }
+
+    /// The bytes at which to look for one.
+    fn triggers(self) -> &'static [bool; 256] {
+        static WITHOUT_DIGITS: [bool; 256] = table(&[TRIGGERS]);
+        static WITH_DIGITS: [bool; 256] = table(&[TRIGGERS, b"0123456789"]);
+        if self.include(CredentialRule::CardNumber) { &WITH_DIGITS } else { &WITHOUT_DIGITS }
+    }
+
+    /// The secret of which the byte at `at` is an early one. Where the text `is_cut` off, what may become one at
+    /// its end is one.
+    pub(super) fn at(self, bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
+        let (rule, find): (_, Find) = match bytes[at] {
+            b':' => (CredentialRule::UrlUserinfo, userinfo),
+            b'B' | b'b' => (CredentialRule::AuthorizationScheme, authorization),
+            b'J' => (CredentialRule::Jwt, jwt),
+            b'-' if bytes[at..].starts_with(BEGIN) => (CredentialRule::PemBlock, pem),
+            b'-' | b'_' => (CredentialRule::KeyPrefix, prefixed),
+            b'I' | b'G' | b'9' => (CredentialRule::KeyPrefix, unusual_prefix),
+            byte if byte.is_ascii_digit() => (CredentialRule::CardNumber, card_number),
+            _ => return None,
+        };
+        if self.include(rule) { find(bytes, at, is_cut) } else { None }
+    }
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// The password in `scheme://user:password@host`.
+fn userinfo(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
+    let start = at + bytes[at..].strip_prefix(b"://").map(|_| 3)?;
+    let is_end = |byte: &u8| {
+        byte.is_ascii_whitespace()
+            || matches!(byte, b'/' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\')
+    };
+    let rest = &bytes[start..];
+    let authority = &rest[..rest.iter().position(is_end).unwrap_or(rest.len())];
+    let colon = authority.iter().position(|byte| *byte == b':')?;
+    match authority.iter().rposition(|byte| *byte == b'@') {
+        Some(end) if end > colon => Some(start + colon + 1..start + end),
+        Some(_) => None,
+        None => {
+            let is_port = authority[colon + 1..].iter().all(u8::is_ascii_digit);
+            (is_cut && authority.len() == rest.len() && !is_port).then_some(start + colon + 1..bytes.len())
+        }
+    }
+}
+
+/// What stands behind `Bearer` and `Basic`, unless it is a word.
+fn authorization(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
+    let rest = &bytes[at..];
+    let is_scheme = |scheme: &&[u8]| {
+        rest.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            && matches!(rest.get(scheme.len()), Some(b' ' | b'\t' | b'+'))
+    };
+    let scheme = [&b"bearer"[..], b"basic"].into_iter().find(is_scheme)?;
+    if !begins_word(bytes, at) {
+        return None;
+    }
+    let blanks = rest[scheme.len()..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'+')).count();
+    let start = at + scheme.len() + blanks;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    let token = run(bytes, start, is_part);
+    let any = |is: fn(&u8) -> bool| token.iter().any(is);
+    let is_mixed = any(u8::is_ascii_lowercase) && token.iter().skip(1).any(u8::is_ascii_uppercase);
+    let is_token = any(u8::is_ascii_digit) || (is_mixed && token.len() >= 12) || token.len() >= 20;
+    let end = start + token.len();
+    (is_token || (is_cut && end == bytes.len() && end > start)).then_some(start..end)
+}
+
+/// Two or three parts in base64, of which the first is a JSON object: `eyJ` reads `{"`.
+fn jwt(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
+    let start = at.checked_sub(2).filter(|start| bytes[*start..].starts_with(b"eyJ"))?;
+    if !begins_word(bytes, start) {
+        return None;
+    }
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
+    let mut end = start;
+    for part in 0..3 {
+        let len = run(bytes, end, is_part).len();
+        end += len;
+        if end == bytes.len() && is_cut {
+            break;
+        }
+        if part == 0 && (len < 10 || bytes.get(end) != Some(&b'.')) || part == 1 && len < 2 {
+            return None;
+        }
+        if part < 2 && bytes.get(end) == Some(&b'.') {
+            end += 1;
+        } else {
+            break;
+        }
+    }
+    Some(start..end)
+}
+
+/// A block of PEM; of one that is cut off, what may be a part of it.
+fn pem(bytes: &[u8], at: usize, _is_cut: bool) -> Option<Range<usize>> {
+    let label = at + BEGIN.len();
+    let is_label = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' ';
+    let body = label + run(bytes, label, is_label).len();
+    if !bytes[body..].starts_with(DASHES) {
+        return None;
+    }
+    let is_part =
+        |byte: u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/=:,.\\".contains(&byte);
+    let mut end = body + DASHES.len();
+    loop {
+        end += run(bytes, end, is_part).len();
+        let rest = &bytes[end..];
+        if rest.starts_with(END) {
+            let label = run(bytes, end + END.len(), is_label).len();
+            let dashes = run(bytes, end + END.len() + label, |byte| byte == b'-').len();
+            return Some(at..end + END.len() + label + dashes.min(DASHES.len()));
+        }
+        // `Proc-Type` and `DEK-Info`, in front of an encrypted key.
+        match rest {
+            [b'-', next, ..] if next.is_ascii_alphanumeric() => end += 1,
+            _ => return Some(at..end),
+        }
+    }
+}
+
+/// A key with a prefix that ends at `at`.
+fn prefixed(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
+    let before = *bytes.get(at.checked_sub(1)?)?;
+    let ends_here = |(prefix, _): &&(&[u8], usize)| {
+        bytes[..=at].ends_with(prefix) && begins_word(bytes, at + 1 - prefix.len())
+    };
+    let (prefix, least) = prefixes([before, bytes[at]]).iter().find(ends_here)?;
+    key(bytes, at + 1 - prefix.len(), prefix.len(), *least, is_cut)
+}
+
+/// A key whose prefix ends in no `-` or `_`.
+fn unusual_prefix(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
+    let (prefix, before, least): (&[u8], _, _) = match (bytes[at], bytes.get(at + 1)) {
+        (b'I', Some(b'A')) if at >= 2 && bytes[at - 2..at] == *b"AK" => (b"AKIA", 2, 16),
+        (b'I', Some(b'A')) if at >= 2 && bytes[at - 2..at] == *b"AS" => (b"ASIA", 2, 16),
+        (b'I', Some(b'z')) => (b"AIza", 1, 30),
+        (b'G', Some(b'.')) => (b"SG.", 1, 20),
+        (b'9', Some(b'.')) => (b"ya29.", 3, 20),
+        _ => return None,
+    };
+    let start = at.checked_sub(before)?;
+    if !bytes[start..].starts_with(prefix) || !begins_word(bytes, start) {
+        return None;
+    }
+    key(bytes, start, prefix.len(), least, is_cut)
+}
+
+fn key(bytes: &[u8], start: usize, prefix: usize, least: usize, is_cut: bool) -> Option<Range<usize>> {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let tail = run(bytes, start + prefix, is_part);
+    let end = start + prefix + tail.len();
+    let is_whole = tail.len() >= least && tail.iter().any(u8::is_ascii_digit);
+    (is_whole || (is_cut && end == bytes.len())).then_some(start..end)
+}
+
+/// A number of 13 to 19 digits with a valid check digit, in groups or not.
+fn card_number(bytes: &[u8], at: usize, _is_cut: bool) -> Option<Range<usize>> {
+    if !begins_word(bytes, at) {
+        return None;
+    }
+    let mut digits = [0_u8; 19];
+    let (mut count, mut end) = (0, at);
+    while let Some(digit) = bytes.get(end).filter(|byte| byte.is_ascii_digit()) {
+        *digits.get_mut(count)? = digit - b'0';
+        count += 1;
+        end += 1;
+        let is_grouped =
+            matches!(bytes.get(end..end + 2), Some([b' ' | b'-', next]) if next.is_ascii_digit());
+        end += usize::from(is_grouped);
+    }
+    let sum: u32 = digits[..count]
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(place, digit)| {
+            let weighted = u32::from(*digit) << (place % 2);
+            weighted / 10 + weighted % 10
+        })
+        .sum();
+    (count >= 13 && sum.is_multiple_of(10)).then_some(at..end)
+}
+
+fn run(bytes: &[u8], start: usize, is_part: impl Fn(u8) -> bool) -> &[u8] {
+    let rest = bytes.get(start..).unwrap_or_default();
+    &rest[..rest.iter().take_while(|byte| is_part(**byte)).count()]
+}
+
+fn begins_word(bytes: &[u8], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+    !before.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// A table of these bytes.
+pub(super) const fn table(parts: &[&[u8]]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut part = 0;
+    while part < parts.len() {
+        let mut at = 0;
+        while at < parts[part].len() {
+            table[parts[part][at] as usize] = true;
+            at += 1;
+        }
+        part += 1;
+    }
+    table
+}

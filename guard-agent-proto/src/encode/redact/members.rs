@@ -1,0 +1,247 @@
+//! The values of records, without their secrets and within a size.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use serde_json::Value;
+
+use super::super::ip::Addresses;
+use super::super::json;
+use super::Place;
+use super::document::Pairs;
+use super::names::{Class, is_named, is_naming};
+use super::text::{MAX_NAME, MOST_DIGITS, TextRedactor, placeholder};
+use crate::AgentConfig;
+
+/// What is written behind the last member that fits into an object, at most: how many were left out, and brackets.
+const TO_CLOSE: usize = 48;
+
+/// Writes the values of records without their secrets.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Redactor(TextRedactor);
+
+impl Redactor {
+    pub(in super::super) fn new(config: &AgentConfig, addresses: Addresses) -> Self {
+        Self(TextRedactor::new(config, addresses))
+    }
+
+    pub(in super::super) fn write_to<'a>(&'a self, out: &'a mut Vec<u8>, limits: Limits) -> Writer<'a> {
+        Writer { redactor: &self.0, out, limits }
+    }
+}
+
+/// How large what is written becomes.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Limits {
+    /// Longest string, in bytes.
+    pub(in super::super) text: usize,
+    /// Most bytes of a record.
+    pub(in super::super) record: usize,
+    /// Whether what does not fit into the record is left out; else nothing more is written once it is too large.
+    pub(in super::super) leave_out: bool,
+}
+
+/// Appends values to a record.
+pub(in super::super) struct Writer<'a> {
+    redactor: &'a TextRedactor,
+    pub(in super::super) out: &'a mut Vec<u8>,
+    limits: Limits,
+}
+
+impl Writer<'_> {
+    /// Appends a string.
+    pub(in super::super) fn string(&mut self, text: &str, place: Place) {
+        if place.is_too_deep() && place.is_metadata {
+            self.placeholder();
+        } else {
+            json::string(self.out, &self.redactor.clean(text, place, self.limits.text));
+        }
+    }
+
+    /// Appends an object of these members, which are what may be left out of the record.
+    pub(in super::super) fn object<'a, V, I>(&mut self, members: I, place: Place)
+    where
+        V: Member + 'a,
+        I: Iterator<Item = (&'a str, &'a V)> + Clone,
+    {
+        self.out.push(b'{');
+        self.members(members, place, false, self.limits.record.saturating_sub(2 * TO_CLOSE));
+        self.out.push(b'}');
+    }
+
+    /// Appends these members behind others of the record.
+    pub(in super::super) fn more<'a, V, I>(&mut self, members: I, place: Place)
+    where
+        V: Member + 'a,
+        I: Iterator<Item = (&'a str, &'a V)> + Clone,
+    {
+        self.members(members, place, true, self.limits.record.saturating_sub(TO_CLOSE));
+    }
+
+    /// Appends members as long as the record does not grow beyond `end`, and how many are left out.
+    fn members<'a, V, I>(&mut self, members: I, place: Place, mut behind: bool, end: usize)
+    where
+        V: Member + 'a,
+        I: Iterator<Item = (&'a str, &'a V)> + Clone,
+    {
+        let names = self.redactor.names();
+        let is_secret_name = |value: &V| value.text().is_some_and(|text| names.is_member(text));
+        let mut naming = members.clone().filter(|(name, _)| is_naming(name.as_bytes()));
+        let names_a_secret = naming.any(|(_, value)| is_secret_name(value));
+        let mut left_out = 0_usize;
+        let mut rewritten = 0_usize;
+        for (name, value) in members {
+            if self.is_over() {
+                return;
+            }
+            let start = self.out.len();
+            if behind {
+                self.out.push(b',');
+            }
+            self.name(name, &mut rewritten);
+            self.out.push(b':');
+            match names.class_of_member(name) {
+                Some(Class::Header | Class::Passphrase | Class::Token) => self.placeholder(),
+                _ if names_a_secret && is_named(name.as_bytes()) => self.placeholder(),
+                Some(Class::Address) => value.write_address(self, place, half(self.out.len(), end)),
+                Some(Class::Ambiguous) | None => value.write(self, place, half(self.out.len(), end)),
+            }
+            if self.limits.leave_out && self.out.len() > end {
+                self.out.truncate(start);
+                left_out += 1;
+            } else {
+                behind = true;
+            }
+        }
+        if left_out > 0 {
+            self.out.extend_from_slice(if behind { b",\"[TRUNCATED]\":" } else { b"\"[TRUNCATED]\":" });
+            json::display(self.out, left_out);
+        }
+    }
+
+    /// Appends the name of a member. Those that are cut or redacted are numbered, since they may be the same then.
+    fn name(&mut self, name: &str, rewritten: &mut usize) {
+        let sent = self.redactor.clean_name(name);
+        if *sent == *name {
+            return json::string(self.out, &sent);
+        }
+        *rewritten += 1;
+        if *rewritten == 1 || sent.len() + MOST_DIGITS > MAX_NAME {
+            return json::string(self.out, &sent);
+        }
+        json::string(self.out, &format!("#{rewritten} {sent}"));
+    }
+
+    fn array(&mut self, items: &[Value], place: Place, end: usize, are_addresses: bool) {
+        let mut pairs = Pairs::default();
+        let mut left_out = 0_usize;
+        self.out.push(b'[');
+        for item in items {
+            if self.is_over() {
+                return;
+            }
+            let start = self.out.len();
+            if self.out.last() != Some(&b'[') {
+                self.out.push(b',');
+            }
+            if pairs.next_is_secret() {
+                self.placeholder();
+            } else if are_addresses {
+                item.write_address(self, place, half(self.out.len(), end));
+            } else {
+                item.write(self, place, half(self.out.len(), end));
+            }
+            pairs.passed(item.text().is_some_and(|text| self.redactor.names().is_member(text)));
+            if self.limits.leave_out && self.out.len() > end {
+                self.out.truncate(start);
+                left_out += 1;
+            }
+        }
+        if left_out > 0 {
+            let is_first = self.out.last() == Some(&b'[');
+            self.out.extend_from_slice(if is_first { b"\"[TRUNCATED] " } else { b",\"[TRUNCATED] " });
+            json::display(self.out, left_out);
+            self.out.push(b'"');
+        }
+        self.out.push(b']');
+    }
+
+    fn placeholder(&mut self) {
+        json::string(self.out, &placeholder(self.limits.text));
+    }
+
+    const fn is_over(&self) -> bool {
+        !self.limits.leave_out && self.out.len() > self.limits.record
+    }
+}
+
+/// Where a value that begins at `start` has to end, so that it leaves the same again to those behind it.
+const fn half(start: usize, end: usize) -> usize {
+    start + end.saturating_sub(start) / 2
+}
+
+/// A value of an object's member.
+pub(in super::super) trait Member {
+    /// The value if it is a string.
+    fn text(&self) -> Option<&str>;
+
+    /// Appends the value; of an object or array as much as ends before `end`.
+    fn write(&self, writer: &mut Writer<'_>, place: Place, end: usize);
+
+    /// The same where addresses of clients are expected.
+    fn write_address(&self, writer: &mut Writer<'_>, place: Place, end: usize) {
+        let sent = self.text().and_then(|text| writer.redactor.addresses().mask(text));
+        match sent {
+            Some(sent) => writer.string(&sent, place),
+            None => self.write(writer, place, end),
+        }
+    }
+}
+
+impl Member for crate::text::Text {
+    fn text(&self) -> Option<&str> {
+        Some(self)
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, place: Place, _end: usize) {
+        writer.string(self, place);
+    }
+}
+
+impl Member for Value {
+    fn text(&self) -> Option<&str> {
+        self.as_str()
+    }
+
+    fn write(&self, writer: &mut Writer<'_>, place: Place, end: usize) {
+        if place.is_too_deep() {
+            return writer.placeholder();
+        }
+        match self {
+            Self::Null => writer.out.extend_from_slice(b"null"),
+            Self::Bool(true) => writer.out.extend_from_slice(b"true"),
+            Self::Bool(false) => writer.out.extend_from_slice(b"false"),
+            Self::Number(number) => json::display(writer.out, number),
+            Self::String(text) => writer.string(text, place),
+            Self::Array(items) => writer.array(items, place.deeper(), end.saturating_sub(TO_CLOSE), false),
+            Self::Object(members) => {
+                let members = members.iter().map(|(name, value)| (name.as_str(), value));
+                writer.out.push(b'{');
+                writer.members(members, place.deeper(), false, end.saturating_sub(TO_CLOSE));
+                writer.out.push(b'}');
+            }
+        }
+    }
+
+    fn write_address(&self, writer: &mut Writer<'_>, place: Place, end: usize) {
+        if let Self::Array(items) = self
+            && !place.is_too_deep()
+        {
+            return writer.array(items, place.deeper(), end.saturating_sub(TO_CLOSE), true);
+        }
+        match self.as_str().and_then(|text| writer.redactor.addresses().mask(text)) {
+            Some(sent) => writer.string(&sent, place),
+            None => self.write(writer, place, end),
+        }
+    }
+}

@@ -1,0 +1,738 @@
+//! Secrets in text of any kind, whole, broken or cut off: one pass over names, separators and values.
+//!
+//! What is a secret is said by this table. A *name* is what [`Names`] knows; it may begin anywhere, and quotes,
+//! brackets, blanks and comments may stand between it and its separator.
+//!
+//! | separator | written by | name |
+//! | --- | --- | --- |
+//! | `=` `=>` `:=` `==` | forms, queries, cookies, XML attributes, Ruby, PHP, Python, shells | any |
+//! | `:`, but not `::` or `://` | headers, JSON, YAML, Python, JavaScript, GraphQL | any but an ambiguous one |
+//! | `,` | pairs: `["cookie", "v"]` | quoted, the first in its brackets |
+//! | `>` of a tag | XML elements | the tag's |
+//! | members `name` and `value` | JSON, YAML, XML, multipart, forms | the value of `name` |
+//!
+//! | value | begins with | ends |
+//! | --- | --- | --- |
+//! | quoted | a quote | at the next such quote, escaped as often, behind which a value can end; else with the text, or behind a bare name with the line |
+//! | bracketed | `{` `[` `(` | with its bracket; else with the text |
+//! | of a header with a bare name | a letter, a digit or a quote | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;` |
+//! | of an element | `>` | at its end tag; else with the text |
+//! | of a part of multipart | an empty line | at the next boundary; else with the text |
+//! | of a form or a query, where no blank is in front | | at `&`, the end of the line, and a blank before another name with its separator |
+//! | of a passphrase elsewhere | | there, and at `,` `;` before another member, and at a quote or bracket behind which a value can end |
+//! | of a token elsewhere | | there, and at any blank or `<` |
+//!
+//! A line goes on in the next one where that is indented more than the name. What is percent-encoded more
+//! deeply than the separator belongs to the value. Each byte is looked at a bounded number of times: what was
+//! searched for the end of a value is a part of it, or at most [`LOOKAHEAD`] bytes were.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::super::ip::Addresses;
+use super::super::json;
+use super::PLACEHOLDER;
+use super::credentials::{Credentials, TRIGGERS, table};
+use super::edits::{Edit, push};
+use super::names::{Class, Names, is_named, is_naming, is_of_name};
+use super::view::View;
+use crate::CredentialRule;
+
+/// How far is looked ahead for what ends a value, or goes before it, in bytes.
+const LOOKAHEAD: usize = 64;
+
+/// Deepest bracket whose `name` and `value` are seen as members of one object.
+const MOST_GROUPS: usize = 16;
+
+/// What is looked for in text.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'a> {
+    pub(super) names: &'a Names,
+    pub(super) credentials: Credentials,
+    pub(super) addresses: &'a Addresses,
+    /// Whether the text goes on behind its end: then what may become a secret is one.
+    pub(super) is_cut: bool,
+}
+
+/// What to replace in that text, in order.
+pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
+    let mut scan = Scan {
+        search,
+        view,
+        bytes: &view.bytes,
+        edits: Vec::new(),
+        groups: heapless::Vec::new(),
+        deeper: 0,
+        root: Group::default(),
+        line: 0,
+        bare_until: 0,
+        is_bare: true,
+    };
+    let looked_at = looked_at(search.credentials);
+    let mut at = 0;
+    while let Some(found) = scan.bytes[at..].iter().position(|byte| looked_at[usize::from(*byte)]) {
+        at = scan.step(at + found);
+    }
+    scan.edits
+}
+
+/// Whether the text may hold a secret: most text holds none, and this tells most of that quickly.
+pub(super) fn is_suspicious(text: &str, credentials: Credentials) -> bool {
+    let bytes = text.as_bytes();
+    // A fold without early exit is vectorised.
+    let is_structure = |byte: &u8| matches!(byte, b'=' | b':' | b'<' | b'%' | b'&' | b'\\' | b',');
+    let is_structured = bytes.iter().fold(false, |found, byte| found | is_structure(byte));
+    is_structured && holds_structure(bytes) || credentials.are_in(bytes)
+}
+
+/// A comma separates a pair only where something is quoted, and a backslash only begins a character.
+fn holds_structure(bytes: &[u8]) -> bool {
+    let any = |is: fn(&u8) -> bool| bytes.iter().any(is);
+    any(|byte| matches!(byte, b'=' | b':' | b'<' | b'%' | b'&'))
+        || bytes.windows(2).any(|pair| pair == b"\\u")
+        || any(|byte| *byte == b',') && any(|byte| matches!(byte, b'"' | b'\'' | b'`'))
+}
+
+/// Bytes at which a secret may be found.
+fn looked_at(credentials: Credentials) -> &'static [bool; 256] {
+    const STRUCTURE: &[u8] = b"=:,<>{}[]()\n";
+    static WITHOUT_DIGITS: [bool; 256] = table(&[STRUCTURE, TRIGGERS]);
+    static WITH_DIGITS: [bool; 256] = table(&[STRUCTURE, TRIGGERS, b"0123456789"]);
+    if credentials.include(CredentialRule::CardNumber) { &WITH_DIGITS } else { &WITHOUT_DIGITS }
+}
+
+struct Scan<'a> {
+    search: Search<'a>,
+    view: &'a View<'a>,
+    bytes: &'a [u8],
+    edits: Vec<Edit>,
+    /// The open brackets and tags, innermost last, and how many more are open.
+    groups: heapless::Vec<Group, MOST_GROUPS>,
+    deeper: usize,
+    /// What is in no bracket.
+    root: Group,
+    /// Where the line begins.
+    line: usize,
+    /// How far it was searched for blanks and quotes, and whether there are none.
+    bare_until: usize,
+    is_bare: bool,
+}
+
+/// What is known of the members between two brackets.
+#[derive(Clone, Copy, Default)]
+struct Group {
+    opener: u8,
+    names_a_secret: bool,
+    /// The separator behind `value`, which may be called a secret later.
+    value: Option<Separator>,
+}
+
+#[derive(Clone, Copy)]
+struct Separator {
+    start: usize,
+    end: usize,
+    byte: u8,
+    name_start: usize,
+    name_is_quoted: bool,
+}
+
+struct NameBefore {
+    range: Range<usize>,
+    quoted: bool,
+    /// It is quoted and the first in its brackets.
+    opens_pair: bool,
+}
+
+impl Scan<'_> {
+    /// Looks at the byte at `at`; where to go on.
+    fn step(&mut self, at: usize) -> usize {
+        let byte = self.bytes[at];
+        let found = match byte {
+            b'=' | b':' | b',' => self.separator(at),
+            b'{' | b'[' | b'(' => {
+                self.open(byte);
+                None
+            }
+            b'}' | b']' | b')' => {
+                self.close(byte);
+                None
+            }
+            b'<' => self.tag(at),
+            b'>' => self.end_of_tag(at),
+            b'\n' => self.end_of_line(at),
+            _ => None,
+        };
+        if let Some(end) = found {
+            return end;
+        }
+        let credential = self.search.credentials.at(self.bytes, at, self.search.is_cut);
+        credential.map_or(at + 1, |secret| self.redact(secret))
+    }
+
+    /// Redacts that part; where to go on.
+    fn redact(&mut self, part: Range<usize>) -> usize {
+        let end = part.end;
+        let is_placeholder = self.bytes[part.clone()] == *PLACEHOLDER.as_bytes();
+        if !part.is_empty() && !is_placeholder {
+            self.replace(part.clone(), PLACEHOLDER.into());
+        }
+        self.pass(part);
+        end
+    }
+
+    fn replace(&mut self, part: Range<usize>, with: String) {
+        push(&mut self.edits, Edit::new(self.view.source(part), with));
+    }
+
+    /// Keeps track of lines in what is not looked at.
+    fn pass(&mut self, part: Range<usize>) {
+        let end = self.bytes[part.clone()].iter().rposition(|byte| *byte == b'\n');
+        if let Some(line) = end.map(|end| part.start + end + 1)
+            && line > self.line
+        {
+            self.begin_line(line);
+        }
+    }
+
+    fn begin_line(&mut self, at: usize) {
+        self.line = at;
+        self.bare_until = at;
+        self.is_bare = true;
+    }
+
+    fn open(&mut self, opener: u8) {
+        if self.groups.push(Group { opener, ..Group::default() }).is_err() {
+            self.deeper += 1;
+        }
+    }
+
+    fn close(&mut self, closer: u8) {
+        let opener = match closer {
+            b'}' => b'{',
+            b']' => b'[',
+            b')' => b'(',
+            _ => closer,
+        };
+        if self.deeper > 0 {
+            self.deeper -= 1;
+        } else if let Some(innermost) = self.groups.iter().rposition(|group| group.opener == opener) {
+            self.groups.truncate(innermost);
+        }
+    }
+
+    fn group(&mut self) -> &mut Group {
+        self.groups.last_mut().unwrap_or(&mut self.root)
+    }
+
+    fn separator(&mut self, at: usize) -> Option<usize> {
+        let byte = self.bytes[at];
+        let mut end = at + 1;
+        match (byte, self.bytes.get(end)) {
+            (b':', Some(b':')) => return Some(end + 1),
+            (b':', Some(b'/')) if self.bytes.get(end + 1) == Some(&b'/') => return None,
+            (b':', Some(b'=')) | (b'=', Some(b'>')) => end += 1,
+            (b'=', Some(b'=')) => end += 1,
+            _ => {}
+        }
+        let name = self.name_before(at);
+        let separator =
+            Separator { start: at, end, byte, name_start: name.range.start, name_is_quoted: name.quoted };
+        let name_bytes = &self.bytes[name.range.clone()];
+        if name_bytes.is_empty() || (byte == b',' && !name.opens_pair) {
+            return None;
+        }
+        let Some(class) = self.search.names.class(name_bytes) else {
+            return if byte == b',' { None } else { self.member(separator, name.range) };
+        };
+        match class {
+            Class::Ambiguous if byte != b'=' => self.member(separator, name.range),
+            Class::Address => self.addresses(separator),
+            Class::Header | Class::Passphrase | Class::Token | Class::Ambiguous => {
+                let value = self.value(separator, class)?;
+                (!value.is_empty()).then(|| self.redact(value))
+            }
+        }
+    }
+
+    /// Hears of a member that says that a `value` beside it is secret, or that may be that value.
+    fn member(&mut self, separator: Separator, name: Range<usize>) -> Option<usize> {
+        let name = &self.bytes[name];
+        if is_naming(name) {
+            let value = self.name_behind(separator);
+            let class = self.search.names.class(&self.bytes[value]);
+            let names_a_secret = matches!(class, Some(Class::Header | Class::Passphrase | Class::Token));
+            let group = self.group();
+            group.names_a_secret = names_a_secret;
+            if names_a_secret
+                && let Some(before) = group.value.take()
+                && let Some(value) = self.value(before, Class::Passphrase)
+                && !value.is_empty()
+            {
+                let end = self.redact(value);
+                return (end > separator.end).then_some(end);
+            }
+            return None;
+        }
+        if !is_named(name) {
+            return None;
+        }
+        let group = self.group();
+        if !group.names_a_secret {
+            group.value = Some(separator);
+            return None;
+        }
+        let value = self.value(separator, Class::Passphrase)?;
+        (!value.is_empty()).then(|| self.redact(value))
+    }
+
+    /// The name behind the separator, as far as it may be a sensitive one.
+    fn name_behind(&self, separator: Separator) -> Range<usize> {
+        let start = json::skip_space(self.bytes, separator.end);
+        let start = self.quote(start).map_or(start, |quote| quote + 1);
+        start
+            ..start + self.bytes[start..].iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count()
+    }
+
+    /// Replaces the addresses of a list, which is all that is written with their characters.
+    fn addresses(&mut self, separator: Separator) -> Option<usize> {
+        let is_part = |byte: &&u8| {
+            byte.is_ascii_hexdigit()
+                || matches!(byte, b'.' | b':' | b'%' | b'[' | b']' | b'"' | b'\'' | b'\\' | b',' | b' ')
+        };
+        let start = separator.end;
+        let list = start..start + self.bytes[start..].iter().take_while(is_part).count();
+        let text = core::str::from_utf8(&self.bytes[list.clone()]).ok()?;
+        if let Some(sent) = self.search.addresses.mask(text) {
+            self.replace(list.clone(), sent);
+        }
+        (!list.is_empty()).then_some(list.end)
+    }
+
+    fn tag(&mut self, at: usize) -> Option<usize> {
+        let rest = &self.bytes[at + 1..];
+        if !rest.first().is_some_and(u8::is_ascii_alphabetic) {
+            return None;
+        }
+        self.open(b'<');
+        let name_len =
+            rest.iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte) || **byte == b':').count();
+        let name = &rest[..name_len];
+        let local = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
+        let class = self.search.names.class(local)?;
+        if matches!(class, Class::Ambiguous | Class::Address) {
+            return None;
+        }
+        let attributes = at + 1 + name_len;
+        let len = self.bytes[attributes..].iter().position(|byte| matches!(byte, b'<' | b'>'))?;
+        let end = attributes + len;
+        if self.bytes[end] == b'<' || self.bytes[end - 1] == b'/' {
+            return None;
+        }
+        self.close(b'<');
+        Some(self.element(end + 1, name))
+    }
+
+    /// Redacts what is in the element of that name; where to go on.
+    fn element(&mut self, start: usize, name: &[u8]) -> usize {
+        let rest = &self.bytes[start..];
+        let is_end = |at: &usize| {
+            rest[*at..].strip_prefix(b"</").is_some_and(|tag| name.is_empty() || tag.starts_with(name))
+        };
+        let len = (0..rest.len()).find(is_end).unwrap_or(rest.len());
+        self.redact(start..start + len)
+    }
+
+    fn end_of_tag(&mut self, at: usize) -> Option<usize> {
+        let group = self.groups.last().filter(|group| group.opener == b'<')?;
+        let holds_a_secret = group.names_a_secret && self.bytes[at - 1] != b'/';
+        self.close(b'<');
+        holds_a_secret.then(|| self.element(at + 1, b""))
+    }
+
+    /// The end of a line, which may be the empty one in front of the content of a part.
+    fn end_of_line(&mut self, at: usize) -> Option<usize> {
+        self.begin_line(at + 1);
+        let is_empty = matches!(self.bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
+        if !is_empty || !self.groups.is_empty() {
+            return None;
+        }
+        if !core::mem::take(&mut self.root).names_a_secret {
+            return None;
+        }
+        let start = at + 1 + self.bytes[at + 1..].iter().position(|byte| *byte == b'\n')? + 1;
+        let ends = |at: &usize| self.bytes[*at..].starts_with(b"\n--");
+        let end = (start..self.bytes.len()).find(ends).unwrap_or(self.bytes.len());
+        Some(self.redact(start..end))
+    }
+
+    /// Where the value is that a name of that class has there.
+    fn value(&mut self, separator: Separator, class: Class) -> Option<Range<usize>> {
+        let bytes = self.bytes;
+        let start = if separator.name_is_quoted {
+            json::skip_space(bytes, self.skip_comment(json::skip_space(bytes, separator.end)))
+        } else {
+            skip_blanks(bytes, separator.end)
+        };
+        let byte = *bytes.get(start)?;
+        let is_header =
+            class == Class::Header && !separator.name_is_quoted && !self.is_block(separator, start);
+        if is_header && separator.byte == b':' {
+            return self.header(separator, start);
+        }
+        if let Some(quote) = self.quote(start) {
+            return Some(self.quoted(separator, quote));
+        }
+        if is_header {
+            return self.header(separator, start);
+        }
+        let mut from = start;
+        if bytes[start..].starts_with(PLACEHOLDER.as_bytes()) {
+            from += PLACEHOLDER.len();
+        } else if matches!(byte, b'{' | b'[' | b'(')
+            && (separator.byte != b'=' || self.quote(start + 1).is_some())
+        {
+            let Some(end) = self.balanced(start) else { return Some(start..bytes.len()) };
+            if self.may_end_before(end) {
+                return Some(start..end);
+            }
+            from = end;
+        }
+        Some(start..self.bare(separator, class, start, from))
+    }
+
+    /// The inside of the quotes that open at `quote`.
+    fn quoted(&self, separator: Separator, quote: usize) -> Range<usize> {
+        let bytes = self.bytes;
+        let mark = bytes[quote];
+        let escapes = bytes[separator.end..quote].iter().rev().take_while(|byte| **byte == b'\\').count();
+        let is_triple = escapes == 0 && bytes[quote..].starts_with(&[mark; 3]);
+        let start = if is_triple { quote + 3 } else { quote + 1 };
+        let mut run = 0;
+        let mut at = start;
+        while at < bytes.len() {
+            if bytes[at] == b'\\' {
+                run += 1;
+                at += 1;
+                continue;
+            }
+            let own = run % (2 * (escapes + 1));
+            run = 0;
+            if is_triple {
+                if bytes[at..].starts_with(&[mark; 3]) {
+                    return start..at;
+                }
+            } else if bytes[at] == mark
+                && self.view.width(at) <= self.view.width(quote)
+                && own <= escapes
+                && self.may_end_before(at + 1)
+            {
+                return start..at - own;
+            } else if !separator.name_is_quoted && self.is_line_end(separator, at) {
+                return start..at;
+            }
+            at += 1;
+        }
+        start..bytes.len()
+    }
+
+    /// Where the bracket that opens at `start` is closed.
+    fn balanced(&self, start: usize) -> Option<usize> {
+        let bytes = self.bytes;
+        let mut open = 0_usize;
+        let mut at = start;
+        while at < bytes.len() {
+            match bytes[at] {
+                b'{' | b'[' | b'(' => open += 1,
+                b'}' | b']' | b')' => {
+                    open -= 1;
+                    if open == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                mark @ (b'"' | b'\'' | b'`') => {
+                    let escapes = bytes[start..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+                    let mut run = 0;
+                    let close = bytes[at + 1..].iter().position(|byte| {
+                        let closes = *byte == mark && run % (2 * (escapes + 1)) <= escapes;
+                        run = if *byte == b'\\' { run + 1 } else { 0 };
+                        closes
+                    });
+                    at += 1 + close?;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// The value of a header in text: credentials behind a scheme, or what stands between `;` and `,`.
+    fn header(&self, separator: Separator, start: usize) -> Option<Range<usize>> {
+        let bytes = self.bytes;
+        if !self.begins_credential(separator, start) {
+            return None;
+        }
+        let width = self.view.width(separator.start);
+        let mut at = start;
+        let mut is_first = true;
+        loop {
+            let run = at;
+            if let Some(quote) = self.quote(at) {
+                at = self.quoted(separator, quote).end;
+            }
+            while let Some(byte) = bytes.get(at) {
+                let ends = self.view.width(at) <= width
+                    && (matches!(byte, b' ' | b'\t' | b';' | b',' | b'\r' | b'\n')
+                        || (*byte == b'&' && separator.byte == b'='));
+                if ends {
+                    break;
+                }
+                at += 1;
+            }
+            let next = self.skip_folded(separator, at);
+            match bytes.get(at) {
+                Some(b';' | b',') => {
+                    let next = self.skip_folded(separator, at + 1);
+                    if !self.begins_credential(separator, next) {
+                        return Some(start..at);
+                    }
+                    at = next;
+                }
+                Some(_)
+                    if next > at
+                        && self.begins_credential(separator, next)
+                        && (is_first && is_scheme(&bytes[run..at]) || self.list_goes_on(next)) =>
+                {
+                    at = next;
+                }
+                Some(_) | None => return Some(start..at),
+            }
+            is_first = false;
+        }
+    }
+
+    /// Whether credentials of a header may begin at `at`.
+    fn begins_credential(&self, separator: Separator, at: usize) -> bool {
+        let Some(byte) = self.bytes.get(at) else { return false };
+        if matches!(byte, b'\'' | b'`') {
+            let inside = self.quoted(separator, at);
+            return self.bytes.get(inside.end) == Some(byte);
+        }
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'"' | b'\\' | b'_' | b'%' | b'+' | b'=')
+            || !byte.is_ascii()
+    }
+
+    /// Whether another `;` follows soon, with nothing between that no credential holds.
+    fn list_goes_on(&self, at: usize) -> bool {
+        let ahead = self.bytes[at..].iter().take(LOOKAHEAD);
+        let end = ahead.copied().find(|byte| {
+            matches!(byte, b';' | b'\n' | b'<' | b'>' | b'(' | b')' | b'{' | b'}' | b'\'' | b'`' | b'$')
+        });
+        end == Some(b';')
+    }
+
+    /// Where a bare value ends, which is searched from `from` on.
+    fn bare(&mut self, separator: Separator, class: Class, start: usize, from: usize) -> usize {
+        let bytes = self.bytes;
+        let width = self.view.width(separator.start);
+        let is_form = separator.byte == b'=' && self.is_bare_line(separator.name_start);
+        let is_block = self.is_block(separator, from);
+        let holds_blanks = is_form || is_block || class == Class::Passphrase;
+        let mut at = self.skip_folded(separator, from);
+        while at < bytes.len() {
+            let next = at + 1;
+            if self.view.width(at) > width {
+                at = next;
+                continue;
+            }
+            let ends = match bytes[at] {
+                b'&' => separator.byte == b'=',
+                b'\r' | b'\n' => self.is_line_end(separator, at),
+                b' ' | b'\t' if holds_blanks => {
+                    let end = skip_blanks(bytes, at);
+                    if self.is_name_at(end) {
+                        break;
+                    }
+                    at = end;
+                    continue;
+                }
+                b' ' | b'\t' => true,
+                _ if is_form => false,
+                b',' | b';' => self.member_follows(next),
+                b'"' | b'\'' | b'`' | b'}' | b']' | b')' => self.may_end_before(next),
+                b'<' => class != Class::Passphrase || bytes.get(next) == Some(&b'/'),
+                b'>' => class != Class::Passphrase,
+                _ => false,
+            };
+            if ends {
+                break;
+            }
+            at = next;
+        }
+        while at > start
+            && (matches!(bytes[at - 1], b';' | b',' | b'\\') || bytes[at - 1].is_ascii_whitespace())
+        {
+            at -= 1;
+        }
+        at
+    }
+
+    /// Whether a block or a list of YAML begins at `at`.
+    fn is_block(&self, separator: Separator, at: usize) -> bool {
+        let begins = self.skip_folded(separator, at);
+        let is_marked = matches!(self.bytes.get(begins), Some(b'|' | b'>'));
+        is_marked || self.bytes.get(at..begins).is_some_and(|skipped| skipped.contains(&b'\n'))
+    }
+
+    /// Whether the line holds neither a blank nor a quote before `end`: it is a form, a query or a path.
+    fn is_bare_line(&mut self, end: usize) -> bool {
+        let unseen = self.bytes.get(self.bare_until..end).unwrap_or_default();
+        self.is_bare &= !unseen.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`'));
+        self.bare_until = self.bare_until.max(end);
+        self.is_bare
+    }
+
+    /// Whether a line ends at `at`, and does not go on in the next one.
+    fn is_line_end(&self, separator: Separator, at: usize) -> bool {
+        match self.bytes[at] {
+            b'\r' if self.bytes.get(at + 1) == Some(&b'\n') => self.is_line_end(separator, at + 1),
+            b'\r' => true,
+            b'\n' => indent(self.bytes, at + 1) <= self.indent_of(separator),
+            _ => false,
+        }
+    }
+
+    /// How far the line of a name is indented.
+    fn indent_of(&self, separator: Separator) -> usize {
+        if self.line <= separator.name_start { indent(self.bytes, self.line) } else { 0 }
+    }
+
+    /// Skips blanks, and the ends of lines that go on.
+    fn skip_folded(&self, separator: Separator, at: usize) -> usize {
+        let mut at = skip_blanks(self.bytes, at);
+        while matches!(self.bytes.get(at), Some(b'\r' | b'\n')) && !self.is_line_end(separator, at) {
+            at = json::skip_space(self.bytes, at);
+        }
+        at
+    }
+
+    /// Whether a value may end before `at`: at the end of the text or of a line, before what separates or closes, and
+    /// before another name with its separator.
+    fn may_end_before(&self, at: usize) -> bool {
+        let next = json::skip_space(self.bytes, at);
+        match self.bytes.get(next) {
+            None => true,
+            Some(b',' | b';' | b'}' | b']' | b')' | b'&' | b'"' | b'\'' | b'\\' | b'>' | b'|' | b'#') => true,
+            Some(b'/') => matches!(self.bytes.get(next + 1), Some(b'/' | b'*' | b'>')),
+            Some(b'<') => next == at,
+            Some(_) => next > at && (self.bytes[at..next].contains(&b'\n') || self.is_name_at(next)),
+        }
+    }
+
+    /// Whether what stands behind a `,` or `;` is not a part of the value in front.
+    fn member_follows(&self, at: usize) -> bool {
+        let next = json::skip_space(self.bytes, at);
+        match self.bytes.get(next) {
+            None | Some(b'"' | b'\'' | b'`' | b'{' | b'[' | b'(' | b'}' | b']' | b')' | b'\\') => true,
+            Some(_) => self.is_name_at(next),
+        }
+    }
+
+    /// Whether a name with a separator behind it begins at `at`.
+    fn is_name_at(&self, at: usize) -> bool {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        let is_around = |byte: &&u8| matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b':' | b'$' | b'@');
+        let opened = rest.iter().take(4).take_while(is_around).count();
+        let name = rest[opened..].iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
+        let behind = &rest[opened + name..];
+        let closed = behind.iter().take(4).take_while(is_closing).count();
+        name > 0
+            && match behind.get(closed..) {
+                Some([b':', b'/', b'/', ..] | [b':', b':', ..]) => false,
+                Some([b'=' | b':', ..]) => true,
+                Some(_) | None => false,
+            }
+    }
+
+    /// The quote at `at`, which may have backslashes or the letters of a kind of literal in front.
+    fn quote(&self, at: usize) -> Option<usize> {
+        let rest = self.bytes.get(at..)?;
+        let letters = rest
+            .iter()
+            .take(2)
+            .take_while(|byte| matches!(byte.to_ascii_lowercase(), b'b' | b'f' | b'r' | b'u'));
+        let letters = letters.count();
+        let is_quote = |byte: Option<&u8>| matches!(byte, Some(b'"' | b'\'' | b'`'));
+        if is_quote(rest.get(letters)) {
+            return Some(at + letters);
+        }
+        let escapes = rest.iter().take_while(|byte| **byte == b'\\').count();
+        is_quote(rest.get(escapes)).then_some(at + escapes)
+    }
+
+    /// Where the comment that may stand at `at` ends.
+    fn skip_comment(&self, at: usize) -> usize {
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        let end: &[u8] = if rest.starts_with(b"/*") {
+            b"*/"
+        } else if rest.starts_with(b"//") {
+            b"\n"
+        } else {
+            return at;
+        };
+        let found = rest.windows(end.len()).take(4 * LOOKAHEAD).position(|window| window == end);
+        found.map_or(at, |found| at + found + end.len())
+    }
+
+    /// The name in front of a separator, without the quotes, brackets, blanks and comments around it.
+    fn name_before(&self, at: usize) -> NameBefore {
+        let bytes = self.bytes;
+        let is_around = |byte: &&u8| {
+            matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b'+' | b'[' | b']') || byte.is_ascii_whitespace()
+        };
+        let around = |at: usize| at - bytes[..at].iter().rev().take_while(is_around).count();
+        let mut end = around(at);
+        if let Some(inside) = bytes[..end].strip_suffix(b"*/") {
+            let opener = inside.windows(2).rev().take(4 * LOOKAHEAD).position(|window| window == b"/*");
+            if let Some(back) = opener {
+                end = around(inside.len() - 2 - back);
+            }
+        }
+        let start = end - bytes[..end].iter().rev().take_while(|byte| is_of_name(**byte)).count();
+        let quoted = bytes[end..at].iter().any(|byte| matches!(byte, b'"' | b'\'' | b'`'));
+        let in_front = bytes[..start].trim_ascii_end();
+        let opens_pair = quoted && {
+            // `b'…'` is how bytes are shown.
+            let quotes =
+                in_front.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'' | b'`' | b'\\')).count();
+            let in_front = &in_front[..in_front.len() - quotes];
+            let in_front = in_front.strip_suffix(b"b").unwrap_or(in_front).trim_ascii_end();
+            matches!(in_front.last(), Some(b'[' | b'('))
+        };
+        NameBefore { range: start..end, quoted, opens_pair }
+    }
+}
+
+fn is_closing(byte: &&u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b']') || byte.is_ascii_whitespace()
+}
+
+/// Whether that may be the name of an authentication scheme.
+fn is_scheme(run: &[u8]) -> bool {
+    run.len() <= LOOKAHEAD && run.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+}
+
+fn skip_blanks(bytes: &[u8], at: usize) -> usize {
+    at + bytes[at.min(bytes.len())..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
+}
+
+/// How many blanks are there, up to some.
+fn indent(bytes: &[u8], at: usize) -> usize {
+    bytes[at.min(bytes.len())..]
+        .iter()
+        .take(LOOKAHEAD)
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count()
+}

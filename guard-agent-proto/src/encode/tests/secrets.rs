@@ -1,0 +1,313 @@
+//! Planted secrets in every combination of a name's spelling, a container, a field and what is left of the text.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::*;
+
+/// What must not be sent: two halves of a value, with what may stand between them.
+const HALVES: [&str; 2] = ["S3CR3T", "T0PS3C"];
+
+fn default_encoder() -> Encoder {
+    encoder(&AgentConfig::builder("key-of-the-platform").build().unwrap())
+}
+
+/// Names of secrets in the spellings of languages, with what stands in front of them and behind.
+fn names() -> Vec<String> {
+    let words: [&[&str]; 14] = [
+        &["password"],
+        &["passwd"],
+        &["secret"],
+        &["token"],
+        &["access", "token"],
+        &["client", "secret"],
+        &["user", "password"],
+        &["db", "password"],
+        &["x", "amz", "security", "token"],
+        &["http", "authorization"],
+        &["password", "confirmation"],
+        &["refresh", "token"],
+        &["secret", "access", "key"],
+        &["api", "key"],
+    ];
+    let capital = |word: &str| format!("{}{}", word[..1].to_uppercase(), &word[1..]);
+    let spell = |words: &&[&str]| {
+        let camel: String = words.iter().map(|word| capital(word)).collect();
+        [
+            words.join("_"),
+            words.join("-"),
+            words.join("."),
+            words.join("_").to_uppercase(),
+            words.join("-").to_uppercase(),
+            format!("{}{}", &camel[..1].to_lowercase(), &camel[1..]),
+            camel,
+            words.concat(),
+        ]
+    };
+    // A machine's names run together say less than a person's: these are known by their end or beginning alone.
+    let mut names: Vec<_> =
+        words.iter().flat_map(spell).filter(|name| !matches!(&**name, "secretaccesskey")).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The name with that value in what programs write; the value may hold whatever is escaped there.
+fn containers(name: &str, value: &str) -> Vec<String> {
+    let json_value = json!(value).to_string();
+    let single = value.replace('\'', "\\'");
+    let form: String = value
+        .bytes()
+        .map(|byte| match byte {
+            b' ' => String::from("+"),
+            byte if byte.is_ascii_alphanumeric() => String::from(char::from(byte)),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    let object = format!("{{\"user\":\"b\",\"{name}\":{json_value},\"bio\":\"aaaa\"}}");
+    let mut texts = vec![
+        // JSON: whole, cut, with what no parser takes, with comments, in strings
+        object.clone(),
+        object.replace(",\"bio\":\"aaaa\"}", ",\"bio\":\"aaaa"),
+        object.replace(",\"bio\":\"aaaa\"}", ""),
+        object.replace(",\"bio\":\"aaaa\"}", ",}"),
+        object.replace('{', "{ // who\n "),
+        object.replace(&format!("{name}\":"), &format!("{name}\": /* not this */ ")),
+        object.replace(&format!("{name}\":"), &format!("{name}\" /* nor this */ :")),
+        object.replace(':', " :\n\t"),
+        json!({ "log": object }).to_string(),
+        json!({ "log": json!([object]).to_string() }).to_string(),
+        json!({ "log": object }).to_string().replace("\"}\"}", ""),
+        format!("[2026-01-02] [info] {{x}} [a b] (c) body: {object}"),
+        format!("{{\"a\":[1,2],\"{name}\":[{json_value},{json_value}],\"b\":1}}"),
+        format!("{{\"{name}\":{{\"x\":{json_value}}},\"b\":1"),
+        format!("[[\"{name}\",{json_value}]]"),
+        format!("{{\"name\":\"{name}\",\"value\":{json_value}}}"),
+        format!("{{\"value\":{json_value},\"name\":\"{name}\"}}"),
+        format!("{{\"value\":{json_value},\"name\":\"{name}\""),
+        // Literals of other languages
+        format!("{{'user': 'b', '{name}': '{single}', 'x': None}}"),
+        format!("{{'user': 'b', '{name}': '{single}'"),
+        format!("{{b'{name}': b'{single}'}}"),
+        format!("[('user', 'b'), ('{name}', '{single}')]"),
+        format!("User(name='b', {name}='{single}', x=1)"),
+        format!("{{:user=>\"b\", :{name}=>{json_value}, :x=>nil}}"),
+        format!("{{\"user\"=>\"b\", \"{name}\"=>{json_value}}}"),
+        format!("array('{name}' => '{single}')"),
+        format!("{{user: 'b', {name}: '{single}', x: 1}}"),
+        format!("mutation {{ login(user: \"b\", {name}: {json_value}) {{ id }} }}"),
+        // Forms, queries and URLs
+        format!("user=b&{name}={form}&x=1"),
+        format!("{name}={form}"),
+        format!("/login?user=b&{name}={form}#top"),
+        format!("https://h/cb#{name}={form}&x=1"),
+        format!("/login?next=%2Fa%3F{name}%3D{}%26x%3D1", form.replace('%', "%25").replace('+', "%2B")),
+        format!("GET /login?{name}={form} HTTP/1.1"),
+        format!("user[{name}]={form}&x=1"),
+        // YAML, properties, shells, logs
+        format!("user: b\n{name}: {value}\nx: 1\n"),
+        format!("db:\n  {name}: {value}\n  x: 1\n"),
+        format!("{name}:\n  - {value}\nx: 1\n"),
+        format!("{name}: |\n  {value}\nx: 1\n"),
+        format!("env:\n- name: {name}\n  value: {value}\n"),
+        format!("user = b\n{name} = {json_value}\n"),
+        format!("export {name}='{single}'"),
+        format!("level=info user=b {name}={json_value} path=/a"),
+        format!("{name}: {value}"),
+        // XML and HTML
+        format!("<user><{name}>{value}</{name}><x>1</x></user>"),
+        format!("<ns:{name} type=\"a\">{value}</ns:{name}>"),
+        format!("<{name}>{value}"),
+        format!("<{name}><![CDATA[{value}]]></{name}>"),
+        format!("<user {name}={json_value} x=\"1\"/>"),
+        format!("<input name=\"{name}\" value={json_value}>"),
+        format!("<input value={json_value} name=\"{name}\">"),
+        format!("<param name=\"{name}\">{value}</param>"),
+        format!("&lt;{name}&gt;{value}&lt;/{name}&gt;"),
+        format!("&quot;{name}&quot;:&quot;{value}&quot;,&quot;x&quot;:1"),
+        // Multipart
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--b--"),
+        format!(
+            "--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\nContent-Type: text/plain\r\n\r\n{value}"
+        ),
+    ];
+    // What is bare holds no blank there.
+    if !value.contains(' ') {
+        texts.push(format!("login failed {name}={value} from 192.0.2.7"));
+    }
+    if !value.contains(['\'', '"']) {
+        texts.push(format!("{{user: b, {name}: {value}, x: 1}}"));
+        texts.push(format!("{{\"{name}\": {value}, \"x\": 1}}"));
+    }
+    texts
+}
+
+fn leaks(sent: &str) -> bool {
+    HALVES.iter().any(|half| sent.contains(half))
+}
+
+#[test]
+fn no_spelling_of_a_name_leaks_its_value_in_any_container() {
+    let encoder = default_encoder();
+    let mut leaked = Vec::new();
+    for name in names() {
+        for container in containers(&name, HALVES[0]) {
+            let sent = clean(&encoder, &container);
+            if leaks(&sent) {
+                leaked.push(format!("{container:?} => {sent:?}"));
+            }
+            assert_eq!(clean(&encoder, &sent), sent, "again: {container}");
+        }
+    }
+    assert!(leaked.is_empty(), "{} leak:\n{}", leaked.len(), leaked.join("\n"));
+}
+
+#[test]
+fn no_half_of_a_value_leaks_where_it_holds_a_quote_or_a_blank() {
+    let encoder = default_encoder();
+    let mut leaked = Vec::new();
+    for between in ["'", "\"", " ", "' ", "\\", "&", ";", "="] {
+        let value = HALVES.join(between);
+        for name in ["password", "userPassword", "DB_PASSWORD", "client_secret"] {
+            let is_quoted = between.contains(['\'', '"']);
+            for container in containers(name, &value) {
+                // A bare value ends where its container says so.
+                let bare = container.contains(&value) && !container.contains(&format!("\"{value}\""));
+                if bare && matches!(between, "&" | ";" | "=")
+                    || (is_quoted && container.starts_with("<user>"))
+                {
+                    continue;
+                }
+                let sent = clean(&encoder, &container);
+                if leaks(&sent) {
+                    leaked.push(format!("{container:?} => {sent:?}"));
+                }
+            }
+        }
+    }
+    assert!(leaked.is_empty(), "{} leak:\n{}", leaked.len(), leaked.join("\n"));
+    for text in [
+        "password=S3CR3T'T0PS3C",
+        "password=S3CR3T T0PS3C",
+        "user=b&password=S3CR3T\"T0PS3C&x=1",
+        "password: S3CR3T T0PS3C",
+    ] {
+        assert!(!leaks(&clean(&encoder, text)), "{text}");
+    }
+}
+
+#[test]
+fn cutting_a_text_anywhere_leaks_nothing() {
+    let encoder = default_encoder();
+    for container in containers("userPassword", HALVES[0]) {
+        for end in (0..container.len()).filter(|end| container.is_char_boundary(*end)) {
+            let sent = clean(&encoder, &container[..end]);
+            // A value is found by its name: where that comes later it is cut off.
+            let is_named = container[..end].to_lowercase().contains("password");
+            assert!(!is_named || !leaks(&sent), "{:?} => {sent:?}", &container[..end]);
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_before_it_is_searched_leaks_nothing() {
+    let encoder = default_encoder();
+    let secrets = [
+        "{\"password\":\"S3CR3T",
+        "password=S3CR3T",
+        "https://u:S3CR3T",
+        "Bearer S3CR3T",
+        "eyJhbGciOiJIUzI1NiJ9.S3CR3T",
+        "-----BEGIN RSA PRIVATE KEY-----\nS3CR3T",
+        "ghp_S3CR3TS3CR3TS3CR3TS3CR3T",
+        "<password>S3CR3T",
+    ];
+    for secret in secrets {
+        for front in (0..9_000).step_by(97).chain(8_100..8_300).chain(900..1_100) {
+            let text = format!("{} {secret}{}", "x".repeat(front), "S3CR3T".repeat(2_000));
+            let sent = clean(&encoder, &text);
+            assert!(!leaks(&sent), "{front} {secret}: {}", &sent[sent.len() - 100..]);
+            assert!(sent.len() <= 1_024);
+        }
+    }
+}
+
+#[test]
+fn credentials_are_known_by_their_shape_and_each_rule_can_be_turned_off() {
+    use crate::CredentialRule as Rule;
+    let table = [
+        (Rule::UrlUserinfo, "postgres://app:S3CR3T@db:5432/x", "postgres://app:[REDACTED]@db:5432/x"),
+        (Rule::UrlUserinfo, "redis://:S3CR3T@h/0", "redis://:[REDACTED]@h/0"),
+        (Rule::UrlUserinfo, "see https://u:S3CR3T@h/p?q=1#f.", "see https://u:[REDACTED]@h/p?q=1#f."),
+        (Rule::AuthorizationScheme, "sent Bearer S3CR3T to", "sent Bearer [REDACTED] to"),
+        (Rule::AuthorizationScheme, "curl -H bearer+S3CR3T", "curl -H bearer+[REDACTED]"),
+        (Rule::AuthorizationScheme, "Basic dXNlcjpwYXNz", "Basic [REDACTED]"),
+        (Rule::Jwt, "got eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.S3CR3T-_ now", "got [REDACTED] now"),
+        (
+            Rule::PemBlock,
+            "k -----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nS3CR3T+/=\n-----END EC PRIVATE KEY----- v",
+            "k [REDACTED] v",
+        ),
+        (Rule::PemBlock, "-----BEGIN PRIVATE KEY-----\\nS3CR3T", "[REDACTED]"),
+        (Rule::KeyPrefix, "id AKIAS3CR3TS3CR3TABCD end", "id [REDACTED] end"),
+        (Rule::KeyPrefix, "(ghp_S3CR3TS3CR3TS3CR3TS3CR3T)", "([REDACTED])"),
+        (Rule::KeyPrefix, "sk_live_S3CR3TS3CR3T, sk-proj-S3CR3TS3CR3TS3CR3T", "[REDACTED], [REDACTED]"),
+        (Rule::KeyPrefix, "xoxb-123-S3CR3T glpat-S3CR3TS3CR3TS3CR3T", "[REDACTED] [REDACTED]"),
+        (Rule::CardNumber, "paid 4111 1111 1111 1111 today", "paid [REDACTED] today"),
+        (Rule::CardNumber, "4111-1111-1111-1111,378282246310005", "[REDACTED],[REDACTED]"),
+    ];
+    let all = [
+        Rule::UrlUserinfo,
+        Rule::AuthorizationScheme,
+        Rule::Jwt,
+        Rule::PemBlock,
+        Rule::KeyPrefix,
+        Rule::CardNumber,
+    ];
+    for (rule, given, expected) in table {
+        let with = |rules: Vec<Rule>| {
+            let config = AgentConfig::builder("key-of-the-platform").credential_rules(rules).build().unwrap();
+            clean(&encoder(&config), given)
+        };
+        assert_eq!(with(vec![rule]), expected);
+        assert_eq!(with(all.into_iter().filter(|other| *other != rule).collect()), given, "{rule:?}");
+        let is_default = rule != Rule::CardNumber;
+        assert_eq!(clean(&default_encoder(), given), if is_default { expected } else { given });
+    }
+}
+
+#[test]
+fn no_field_leaks_what_another_redacts() {
+    for text in
+        ["{\"user\":\"b\",\"password\":\"S3CR3T\",\"bio\":\"aaaa", "password=S3CR3T'T0PS3C", "Bearer S3CR3T"]
+    {
+        let full = SecurityEvent::new(text, Timestamp::default())
+            .ip_address(text)
+            .country(text)
+            .user_agent(text)
+            .action_taken(text)
+            .reason(text)
+            .endpoint(text)
+            .method(text)
+            .decorator_type(text)
+            .rule_type(text)
+            .pattern_matched(text)
+            .handler_name(text)
+            .metadata("m", text)
+            .metadata(String::from(text), json!([text, { text: text }]))
+            .extra("e", text);
+        let record = default_encoder().event(&full).unwrap();
+        assert!(!leaks(super::text(&record)), "{}", super::text(&record));
+        let metric = SecurityMetric::new(MetricType::BlockRate, 1.0, Timestamp::default())
+            .endpoint(text)
+            .tag("t", text);
+        let record = default_encoder().metric(&metric.tag(text, "v")).unwrap();
+        assert!(!leaks(super::text(&record)), "{}", super::text(&record));
+    }
+}
+
+/// What is sent of that reason.
+fn clean(encoder: &Encoder, given: &str) -> String {
+    let record = encoder.clone().event(&event().reason(given)).unwrap();
+    read_back(&record).reason.into_owned()
+}
