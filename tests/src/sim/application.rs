@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use guard_agent_proto::{Kind, Record};
+use guard_agent_proto::{Kind, Record, event_type};
 
 use super::rng::Rng;
 
@@ -31,6 +31,31 @@ pub struct Mix {
     pub poison: u64,
     /// How large they are.
     pub sizes: Sizes,
+    /// Attacks of a few types, whatever the shares say.
+    pub flood: Option<Flood>,
+}
+
+/// Attacks of a few types, and among them now and then one of another.
+#[derive(Clone, Copy, Debug)]
+pub struct Flood {
+    /// Types of the flood, at most 254: `rate_limited`, and others beside it.
+    pub types: u64,
+    /// One in as many records is a `penetration_attempt`.
+    pub rare: u64,
+    /// How large its records are, in bytes.
+    pub bytes: usize,
+}
+
+impl Flood {
+    /// Whether the record with that number is the rare one.
+    pub(crate) const fn is_rare(self, number: u64) -> bool {
+        number % self.rare == self.rare - 1
+    }
+
+    /// Which of its types a record is of: 0 is the rare one.
+    fn event_type(self, number: u64) -> u8 {
+        if self.is_rare(number) { 0 } else { u8::try_from(1 + number % self.types).unwrap_or(u8::MAX) }
+    }
 }
 
 /// How large the records are.
@@ -51,6 +76,8 @@ pub(crate) struct Made {
     pub(crate) attack: bool,
     pub(crate) poison: bool,
     pub(crate) bytes: usize,
+    /// Which of its types it is of.
+    pub(crate) event_type: u8,
 }
 
 /// Makes records, each with a number that its encoding carries.
@@ -77,21 +104,26 @@ impl Application {
 
     /// The record with that number.
     pub(crate) fn make(&mut self, number: u64) -> (Record, Made) {
+        if let Some(flood) = self.mix.flood {
+            let event_type = flood.event_type(number);
+            let name = match event_type {
+                0 => String::from(event_type::PENETRATION_ATTEMPT),
+                1 => String::from(event_type::RATE_LIMITED),
+                other => format!("custom_{other}"),
+            };
+            let json = self.event(number, &name, flood.bytes);
+            let made = Made { kind: Kind::Event, attack: true, poison: false, bytes: json.len(), event_type };
+            return (Record::new(Kind::Event, true, json.into_bytes().into_boxed_slice()), made);
+        }
         let kind = if self.rng.chance(self.mix.metrics) { Kind::Metric } else { Kind::Event };
         let poison = self.rng.chance(self.mix.poison);
         let attack = kind == Kind::Event && self.rng.chance(self.mix.attacks);
         let bytes = self.size();
         let json = match kind {
             Kind::Event => {
-                let event_type = if attack { "penetration_attempt" } else { "path_excluded" };
-                self.pad(
-                    format!(
-                        "{{\"idempotency_key\":\"00000000-0000-4000-8000-{number:012x}\",\
-                         \"event_type\":\"{event_type}\",\"reason\":\""
-                    ),
-                    "\"}",
-                    bytes,
-                )
+                let event_type =
+                    if attack { event_type::PENETRATION_ATTEMPT } else { event_type::PATH_EXCLUDED };
+                self.event(number, event_type, bytes)
             }
             Kind::Metric => self.pad(
                 format!("{{\"metric_type\":\"request_count\",\"value\":{number}.0,\"endpoint\":\""),
@@ -99,8 +131,19 @@ impl Application {
                 bytes,
             ),
         };
-        let made = Made { kind, attack, poison, bytes: json.len() };
+        let made = Made { kind, attack, poison, bytes: json.len(), event_type: attack.into() };
         (Record::new(kind, attack, json.into_bytes().into_boxed_slice()), made)
+    }
+
+    fn event(&self, number: u64, event_type: &str, bytes: usize) -> String {
+        self.pad(
+            format!(
+                "{{\"idempotency_key\":\"00000000-0000-4000-8000-{number:012x}\",\
+                 \"event_type\":\"{event_type}\",\"reason\":\""
+            ),
+            "\"}",
+            bytes,
+        )
     }
 
     fn size(&mut self) -> usize {

@@ -59,7 +59,7 @@ fn scenario(seed: u64) -> Scenario {
         faulty,
         records: 40,
         arrivals: Arrivals::Bursts { every: Duration::from_secs(3), size: 6 },
-        mix: Mix { metrics: 300, attacks: 100, poison: 30, sizes: Sizes::Mixed },
+        mix: Mix { metrics: 300, attacks: 100, poison: 30, sizes: Sizes::Mixed, flood: None },
         slowest: Duration::from_millis(250),
         faults: vec![(Fault::Refused, 3), (Fault::LostToTimeout, 1), (Fault::Refusal, 1), (Fault::Slow, 1)],
         weather_every: faulty / 5,

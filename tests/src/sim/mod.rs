@@ -27,11 +27,11 @@ mod subject;
 mod trace;
 mod world;
 
-pub use application::{Arrivals, Mix, Sizes};
+pub use application::{Arrivals, Flood, Mix, Sizes};
 pub use bug::Bug;
 pub use crashes::crash_after_each_effect;
 pub use invariant::Invariant;
-pub use propagation::{Propagation, Recovery, measure, measure_outage};
+pub use propagation::{Crowd, Propagation, Recovery, base, measure, measure_flood, measure_outage};
 pub use runner::{environment, replay_line, run_many, run_one};
 pub use scenario::Scenario;
 pub use subject::Subject;

@@ -229,7 +229,8 @@ pub(crate) struct Model {
     squeezed: bool,
     /// Another agent adopted a journal of its.
     pub(crate) dispossessed: bool,
-    tails: ByKind<[Option<u64>; 2]>,
+    /// The newest records that went, by type.
+    tails: BTreeMap<(Kind, u8), [Option<u64>; 2]>,
     /// It was refused what may be good: then the newest record may go alone, for comparison.
     compares: bool,
     streak: u32,
@@ -290,7 +291,7 @@ impl Model {
             renews: false,
             squeezed: false,
             dispossessed: false,
-            tails: ByKind::default(),
+            tails: BTreeMap::new(),
             compares: false,
             streak: 0,
             not_before: BTreeMap::new(),
@@ -490,7 +491,12 @@ impl Model {
                 _ if self.compares && ids.len() == 1 => {}
                 Some(_) | None if record.run == self.run && !self.squeezed && !retried && !again => {
                     let strict = self.config.drain == DrainOrder::Fifo && !self.journal_was_down;
-                    in_order(&mut self.tails[record.made.kind], strict, *id)?;
+                    let event_type = match self.config.drain {
+                        DrainOrder::LiveFirst => record.made.event_type,
+                        DrainOrder::Fifo => 0,
+                    };
+                    let tail = self.tails.entry((record.made.kind, event_type)).or_default();
+                    in_order(tail, strict, *id)?;
                 }
                 Some(_) | None => {}
             }
@@ -841,7 +847,7 @@ impl Model {
     }
 }
 
-/// First requests go in the order of acceptance; while a backlog drains beside new events, and where a journal
+/// First requests of a type, or of all where order counts, go in the order of acceptance; while a backlog drains beside new events, and where a journal
 /// that is down holds nothing up, in two such orders side by side.
 fn in_order(tails: &mut [Option<u64>; 2], strict: bool, id: u64) -> Checked {
     let [newest, second] = tails;

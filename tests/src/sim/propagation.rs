@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use guard_agent_proto::{AgentConfig, Endpoint, Instant, Kind};
 
-use super::application::{Arrivals, Mix, Sizes};
+use super::application::{Arrivals, Flood, Mix, Sizes};
 use super::front::Naming;
+use super::model::Fate;
 use super::network::{Fault, Weather};
 use super::platform::BODY_LIMIT;
 use super::rng::Rng;
@@ -47,6 +48,27 @@ pub struct Recovery {
     pub live: Propagation,
 }
 
+/// How reports of a rare type come through a flood of others.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    /// Those of the rare type that had to arrive.
+    pub rare: usize,
+    /// How many of them did not.
+    pub missing: usize,
+    /// From acceptance to arrival of the rare ones, median.
+    pub p50: Duration,
+    /// The same, of 99 in 100.
+    pub p99: Duration,
+    /// The same, the slowest.
+    pub max: Duration,
+    /// Records of the flood that arrived.
+    pub others: usize,
+    /// Records that were given up.
+    pub dropped: u64,
+    /// Most requests in any window of 60 seconds, both ends included.
+    pub busiest_minute: usize,
+}
+
 /// Interval of status and rules.
 const MINUTE: Duration = Duration::from_secs(60);
 /// What came in the last seconds may still be on its way.
@@ -56,7 +78,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// beside them; the platform answers within 250 ms and makes a rule of every attack.
 #[must_use]
 pub fn measure(arrivals: Arrivals, attacks: u64, duration: Duration) -> Propagation {
-    let mut world = world(base_config(), arrivals, attacks);
+    let mut world = world(base_config(), arrivals, mix(attacks), false);
     world.run_for(duration, Weather::Fair);
     figures(&world, Instant::ZERO, Instant::ZERO + duration.saturating_sub(MARGIN))
 }
@@ -72,7 +94,7 @@ pub fn measure_outage(arrivals: Arrivals, attacks: u64, outage: Duration, after:
     let mut config = base_config();
     config.status_interval = MINUTE;
     config.dynamic_rule_interval = MINUTE;
-    let mut world = world(config, arrivals, attacks);
+    let mut world = world(config, arrivals, mix(attacks), false);
     world.run_for(MINUTE + MARGIN, Weather::Fair);
     world.run_for(outage, Weather::Outage(Fault::Refused));
     let over = Instant::ZERO + MINUTE + MARGIN + outage;
@@ -91,17 +113,60 @@ pub fn measure_outage(arrivals: Arrivals, attacks: u64, outage: Duration, after:
     }
 }
 
-fn world(mut config: AgentConfig, arrivals: Arrivals, attacks: u64) -> World {
+/// Measures how fast the rare events of a flood arrive at a platform that answers within 250 ms, with that
+/// configuration, with a journal or without.
+#[must_use]
+pub fn measure_flood(
+    config: AgentConfig,
+    arrivals: Arrivals,
+    flood: Flood,
+    journal: bool,
+    duration: Duration,
+) -> Crowd {
+    let mut world = world(config, arrivals, Mix { flood: Some(flood), ..mix(1_000) }, journal);
+    world.run_for(duration, Weather::Fair);
+    let end = Instant::ZERO + duration.saturating_sub(MARGIN);
+    let records = || world.history.records.iter().zip(0..);
+    let rare = records().filter(|(record, number)| flood.is_rare(*number) && record.accepted_at <= end);
+    let delay = |record: &Fate| Some(record.taken_at?.since(record.accepted_at));
+    let delays: Vec<_> = rare.map(|(record, _)| delay(record)).collect();
+    let missing = delays.iter().filter(|delay| delay.is_none()).count();
+    let mut delays: Vec<_> = delays.into_iter().map(|delay| delay.unwrap_or(Duration::MAX)).collect();
+    delays.sort_unstable();
+    let others = records().filter(|(record, number)| !flood.is_rare(*number) && record.taken_at.is_some());
+    Crowd {
+        rare: delays.len(),
+        missing,
+        p50: quantile(&delays, 500),
+        p99: quantile(&delays, 990),
+        max: quantile(&delays, 1_000),
+        others: others.count(),
+        dropped: world.workers[0].dropped(),
+        busiest_minute: busiest(&world.workers[0].requests, MINUTE),
+    }
+}
+
+/// The default configuration.
+#[must_use]
+pub fn base() -> AgentConfig {
+    base_config()
+}
+
+fn mix(attacks: u64) -> Mix {
+    Mix { metrics: 100, attacks, poison: 0, sizes: Sizes::Typical, flood: None }
+}
+
+fn world(mut config: AgentConfig, arrivals: Arrivals, mix: Mix, journal: bool) -> World {
     config.project_id = Some(String::from("simulated"));
     config.compression_enabled = false;
     let scenario = Scenario {
         config,
-        journal: false,
+        journal,
         workers: 1,
         faulty: Duration::MAX,
         records: u64::MAX,
         arrivals,
-        mix: Mix { metrics: 100, attacks, poison: 0, sizes: Sizes::Typical },
+        mix,
         slowest: Duration::from_millis(250),
         faults: vec![(Fault::Slow, 1)],
         weather_every: Duration::MAX,

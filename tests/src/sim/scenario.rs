@@ -146,6 +146,7 @@ impl Scenario {
                 attacks: rng.pick(&[0, 20, 500, 1_000]),
                 poison,
                 sizes,
+                flood: None,
             },
             slowest: rng.pick(&[
                 Duration::from_millis(20),

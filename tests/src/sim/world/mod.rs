@@ -99,6 +99,13 @@ pub(crate) struct Worker {
     pub(crate) requests: Vec<(Instant, Endpoint)>,
 }
 
+impl Worker {
+    /// Events that its agent gave up.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.model.stats.records.events.dropped.total()
+    }
+}
+
 /// How a run of the world went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
