@@ -13,8 +13,8 @@ pub(crate) struct Batcher {
     /// Longest wait of the oldest record.
     patience: (Duration, Reason),
     most: usize,
-    /// Fill level from which metrics do not wait.
-    watermark: usize,
+    /// Fill level from which records do not wait.
+    watermark: Room,
     /// Bytes of records a batch may hold, as configured.
     ceiling: usize,
     /// The same, as the platform taught us by refusing larger ones.
@@ -33,6 +33,17 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) const UNLIMITED: Self = Self { records: usize::MAX, bytes: usize::MAX };
+
+    /// A fourth of it.
+    pub(crate) const fn quarter(self) -> Self {
+        Self { records: self.records.div_ceil(4), bytes: self.bytes / 4 }
+    }
+
+    /// What these leave of it.
+    pub(crate) fn beside(self, entries: &[Entry]) -> Self {
+        let bytes: usize = entries.iter().map(|entry| entry.json.len() + 1).sum();
+        Self { records: self.records.saturating_sub(entries.len()), bytes: self.bytes.saturating_sub(bytes) }
+    }
 }
 
 /// Deliveries after which a budget lowered by the platform doubles again.
@@ -142,15 +153,18 @@ impl Batcher {
     }
 
     fn is_full(&self, queue: &Buffer) -> bool {
-        let full = queue.len() >= self.most || queue.json_bytes() + queue.len() >= self.budget;
-        full || self.kind == Kind::Metric && queue.len() >= self.watermark
+        // Who waits for company in a full memory waits for ever, if what comes pushes out who has waited longest.
+        queue.len() >= self.most.min(self.watermark.records)
+            || queue.json_bytes() + queue.len() >= self.budget
+            || queue.cost() >= self.watermark.bytes
     }
 }
 
-/// Records of a kind in memory from which the agent is nearly full.
-pub(crate) fn watermark(config: &AgentConfig) -> usize {
+/// Records of a kind, and bytes, in memory from which the agent is nearly full.
+pub(crate) fn watermark(config: &AgentConfig) -> Room {
     let permille = permille(config.high_watermark_ratio);
-    (config.buffer_size.saturating_mul(permille) / 1_000).max(1)
+    let share = |most: usize| (most.saturating_mul(permille) / 1_000).max(1);
+    Room { records: share(config.buffer_size), bytes: share(config.buffer_bytes) }
 }
 
 /// A ratio in whole permille: the core does no float arithmetic beyond this.
@@ -313,7 +327,7 @@ mod tests {
             [(1_000, 0.8, 800), (10, 0.05, 1), (usize::MAX, 1.0, usize::MAX / 1_000)]
         {
             (config.buffer_size, config.high_watermark_ratio) = (size, ratio);
-            assert_eq!(watermark(&config), records);
+            assert_eq!(watermark(&config).records, records);
         }
     }
 }

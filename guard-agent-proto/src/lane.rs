@@ -8,6 +8,7 @@ use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::batcher::{Batcher, Room};
 use crate::buffer::Buffer;
+use crate::fair::Flow;
 use crate::quarantine::{Quarantine, Refusal, is_of_server};
 use crate::rng::Rng;
 use crate::wire::{ItemRef, Verdict};
@@ -17,6 +18,9 @@ use crate::{AgentConfig, Batch, BatchId, DrainOrder, DropReason, Instant, Kind, 
 ///
 /// A batch that fails is tried again as it is. What the platform says decides what happens to it, and who is to
 /// blame for a refusal: see [`Lane::on_verdict`].
+///
+/// Records that wait have their share of the next batch by flow, which is an event type: equal parts of its bytes (see
+/// [`Buffer`]). What leaves the lane unsent leaves from the largest flow. Where order counts, all are one flow.
 #[derive(Clone, Debug)]
 pub(crate) struct Lane {
     batcher: Batcher,
@@ -100,6 +104,14 @@ enum Pace {
     /// Slow once it repeats.
     QuickThenSlow,
     Slow,
+}
+
+/// The lane whose records fill up a batch.
+#[derive(Debug)]
+pub(crate) struct Others<'a> {
+    pub(crate) lane: &'a mut Lane,
+    /// It would send a batch of its own now.
+    pub(crate) is_their_turn: bool,
 }
 
 /// A batch that leaves.
@@ -191,9 +203,10 @@ const MOST_PASSED_OVER: u8 = 3;
 
 impl Lane {
     pub(crate) fn new(kind: Kind, config: &AgentConfig) -> Self {
+        let in_order = config.drain == DrainOrder::Fifo;
         Self {
             batcher: Batcher::new(kind, config),
-            queue: Buffer::default(),
+            queue: if in_order { Buffer::in_order() } else { Buffer::default() },
             sealed: VecDeque::new(),
             suspects: VecDeque::new(),
             in_flight: None,
@@ -203,7 +216,7 @@ impl Lane {
             quick: Backoff::new(config.backoff_factor, QUICK_CAP),
             slow: Backoff::new(SLOW_BASE, SLOW_CAP),
             retry_attempts: config.retry_attempts,
-            in_order: config.drain == DrainOrder::Fifo,
+            in_order,
             consecutive_failures: 0,
             successes: 0,
             set_aside_after: None,
@@ -235,19 +248,23 @@ impl Lane {
         self.has_sealed() && self.batcher.overflows(&self.queue, room)
     }
 
-    /// Moves all unsealed records into `backlog`.
-    pub(crate) fn spill_into(&mut self, backlog: &mut Self) {
-        let moved = core::mem::take(&mut self.queue);
-        let cost = moved.json_bytes() + moved.len() * Entry::OVERHEAD;
+    /// The largest flows of unsealed records, without which one batch can hold the rest.
+    pub(crate) fn surplus(&self, room: Room) -> Vec<Flow> {
+        self.queue.surplus(self.batcher.within(room))
+    }
+
+    /// Moves all unsealed records of these flows into `backlog`.
+    pub(crate) fn spill_into(&mut self, backlog: &mut Self, flows: &[Flow]) {
+        let moved = self.queue.split_off(flows);
         self.len -= moved.len();
-        self.cost -= cost;
+        self.cost -= moved.cost();
         backlog.merge(moved);
     }
 
     /// Adds records that may be older than those that wait.
     pub(crate) fn merge(&mut self, mut records: Buffer) {
         self.len += records.len();
-        self.cost += records.json_bytes() + records.len() * Entry::OVERHEAD;
+        self.cost += records.cost();
         self.queue.merge(&mut records);
     }
 
@@ -258,17 +275,30 @@ impl Lane {
         self.sealed.push_back(Work { sent: true, ..Work::new(Arc::new(batch), Past::default()) });
     }
 
-    /// Takes out the oldest unsealed record if it `may_go`.
+    /// Takes out the oldest unsealed record of the largest flow if it `may_go`.
     pub(crate) fn release_oldest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
-        if may_go(self.queue.first()?.seq()) { self.evict() } else { None }
+        self.release_oldest_of(self.queue.largest()?, may_go)
     }
 
-    /// Takes out the newest unsealed record if it `may_go`.
+    /// Takes out the oldest unsealed record of a flow that `may_go`, of the largest one that has such.
+    pub(crate) fn release_any(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        let queue = &self.queue;
+        let flow = queue.largest_of(|flow| queue.first_of(flow).is_some_and(|first| may_go(first.seq())))?;
+        self.evict_of(flow)
+    }
+
+    /// Takes out the oldest unsealed record of that flow if it `may_go`.
+    pub(crate) fn release_oldest_of(&mut self, flow: Flow, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
+        if may_go(self.queue.first_of(flow)?.seq()) { self.evict_of(flow) } else { None }
+    }
+
+    /// Takes out the newest unsealed record of the largest flow if it `may_go`.
     pub(crate) fn release_newest(&mut self, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
-        if may_go(self.queue.last()?.seq()) { self.evict_newest() } else { None }
+        if may_go(self.queue.last_of(self.queue.largest()?)?.seq()) { self.evict_newest() } else { None }
     }
 
-    /// Takes out the newest unsealed record before `mark` that `may_go`, past newer ones that may not.
+    /// Takes out the newest unsealed record before `mark` that `may_go`, past newer ones that may not, of the largest
+    /// flow that has one.
     pub(crate) fn release_before(&mut self, mark: Seq, may_go: impl Fn(Seq) -> bool) -> Option<Entry> {
         let entry = self.queue.take_before(mark, may_go)?;
         self.forget(&entry);
@@ -299,9 +329,24 @@ impl Lane {
         out
     }
 
-    /// Gives up the oldest record that is not sealed.
-    pub(crate) fn evict(&mut self) -> Option<Entry> {
-        let entry = self.queue.pop()?;
+    /// Flows of the records that are not sealed.
+    pub(crate) fn flows(&self) -> impl ExactSizeIterator<Item = Flow> {
+        self.queue.flows()
+    }
+
+    /// Memory of the unsealed records of that flow, in bytes.
+    pub(crate) fn cost_of(&self, flow: Flow) -> usize {
+        self.queue.cost_of(flow)
+    }
+
+    /// Gives up the oldest record of the largest flow that is not sealed.
+    pub(crate) fn evict_largest(&mut self) -> Option<Entry> {
+        self.evict_of(self.queue.largest()?)
+    }
+
+    /// Gives up the oldest record of that flow that is not sealed.
+    pub(crate) fn evict_of(&mut self, flow: Flow) -> Option<Entry> {
+        let entry = self.queue.pop_of(flow)?;
         self.forget(&entry);
         Some(entry)
     }
@@ -313,16 +358,21 @@ impl Lane {
         Some(entry)
     }
 
-    /// Gives up the newest record that is not sealed.
+    /// Gives up the newest record of the largest flow that is not sealed.
     pub(crate) fn evict_newest(&mut self) -> Option<Entry> {
-        let entry = self.queue.pop_newest()?;
+        let entry = self.queue.pop_newest_of(self.queue.largest()?)?;
         self.forget(&entry);
         Some(entry)
     }
 
     /// Gives up the oldest unsealed record if it was accepted before `limit`.
     pub(crate) fn expire(&mut self, limit: Instant) -> Option<Entry> {
-        if self.queue.oldest()? < limit { self.evict() } else { None }
+        if self.queue.oldest()? >= limit {
+            return None;
+        }
+        let entry = self.queue.pop()?;
+        self.forget(&entry);
+        Some(entry)
     }
 
     /// When the oldest unsealed record was accepted.
@@ -415,12 +465,13 @@ impl Lane {
     }
 
     /// Takes the next batch of `source` out; only when [`Lane::ready_at`] says so. A new one holds what there is
-    /// `room` for; what room is left is filled with the oldest of `others`.
+    /// `room` for; what room is left is filled with the oldest of `others`. Where it is their turn, all but a quarter is
+    /// theirs.
     pub(crate) fn depart(
         &mut self,
         source: Source,
         room: Room,
-        others: Option<&mut Self>,
+        others: Option<Others<'_>>,
         now: Now,
         rng: &mut Rng,
     ) -> Option<Departure> {
@@ -457,28 +508,32 @@ impl Lane {
     }
 
     /// A new batch, and what the others got of it.
-    fn fill(&mut self, room: Room, others: Option<&mut Self>, now: Now, rng: &mut Rng) -> (Work, Share) {
+    fn fill(&mut self, room: Room, others: Option<Others<'_>>, now: Now, rng: &mut Rng) -> (Work, Share) {
         if let Some(sample) = self.sample(now, rng) {
             return (Work::new(sample, Past::default()), Share::NoRoom);
         }
-        let Room { records, bytes } = self.batcher.within(room);
-        let own = self.queue.take(records, bytes);
-        let taken: usize = own.iter().map(|entry| entry.json.len() + 1).sum();
-        let left = Room { records: records.saturating_sub(own.len()), bytes: bytes.saturating_sub(taken) };
+        let room = self.batcher.within(room);
+        let is_their_turn = others.as_ref().is_some_and(|others| others.is_their_turn);
+        let share = if is_their_turn { room.quarter() } else { room };
+        let mut own = self.queue.take(share.records, share.bytes);
+        let left = room.beside(&own);
         let is_full = left.records == 0 || !self.queue.is_empty();
-        let (mut entries, share) = match others.map(|others| others.lend(left)) {
+        let (lent, share) = match others.map(|others| others.lane.lend(left)) {
             None | Some((_, Share::NoRecords)) if is_full => (Vec::new(), Share::NoRoom),
             None => (Vec::new(), Share::NoRecords),
             Some(lent) => lent,
         };
-        for entry in &entries {
+        for entry in &lent {
             self.len += 1;
             self.cost += entry.cost();
         }
-        let borrowed = !entries.is_empty();
-        entries.extend(own);
-        let past = Past { borrowed, ..Past::default() };
-        (Work::new(self.batcher.batch(entries, now.wall, rng), past), share)
+        let past = Past { borrowed: !lent.is_empty(), ..Past::default() };
+        if is_their_turn {
+            let left = left.beside(&lent);
+            own.extend(self.queue.take_fitting(left.records, left.bytes));
+        }
+        own.extend(lent);
+        (Work::new(self.batcher.batch(own, now.wall, rng), past), share)
     }
 
     /// The newest record, where no more than that is compared.
@@ -492,17 +547,25 @@ impl Lane {
 
     /// The oldest unsealed records, as many as there is room for.
     fn lend(&mut self, room: Room) -> (Vec<Entry>, Share) {
-        let Some(first) = self.queue.first().filter(|_| !self.has_sealed()) else {
+        if !self.may_lend() {
             return (Vec::new(), Share::NoRecords);
-        };
-        if room.records == 0 || first.json.len() >= room.bytes {
-            return (Vec::new(), Share::NoRoom);
         }
-        let entries = self.queue.take(room.records, room.bytes);
+        let entries = self.queue.take_fitting(room.records, room.bytes);
         for entry in &entries {
             self.forget(entry);
         }
-        (entries, Share::Rest)
+        let share = if entries.is_empty() { Share::NoRoom } else { Share::Rest };
+        (entries, share)
+    }
+
+    /// Whether it has records that the other lane may take along.
+    pub(crate) fn may_lend(&self) -> bool {
+        !self.queue.is_empty() && !self.has_sealed()
+    }
+
+    /// Whether records of several flows wait that one batch cannot hold.
+    pub(crate) fn is_contended(&self, room: Room) -> bool {
+        self.queue.flows().len() > 1 && self.batcher.overflows(&self.queue, room)
     }
 
     /// Reads the answer to the request in flight. What it says about the batch, who is to blame for a refusal, and
@@ -703,7 +766,7 @@ impl Lane {
 
     /// Records that are not sealed, and their memory in bytes.
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        (self.queue.len(), self.queue.json_bytes() + self.queue.len() * Entry::OVERHEAD)
+        (self.queue.len(), self.queue.cost())
     }
 
     /// Records that cannot leave memory, and bytes of their JSON.
@@ -1551,11 +1614,17 @@ mod tests {
         let mut bench = Bench::new();
         let mut backlog = bench.lane.clone();
         bench.push(20);
-        bench.lane.spill_into(&mut backlog);
+        bench.lane.spill_into(&mut backlog, &[Flow::ONE]);
         bench.push(2);
         let seqs = |batch: &Batch| batch.entries.iter().map(|entry| entry.seq().as_u64()).collect::<Vec<_>>();
         let depart = |bench: &mut Bench, backlog: &mut Lane, room| {
-            bench.lane.depart(Source::Queue, room, Some(backlog), bench.now, &mut bench.rng)
+            bench.lane.depart(
+                Source::Queue,
+                room,
+                Some(Others { lane: backlog, is_their_turn: false }),
+                bench.now,
+                &mut bench.rng,
+            )
         };
         let Departure { batch, share } = depart(&mut bench, &mut backlog, Room::UNLIMITED).unwrap();
         assert_eq!((seqs(&batch), share), (vec![1, 2, 3, 4, 5, 6, 21, 22], Share::Rest));
@@ -1654,7 +1723,7 @@ mod tests {
         assert!(!bench.lane.is_congested(Room::UNLIMITED), "nothing is ahead of what waits");
         bench.depart();
         assert!(bench.lane.is_congested(Room::UNLIMITED));
-        bench.lane.spill_into(&mut backlog);
+        bench.lane.spill_into(&mut backlog, &[Flow::ONE]);
         assert_eq!((bench.lane.len(), backlog.len()), (8, 12));
         assert!(backlog.from(Seq::from_u64(0)).is_sorted_by_key(Entry::seq));
     }
@@ -1888,15 +1957,20 @@ mod tests {
     #[test]
     fn what_is_lent_fits_the_room_with_its_separators() {
         // Each takes ten bytes, and a separator before the next one.
-        for (bytes, len) in [(32, 2), (33, 3), (42, 3), (43, 4)] {
+        for (bytes, len) in [(31, 2), (32, 3), (42, 3), (43, 4)] {
             let mut bench = Bench::new();
             let mut backlog = bench.lane.clone();
             bench.push(5);
-            bench.lane.spill_into(&mut backlog);
+            bench.lane.spill_into(&mut backlog, &[Flow::ONE]);
             bench.push(2);
             let room = Room { records: 8, bytes };
-            let departure =
-                bench.lane.depart(Source::Queue, room, Some(&mut backlog), bench.now, &mut bench.rng);
+            let departure = bench.lane.depart(
+                Source::Queue,
+                room,
+                Some(Others { lane: &mut backlog, is_their_turn: false }),
+                bench.now,
+                &mut bench.rng,
+            );
             assert_eq!(departure.unwrap().batch.len(), len, "{bytes}");
         }
     }

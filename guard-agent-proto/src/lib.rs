@@ -78,6 +78,7 @@ mod breaker;
 mod buffer;
 mod config;
 mod encode;
+mod fair;
 mod flush;
 mod health;
 mod ids;

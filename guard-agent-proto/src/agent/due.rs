@@ -8,7 +8,7 @@ use super::{Agent, Flight};
 use crate::batch::Batch;
 use crate::flush::Which;
 use crate::journal::{Journal, JournalRoom, Unwritten};
-use crate::lane::{Departure, Share, Source};
+use crate::lane::{Departure, Others, Share, Source};
 use crate::pacer::Class;
 use crate::soonest::Soonest;
 use crate::store::StoreErrorKind;
@@ -150,7 +150,7 @@ impl Agent {
     /// not use up all of them.
     fn senders(&self) -> [Sender; 6] {
         let [events, metrics] = Kind::ALL.map(|kind| {
-            let backlog_first = self.streams[kind].live_turns >= LIVE_TURNS;
+            let backlog_first = self.streams[kind].live_turns >= LIVE_TURNS && !self.shares_turn(kind);
             let paths = if backlog_first { [Path::Backlog, Path::Live] } else { Path::ALL };
             paths.map(|path| Sender::Lane(kind, path))
         });
@@ -160,6 +160,17 @@ impl Agent {
             senders.rotate_left(last + 1);
         }
         senders
+    }
+
+    /// Whether the backlog's turn is a live batch that takes its records along: where more events of several types have
+    /// come than one batch can hold, none of these types waits for another slot.
+    fn shares_turn(&self, kind: Kind) -> bool {
+        let Stream { live, backlog, live_turns, .. } = &self.streams[kind];
+        kind == Kind::Event
+            && *live_turns >= LIVE_TURNS
+            && live.is_contended(self.batch_room(kind))
+            && backlog.may_lend()
+            && self.config.drain == DrainOrder::LiveFirst
     }
 
     /// When that sender may send, what it waits for until then, and what it is paced as.
@@ -295,6 +306,7 @@ impl Agent {
     /// batch: with a journal, it first notes there what the batch consists of, and the batch waits for that.
     fn depart_batch(&mut self, kind: Kind, path: Path) -> Option<Arc<Batch>> {
         let room = self.batch_room(kind);
+        let is_their_turn = self.shares_turn(kind);
         let (_, source, _) = self.next_batch(kind, path, self.urgent(kind))?;
         let (now, rng) = (self.now, &mut self.rng);
         let stream = &mut self.streams[kind];
@@ -313,11 +325,13 @@ impl Agent {
         let departure = match path {
             Path::Live => {
                 let share = kind == Kind::Event && self.config.drain == DrainOrder::LiveFirst;
-                live.depart(source, room, share.then_some(backlog), now, rng)
+                let others = share.then_some(Others { lane: backlog, is_their_turn });
+                live.depart(source, room, others, now, rng)
             }
             Path::Backlog => backlog.depart(source, room, None, now, rng),
         };
         let Departure { batch, share } = departure?;
+        stream.overflows = false;
         stream.live_turns = match (path, share) {
             (Path::Live, Share::NoRecords) => LIVE_TURNS,
             (Path::Live, Share::NoRoom) => (stream.live_turns + 1).min(LIVE_TURNS),

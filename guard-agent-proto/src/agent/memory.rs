@@ -18,10 +18,10 @@ impl Agent {
             let stream = &mut self.streams[kind];
             let evicted = stream.evict_quarantined().or_else(|| match self.config.buffer_overflow_policy {
                 // What only the journal holds is older than what is live, and given up when it is read.
-                OverflowPolicy::Drop => stream.backlog.evict().or_else(|| {
+                OverflowPolicy::Drop => {
                     let stored = self.journal.as_ref().map_or(0, |journal| journal.stored(kind));
-                    if stored == 0 { stream.live.evict() } else { None }
-                }),
+                    if stored == 0 { stream.evict_largest() } else { stream.backlog.evict_largest() }
+                }
                 OverflowPolicy::Raise | OverflowPolicy::Block => stream.live.evict_newest(),
             });
             let Some(entry) = evicted else { break };
@@ -39,22 +39,29 @@ impl Agent {
                 journal.release(kind, entry.seq(), entry.cost());
                 continue;
             }
+            if let Some(journal) = &mut self.journal
+                && let Some(entry) = stream.live.release_any(|seq| journal.holds(kind, seq))
+            {
+                journal.release(kind, entry.seq(), entry.cost());
+                continue;
+            }
             if self.set_aside(kind) {
                 continue;
             }
             let stream = &mut self.streams[kind];
             let evicted = stream.evict_quarantined().or_else(|| match self.config.buffer_overflow_policy {
-                OverflowPolicy::Drop => stream.backlog.evict().or_else(|| stream.live.evict()),
+                OverflowPolicy::Drop => stream.evict_largest(),
                 OverflowPolicy::Raise | OverflowPolicy::Block => stream.live.evict_newest(),
             });
             let Some(entry) = evicted else { return };
+            stream.overflows = true;
             self.give_up(kind, entry.seq(), DropReason::Overflow);
         }
     }
 
-    /// Leaves records to the journal alone that it holds, from three quarters of the memory on, so that there is
-    /// always room for new ones: the oldest live ones, so that new events stay quick, then those that were read
-    /// back last. Once there are such records, half of the memory is for reading them back.
+    /// Leaves records of the largest flow to the journal alone that it holds, from three quarters of the memory on, so
+    /// that there is always room for new ones: those that were read back last, then the oldest live ones, so that new
+    /// events stay quick. Once there are such records, half of the memory is for reading them back.
     fn leave_to_journal(&mut self, kind: Kind) {
         let Some(journal) = &mut self.journal else { return };
         let stream = &mut self.streams[kind];
@@ -75,8 +82,8 @@ impl Agent {
         }
     }
 
-    /// What no longer fits the next live batch waits apart, so that new events do not wait behind it: in the
-    /// journal if there are older ones already, else in memory.
+    /// What no longer fits the next live batch waits apart, the largest flows first, so that new events do not wait behind
+    /// it: in the journal if there are older ones already, else in memory.
     pub(super) fn spill(&mut self) {
         match self.config.drain {
             DrainOrder::LiveFirst => {
@@ -86,13 +93,18 @@ impl Agent {
                     if !live.is_congested(room) {
                         continue;
                     }
+                    let flows = live.surplus(room);
                     match &mut self.journal {
                         Some(journal) if journal.stored(kind) > 0 => {
-                            while let Some(entry) = live.release_oldest(|seq| journal.holds(kind, seq)) {
-                                journal.release(kind, entry.seq(), entry.cost());
+                            for flow in flows {
+                                while let Some(entry) =
+                                    live.release_oldest_of(flow, |seq| journal.holds(kind, seq))
+                                {
+                                    journal.release(kind, entry.seq(), entry.cost());
+                                }
                             }
                         }
-                        Some(_) | None => live.spill_into(backlog),
+                        Some(_) | None => live.spill_into(backlog, &flows),
                     }
                 }
             }
@@ -183,7 +195,7 @@ impl Agent {
     /// be given up, and whether it is.
     fn next_returned(&mut self, kind: Kind, came: &Buffer) -> Option<(Returned, bool)> {
         let json = self.journal.as_ref()?.peek(kind)?.json.len();
-        let (records, bytes) = (came.len(), came.json_bytes() + came.len() * Entry::OVERHEAD);
+        let (records, bytes) = (came.len(), came.cost());
         let surplus = self.has_surplus(kind);
         if surplus || self.has_room_behind(kind, records, bytes + json + Entry::OVERHEAD) {
             Some((self.journal.as_mut()?.take(kind)?, surplus))
@@ -228,10 +240,13 @@ impl Agent {
     }
 
     /// What a new batch of that kind may hold. With a journal, batches that wait for another attempt must not
-    /// fill memory, or nothing new could be taken and appended.
+    /// fill memory, or nothing new could be taken and appended. Without one they leave a quarter of a memory that overflows:
+    /// while they are out, what comes could push out nothing but itself.
     pub(super) fn batch_room(&self, kind: Kind) -> Room {
         if self.journal.is_none() {
-            return Room::UNLIMITED;
+            let overflows = self.streams[kind].overflows;
+            let most = |most: usize| if overflows { most - most / 4 } else { usize::MAX };
+            return Room { records: most(self.config.buffer_size), bytes: most(self.config.buffer_bytes) };
         }
         let stream = &self.streams[kind];
         let (live, backlog) = (stream.live.committed(), stream.backlog.committed());

@@ -105,6 +105,7 @@ impl Agent {
             quota_refusals: 0,
             quota_until: None,
             live_turns: 0,
+            overflows: false,
             ledger: Ledger::default(),
             next_seq: Seq::from_u64(1),
             receipts: BTreeMap::new(),

@@ -2,6 +2,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::batch::Entry;
+use crate::fair::Flow;
 use crate::journal::SealedBatch;
 use crate::lane::Lane;
 use crate::{Batch, Endpoint, Instant, Kind, Ledger, ReceiptId, Seq};
@@ -19,6 +20,8 @@ pub(super) struct Stream {
     pub(super) quota_until: Option<Instant>,
     /// Live batches in a row that had no room for others. From [`LIVE_TURNS`] on the backlog goes first.
     pub(super) live_turns: u8,
+    /// Memory had no room for all that came since the last batch.
+    pub(super) overflows: bool,
     pub(super) ledger: Ledger,
     pub(super) next_seq: Seq,
     /// Records whose outcome somebody waits for.
@@ -90,6 +93,13 @@ impl Stream {
     /// for ever.
     pub(super) fn evict_quarantined(&mut self) -> Option<Entry> {
         self.backlog.evict_quarantined().or_else(|| self.live.evict_quarantined())
+    }
+
+    /// Gives up the oldest unsealed record of the flow that takes most memory.
+    pub(super) fn evict_largest(&mut self) -> Option<Entry> {
+        let cost = |flow: &Flow| self.live.cost_of(*flow) + self.backlog.cost_of(*flow);
+        let flow = self.backlog.flows().chain(self.live.flows()).max_by_key(cost)?;
+        self.backlog.evict_of(flow).or_else(|| self.live.evict_of(flow))
     }
 
     /// Adds a record of a batch that was sealed by another run of the agent.

@@ -7,6 +7,7 @@ use core::time::Duration;
 use super::stream::Path;
 use crate::batch::Entry;
 use crate::batcher::Room;
+use crate::fair::Flow;
 use crate::journal::SealedBatch;
 use crate::lane::Lane;
 use crate::store::{StoreError, StoreErrorKind};
@@ -101,7 +102,7 @@ fn a_late_answer_to_other_credentials_forgets_no_quota() {
     bench.pass(SECOND);
     bench.events(1);
     let stream = &mut bench.agent.streams[EVENT];
-    stream.live.spill_into(&mut stream.backlog);
+    stream.live.spill_into(&mut stream.backlog, &[Flow::ONE]);
     bench.pass(SECOND);
     let old = batches(&mut bench);
     assert_eq!(old.len(), 2, "one of each lane");
@@ -151,7 +152,7 @@ fn half_of_memory_is_for_what_is_read_back_and_a_quarter_stays_free() {
         let mut bench = holding(20, memory);
         let stream = &mut bench.agent.streams[EVENT];
         if in_backlog {
-            stream.live.spill_into(&mut stream.backlog);
+            stream.live.spill_into(&mut stream.backlog, &[Flow::ONE]);
         }
         let has_room = |records, bytes| bench.agent.has_room_behind(EVENT, records, bytes);
         assert!(has_room(records, 0) && !has_room(records + 1, 0), "{memory} {in_backlog}");
@@ -162,7 +163,7 @@ fn half_of_memory_is_for_what_is_read_back_and_a_quarter_stays_free() {
         bench.agent.config.buffer_size = 1_000;
         let stream = &mut bench.agent.streams[EVENT];
         if in_backlog {
-            stream.live.spill_into(&mut stream.backlog);
+            stream.live.spill_into(&mut stream.backlog, &[Flow::ONE]);
         }
         let has_room = |bytes| bench.agent.has_room_behind(EVENT, 0, bytes);
         assert!(has_room(bytes * cost()) && !has_room(bytes * cost() + 1), "{memory} {in_backlog}");

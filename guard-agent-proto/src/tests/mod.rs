@@ -7,6 +7,7 @@ mod blame;
 mod delivery;
 #[cfg(feature = "std")]
 pub(crate) mod durability;
+mod fairness;
 mod pace;
 #[cfg(feature = "std")]
 mod refusals;
