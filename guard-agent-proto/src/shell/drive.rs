@@ -19,7 +19,7 @@ use super::handle::{Shared, Snapshot};
 use super::hooks::Notices;
 use super::inbox::{Control, Intake, Losses, Progress};
 use super::log::{self, Log};
-use super::offload::Shortage;
+use super::offload::{Shortage, offload};
 use super::receipt::{Promise, is_final};
 use super::workbench::{Chunk, Encoded, Workbench};
 use super::{AgentError, BoxFuture, Handle, Hooks, Store, Transport};
@@ -437,22 +437,32 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    /// Encodes the next few records: here, or where processors of the application may block.
+    /// Encodes the next few records: here, or, where processors of the application may block or a record is very large,
+    /// where long work goes.
     fn encode(&mut self) {
         let Some(mut workbench) = self.workbench.take() else { return };
         let chunk = Chunk::take(&mut self.intake);
-        if !workbench.has_processors() {
+        if !workbench.has_processors() && !chunk.is_long() {
             let encoded = workbench.encode(chunk);
             self.workbench = Some(workbench);
             return self.hand_over(encoded);
         }
         let records = chunk.len();
+        let may_block = workbench.has_processors();
         let (give, take) = oneshot::channel();
-        let work = self.shortage.insist(&self.runtime, move || {
+        let encode = move || {
             let encoded = workbench.encode(chunk);
             // Nobody takes it when the driver is gone.
             let _ = give.send((workbench, encoded));
-        });
+        };
+        let work = if may_block {
+            self.shortage.insist(&self.runtime, encode)
+        } else {
+            let runtime = Arc::clone(&self.runtime);
+            let attempt = offload(move |job| runtime.offload(job), encode);
+            // What only takes long is done here where there is no thread.
+            Box::pin(attempt.map(|done| done.unwrap_or_else(|encode| encode())))
+        };
         let result = Box::pin(async move {
             work.await;
             take.await.ok()

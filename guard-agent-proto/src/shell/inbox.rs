@@ -141,6 +141,11 @@ impl Intake {
         self.events.is_empty() && self.metrics.is_empty()
     }
 
+    /// Approximate bytes of what was drained last, of which a part may have been taken since.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.events.saturating_add(self.bytes.metrics)
+    }
+
     /// Lends the memory of the last drain to the queues, unless the callers have paused.
     fn recycle(&mut self) {
         if self.paused {

@@ -155,6 +155,11 @@ impl<T> Backlog<T> {
         Some((record, promise.map(|(_, promise)| promise)))
     }
 
+    /// The records, oldest first.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &T> {
+        self.records.iter()
+    }
+
     /// Takes the oldest out, at most `limit` of them.
     pub(crate) fn take(&mut self, limit: usize) -> Self {
         let records: VecDeque<_> = self.records.drain(..self.records.len().min(limit)).collect();

@@ -13,6 +13,9 @@ use crate::{
 /// Records encoded in one go: well under a millisecond, after which the executor's other tasks may run.
 const CHUNK: usize = 128;
 
+/// The same in bytes. A single record may be larger, and takes longer.
+const CHUNK_BYTES: usize = 256 << 10;
+
 /// Turns the application's records into the core's.
 pub(super) struct Workbench {
     encoder: Encoder,
@@ -24,18 +27,47 @@ pub(super) struct Workbench {
 pub(super) struct Chunk {
     events: Backlog<SecurityEvent>,
     metrics: Backlog<SecurityMetric>,
+    /// A record of it takes long.
+    is_long: bool,
 }
 
 impl Chunk {
     pub(super) fn take(intake: &mut Intake) -> Self {
-        let events = intake.events.take(CHUNK);
-        let metrics = intake.metrics.take(CHUNK - events.len());
-        Self { events, metrics }
+        let mut bytes = CHUNK_BYTES;
+        let is_small = intake.bytes() <= CHUNK_BYTES;
+        let events = if is_small { CHUNK } else { fitting(&intake.events, CHUNK, &mut bytes).max(1) };
+        let events = intake.events.take(events);
+        let left = CHUNK - events.len();
+        let metrics = if is_small { left } else { fitting(&intake.metrics, left, &mut bytes) };
+        // One is taken at least, however large.
+        let metrics = intake.metrics.take(metrics.max(usize::from(events.is_empty())));
+        let is_long = |size: usize| size > CHUNK_BYTES;
+        let is_long = !is_small
+            && (events.records().any(|event| is_long(event.approximate_size()))
+                || metrics.records().any(|metric| is_long(metric.approximate_size())));
+        Self { events, metrics, is_long }
+    }
+
+    /// Whether it takes longer than the executor's other tasks should wait.
+    pub(super) const fn is_long(&self) -> bool {
+        self.is_long
     }
 
     pub(super) fn len(&self) -> ByKind<usize> {
         ByKind { events: self.events.len(), metrics: self.metrics.len() }
     }
+}
+
+/// How many of the oldest, at most `limit`, are at most `bytes` together, of which theirs are taken.
+fn fitting<T: Item>(records: &Backlog<T>, limit: usize, bytes: &mut usize) -> usize {
+    let fits = |record: &&T| match bytes.checked_sub(record.approximate_size()) {
+        Some(left) => {
+            *bytes = left;
+            true
+        }
+        None => false,
+    };
+    records.records().take(limit).take_while(fits).count()
 }
 
 /// What became of a chunk.
@@ -121,6 +153,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::super::Hooks;
+    use super::super::handle::Snapshot;
+    use super::super::inbox::Inbox;
     use super::*;
     use crate::{AgentConfig, MetricType, Timestamp};
 
@@ -181,5 +215,28 @@ mod tests {
         assert_eq!(encoded.records.len(), 10);
         let ids: Vec<_> = encoded.promises.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, (0..8).map(id).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_in_bytes_and_a_larger_record_goes_where_long_work_goes() {
+        let config = AgentConfig::builder("key-of-the-tests").build().unwrap();
+        let inbox = Inbox::new(&config, false, Snapshot::empty());
+        let event = |size: usize| SecurityEvent::new("large", Timestamp::default()).reason("x".repeat(size));
+        let chunks = |sizes: &[usize]| {
+            for size in sizes {
+                inbox.try_send(event(*size)).unwrap();
+            }
+            let mut intake = Intake::default();
+            inbox.drain(&mut intake);
+            let mut chunks = Vec::new();
+            while !intake.is_empty() {
+                let chunk = Chunk::take(&mut intake);
+                chunks.push((chunk.len().events, chunk.is_long()));
+            }
+            chunks
+        };
+        assert_eq!(chunks(&[100; 300]), [(CHUNK, false), (CHUNK, false), (300 - 2 * CHUNK, false)]);
+        assert_eq!(chunks(&[100_000; 5]), [(2, false), (2, false), (1, false)]);
+        assert_eq!(chunks(&[10, CHUNK_BYTES, 10]), [(1, false), (1, true), (1, false)]);
     }
 }
