@@ -584,7 +584,10 @@ pub enum CredentialRule {
     CardNumber,
 }
 
-/// What is sent of client addresses.
+/// What is sent of the addresses of clients: of an event's own, and of those under names such as `x-forwarded-for`,
+/// `forwarded`, `x-real-ip`, `client_ip` and `ip`, as members, in text and in queries.
+///
+/// Addresses that stand elsewhere in text, or that text writes in another way than an address, are not found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpPrivacy {
     /// The address.

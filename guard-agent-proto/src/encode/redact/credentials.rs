@@ -4,8 +4,11 @@ use core::ops::Range;
 
 use crate::CredentialRule;
 
-/// Bytes early in each of them, which are rare elsewhere: `B` of `Bearer`, `J` of `eyJ`, the last one of a prefix.
-pub(super) const TRIGGERS: &[u8] = b":-_BbJIG9";
+/// Whether that is an early byte of one of them, and rare elsewhere: `B` of `Bearer`, `J` of `eyJ`, the last one of a
+/// prefix. Card numbers begin with any digit.
+pub(super) const fn is_trigger(byte: u8) -> bool {
+    matches!(byte, b':' | b'-' | b'_' | b'B' | b'b' | b'J' | b'I' | b'G' | b'9')
+}
 
 /// Fewest bytes of text with one of them.
 const SHORTEST: usize = 12;
@@ -63,22 +66,10 @@ impl Credentials {
         if bytes.len() < SHORTEST {
             return false;
         }
-        let triggers = self.triggers();
-        let mut at = 0;
-        while let Some(found) = bytes[at..].iter().position(|byte| triggers[usize::from(*byte)]) {
-            if self.at(bytes, at + found, false).is_some() {
-                return true;
-            }
-            at += found + 1;
-        }
-        false
-    }
-
-    /// The bytes at which to look for one.
-    fn triggers(self) -> &'static [bool; 256] {
-        static WITHOUT_DIGITS: [bool; 256] = table(&[TRIGGERS]);
-        static WITH_DIGITS: [bool; 256] = table(&[TRIGGERS, b"0123456789"]);
-        if self.include(CredentialRule::CardNumber) { &WITH_DIGITS } else { &WITHOUT_DIGITS }
+        let digits = self.include(CredentialRule::CardNumber);
+        let is_early = |byte: u8| is_trigger(byte) || (digits && byte.is_ascii_digit());
+        let finds = |(at, byte): (usize, &u8)| is_early(*byte) && self.at(bytes, at, false).is_some();
+        bytes.iter().enumerate().any(finds)
     }
 
     /// The secret of which the byte at `at` is an early one. Where the text `is_cut` off, what may become one at
@@ -267,19 +258,4 @@ fn run(bytes: &[u8], start: usize, is_part: impl Fn(u8) -> bool) -> &[u8] {
 fn begins_word(bytes: &[u8], at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| bytes.get(before));
     !before.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-}
-
-/// A table of these bytes.
-pub(super) const fn table(parts: &[&[u8]]) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut part = 0;
-    while part < parts.len() {
-        let mut at = 0;
-        while at < parts[part].len() {
-            table[parts[part][at] as usize] = true;
-            at += 1;
-        }
-        part += 1;
-    }
-    table
 }

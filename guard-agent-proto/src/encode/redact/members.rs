@@ -53,6 +53,8 @@ impl Writer<'_> {
     pub(in super::super) fn string(&mut self, text: &str, place: Place) {
         if place.is_too_deep() && place.is_metadata {
             self.placeholder();
+        } else if self.redactor.is_plain(text, self.limits.text) {
+            self.plain(text);
         } else {
             json::string(self.out, &self.redactor.clean(text, place, self.limits.text));
         }
@@ -121,6 +123,9 @@ impl Writer<'_> {
 
     /// Appends the name of a member. Those that are cut or redacted are numbered, since they may be the same then.
     fn name(&mut self, name: &str, rewritten: &mut usize) {
+        if self.redactor.is_plain(name, MAX_NAME) {
+            return self.plain(name);
+        }
         let sent = self.redactor.clean_name(name);
         if *sent == *name {
             return json::string(self.out, &sent);
@@ -164,6 +169,12 @@ impl Writer<'_> {
             self.out.push(b'"');
         }
         self.out.push(b']');
+    }
+
+    fn plain(&mut self, text: &str) {
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
     }
 
     fn placeholder(&mut self) {

@@ -33,7 +33,7 @@ use core::ops::Range;
 use super::super::ip::Addresses;
 use super::super::json;
 use super::PLACEHOLDER;
-use super::credentials::{Credentials, TRIGGERS, table};
+use super::credentials::{Credentials, is_trigger};
 use super::edits::{Edit, push};
 use super::names::{Class, Names, is_named, is_naming, is_of_name};
 use super::view::View;
@@ -77,29 +77,78 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
     scan.edits
 }
 
-/// Whether the text may hold a secret: most text holds none, and this tells most of that quickly.
-pub(super) fn is_suspicious(text: &str, credentials: Credentials) -> bool {
-    let bytes = text.as_bytes();
-    // A fold without early exit is vectorised.
-    let is_structure = |byte: &u8| matches!(byte, b'=' | b':' | b'<' | b'%' | b'&' | b'\\' | b',');
-    let is_structured = bytes.iter().fold(false, |found, byte| found | is_structure(byte));
-    is_structured && holds_structure(bytes) || credentials.are_in(bytes)
+/// What a text may hold, told quickly.
+#[derive(Clone, Copy)]
+pub(super) struct Hints(u8);
+
+impl Hints {
+    const SEPARATOR: u8 = 1;
+    const COMMA: u8 = 2;
+    const QUOTE: u8 = 4;
+    const BACKSLASH: u8 = 8;
+    const TRIGGER: u8 = 16;
+    const ESCAPED: u8 = 32;
+
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.bytes().fold(0, |found, byte| found | HINTS[usize::from(byte)]))
+    }
+
+    /// Whether the text, of which these are the hints, may hold a secret.
+    pub(super) fn are_suspicious(self, text: &str, credentials: Credentials) -> bool {
+        let holds = |hint: u8| self.0 & hint == hint;
+        holds(Self::SEPARATOR)
+            // A pair is quoted, and a backslash only begins a character.
+            || holds(Self::COMMA | Self::QUOTE)
+            || (holds(Self::BACKSLASH) && text.contains("\\u"))
+            || (holds(Self::TRIGGER) || credentials.include(CredentialRule::CardNumber))
+                && credentials.are_in(text.as_bytes())
+    }
+
+    /// Whether JSON writes the text as it is.
+    pub(super) const fn are_plain(self) -> bool {
+        self.0 & Self::ESCAPED == 0
+    }
 }
 
-/// A comma separates a pair only where something is quoted, and a backslash only begins a character.
-fn holds_structure(bytes: &[u8]) -> bool {
-    let any = |is: fn(&u8) -> bool| bytes.iter().any(is);
-    any(|byte| matches!(byte, b'=' | b':' | b'<' | b'%' | b'&'))
-        || bytes.windows(2).any(|pair| pair == b"\\u")
-        || any(|byte| *byte == b',') && any(|byte| matches!(byte, b'"' | b'\'' | b'`'))
-}
+static HINTS: [u8; 256] = {
+    let mut hints = [0; 256];
+    let mut at = 0;
+    while at < hints.len() {
+        let byte = at as u8;
+        hints[at] = match byte {
+            b'=' | b':' | b'<' | b'%' | b'&' => Hints::SEPARATOR,
+            b',' => Hints::COMMA,
+            b'"' => Hints::QUOTE | Hints::ESCAPED,
+            b'\'' | b'`' => Hints::QUOTE,
+            b'\\' => Hints::BACKSLASH | Hints::ESCAPED,
+            0..=0x1f => Hints::ESCAPED,
+            _ if is_trigger(byte) => Hints::TRIGGER,
+            _ => 0,
+        };
+        at += 1;
+    }
+    hints
+};
 
 /// Bytes at which a secret may be found.
 fn looked_at(credentials: Credentials) -> &'static [bool; 256] {
-    const STRUCTURE: &[u8] = b"=:,<>{}[]()\n";
-    static WITHOUT_DIGITS: [bool; 256] = table(&[STRUCTURE, TRIGGERS]);
-    static WITH_DIGITS: [bool; 256] = table(&[STRUCTURE, TRIGGERS, b"0123456789"]);
+    static WITHOUT_DIGITS: [bool; 256] = table(false);
+    static WITH_DIGITS: [bool; 256] = table(true);
     if credentials.include(CredentialRule::CardNumber) { &WITH_DIGITS } else { &WITHOUT_DIGITS }
+}
+
+const fn table(with_digits: bool) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = u8::MAX;
+    while byte > 0 {
+        let is_structure = matches!(
+            byte,
+            b'=' | b':' | b',' | b'<' | b'>' | b'{' | b'}' | b'[' | b']' | b'(' | b')' | b'\n'
+        );
+        table[byte as usize] = is_structure || is_trigger(byte) || (with_digits && byte.is_ascii_digit());
+        byte -= 1;
+    }
+    table
 }
 
 struct Scan<'a> {

@@ -7,7 +7,7 @@ use super::super::ip::Addresses;
 use super::credentials::Credentials;
 use super::edits::apply;
 use super::names::Names;
-use super::scan::{Search, is_suspicious, scan};
+use super::scan::{Hints, Search, scan};
 use super::truncate::{beginning, cut, truncate};
 use super::view::View;
 use super::{PLACEHOLDER, Place, document};
@@ -54,13 +54,10 @@ impl TextRedactor {
         if place.is_metadata && is_long_json(text) {
             return placeholder(limit);
         }
-        if text.len() <= limit && !is_suspicious(text, self.credentials) {
-            return Cow::Borrowed(text);
-        }
         // Behind what is searched nothing is sent, and a secret that begins there is one for the cut.
         let searched = beginning(text, limit.saturating_mul(SEARCHED).max(MAX_JSON_CHARS));
         let mut is_cut = searched.len() < text.len();
-        if !is_suspicious(searched, self.credentials) {
+        if !self.is_suspicious(searched) {
             return if is_cut { cut(searched, limit) } else { truncate(Cow::Borrowed(searched), limit) };
         }
         let mut before = Cow::Borrowed(searched);
@@ -84,6 +81,15 @@ impl TextRedactor {
         let mut settled = String::from(beginning(&before, kept));
         settled.push_str(PLACEHOLDER);
         truncate(Cow::Owned(settled), limit)
+    }
+
+    /// Whether the text is sent as it is, and JSON writes it so: most is.
+    pub(super) fn is_plain(&self, text: &str, limit: usize) -> bool {
+        if text.len() > limit.min(MAX_JSON_CHARS) {
+            return false;
+        }
+        let hints = Hints::of(text);
+        hints.are_plain() && !hints.are_suspicious(text, self.credentials)
     }
 
     /// What is sent of the name of a member.
@@ -111,7 +117,7 @@ impl TextRedactor {
     }
 
     pub(super) fn is_suspicious(&self, text: &str) -> bool {
-        is_suspicious(text, self.credentials)
+        Hints::of(text).are_suspicious(text, self.credentials)
     }
 }
 
