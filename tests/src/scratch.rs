@@ -16,7 +16,11 @@ impl Scratch {
     pub fn new() -> io::Result<Self> {
         let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
         let path = env::temp_dir().join(format!("guard-agent-{number:016x}"));
-        fs::create_dir(&path)?;
+        let mut dir = fs::DirBuilder::new();
+        // Whatever the mask of new files is here: a journal is not put where others can write.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut dir, 0o700);
+        dir.create(&path)?;
         Ok(Self(path))
     }
 

@@ -220,7 +220,8 @@ async fn a_full_disk_is_reported_and_survived() {
     }
     const NO_MOUNT: i32 = 77;
     let scratch = Scratch::new().unwrap();
-    let script = format!("mount -t tmpfs -o size=2m tmpfs \"${DIR}\" || exit {NO_MOUNT}; exec \"$@\"");
+    let script =
+        format!("mount -t tmpfs -o size=2m,mode=700 tmpfs \"${DIR}\" || exit {NO_MOUNT}; exec \"$@\"");
     let test = child("a_full_disk_is_reported_and_survived", scratch.path());
     let mut isolated = Command::new("unshare");
     isolated.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"]);

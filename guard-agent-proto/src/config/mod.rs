@@ -240,8 +240,9 @@ config! {
     /// File with the certificates, in PEM, of the authority that signs those of Redis. Default: the
     /// authorities that the system trusts.
     redis_ca_file: [Option<String>] = None;
-    /// Folder for a journal in files, for those without Redis; several agents may share it. `None`, the
-    /// default, is no journal in files.
+    /// Folder for a journal in files, for those without Redis; several agents of one user may share it. It has to belong
+    /// to that user, and nobody else may be able to write to it, so name one of its own, such as
+    /// `/var/lib/my-service/guard`, and not a temporary folder. `None`, the default, is no journal in files.
     journal_dir: [Option<String>] = None;
     /// Records per kind that may wait in memory and journal together, 1 to 4,294,967,296, and no fewer than
     /// `buffer_size`; beyond that the overflow policy applies. Without a journal it is without effect. Default

@@ -1,12 +1,13 @@
 use std::env;
-use std::fs;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::string::{String, ToString};
+use std::vec::Vec;
 
 use uuid::Builder;
 
-use super::private_files::{create_dir, options};
+use super::private_files::{Access, Owner, PrivateDir};
 
 /// Longest id that is believed: it becomes a header of every request.
 const LONGEST: usize = 4_096;
@@ -14,8 +15,10 @@ const LONGEST: usize = 4_096;
 /// The id of this installation: `configured` if it is not blank, else the one kept in
 /// `~/.guard-agent/install-id`, else a new one that is written there.
 ///
-/// It never fails: when the file cannot be read or written, or holds no id, the agent gets one for the
-/// life of the process, and a warning is logged.
+/// It never fails: when the file cannot be read or written, holds no id, or may be somebody else's, the agent gets one for
+/// the life of the process, and a warning is logged that says why. The file has to be a regular one with a single name (no
+/// links), and belong, as its directory does, to the user whose process this is or to root; its group and others must not
+/// be able to write there.
 #[must_use]
 pub fn install_id(configured: Option<&str>) -> String {
     configured_id(configured).unwrap_or_else(|| kept(env::home_dir().map(|home| home.join(".guard-agent"))))
@@ -36,44 +39,46 @@ fn kept(dir: Option<PathBuf>) -> String {
     })
 }
 
-fn read_or_write(dir: &Path) -> io::Result<String> {
-    let path = dir.join("install-id");
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let id = text.trim();
-            if id.is_empty() {
-                return write(dir, &path);
-            }
-            // Whatever another agent of the family wrote there, if it can be a header at all.
-            if id.len() > LONGEST || !id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-                let error = "the file holds more than a line of printable ASCII";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-            }
-            Ok(String::from(id))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => write(dir, &path),
-        Err(error) => Err(error),
+const NAME: &str = "install-id";
+
+fn read_or_write(path: &Path) -> io::Result<String> {
+    let opened = PrivateDir::open(path, Owner::UsOrRoot);
+    let file = opened.and_then(|dir| dir.open_file(NAME, Access::Read, Owner::UsOrRoot));
+    match file.and_then(read) {
+        Ok(id) if !id.is_empty() => Ok(id),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(_) | Err(_) => write(&PrivateDir::create(path)?),
     }
 }
 
+fn read(file: File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // Some blanks around it are cut off, and what is longer is not read.
+    file.take(2 * LONGEST as u64).read_to_end(&mut bytes)?;
+    let text = core::str::from_utf8(&bytes).map(str::trim).ok();
+    // Whatever another agent of the family wrote there, if it can be a header at all.
+    let id = text.filter(|id| id.len() <= LONGEST && id.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+    let id = id.ok_or_else(|| {
+        let error = "the file holds more than a line of printable ASCII";
+        io::Error::new(ErrorKind::InvalidData, error)
+    })?;
+    Ok(String::from(id))
+}
+
 /// A reader sees the whole id or no file, and of two writers one wins for both.
-fn write(dir: &Path, path: &Path) -> io::Result<String> {
+fn write(dir: &PrivateDir) -> io::Result<String> {
     let id = random_id()?;
-    create_dir(dir)?;
-    let draft = dir.join(std::format!("install-id.{id}"));
-    let written = options()
-        .write(true)
-        .create_new(true)
-        .open(&draft)
+    let draft = std::format!("{NAME}.{id}");
+    let written = dir
+        .create_file(&draft)
         .and_then(|mut file| file.write_all(id.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&draft, path));
+        .and_then(|()| dir.rename(&draft, NAME));
     if let Err(error) = written {
         // It may not exist; the first error is the one to tell.
-        let _ = fs::remove_file(&draft);
+        let _ = dir.remove_file(&draft);
         return Err(error);
     }
-    let settled = fs::read_to_string(path)?;
-    Ok(settled.trim().to_string())
+    read(dir.open_file(NAME, Access::Read, Owner::Us)?)
 }
 
 fn random_id() -> io::Result<String> {
@@ -85,6 +90,8 @@ fn random_id() -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::fs;
 
     use super::*;
 
@@ -184,5 +191,52 @@ mod tests {
         assert!(is_new(&full.id()));
         assert!(is_new(&kept(None)));
         assert!(is_new(&kept(Some(PathBuf::from("relative")))));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_others_may_have_put_there_is_not_believed_nor_touched() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+        type Plant = (&'static str, fn(&Path));
+        let victim = |file: &Path| file.with_file_name("victim");
+        let plants: [Plant; 6] = [
+            ("link", |file| symlink(file.with_file_name("victim"), file).unwrap()),
+            ("link to nowhere", |file| symlink(file.with_file_name("nowhere"), file).unwrap()),
+            ("hard link", |file| fs::hard_link(file.with_file_name("victim"), file).unwrap()),
+            ("pipe", |file| {
+                use rustix::fs::{CWD, FileType, Mode, mknodat};
+                mknodat(CWD, file, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+            }),
+            ("writable file", |file| {
+                fs::write(file, "planted").unwrap();
+                fs::set_permissions(file, fs::Permissions::from_mode(0o666)).unwrap();
+            }),
+            ("writable directory", |file| {
+                fs::write(file, "planted").unwrap();
+                fs::set_permissions(file.parent().unwrap(), fs::Permissions::from_mode(0o777)).unwrap();
+            }),
+        ];
+        for (what, plant) in plants {
+            let home = Home::new();
+            PrivateDir::create(&home.dir()).unwrap();
+            let file = home.dir().join(NAME);
+            fs::write(victim(&file), "planted").unwrap();
+            fs::set_permissions(victim(&file), fs::Permissions::from_mode(0o600)).unwrap();
+            plant(&file);
+            let error = read_or_write(&home.dir()).unwrap_err().to_string();
+            assert!(error.contains(home.dir().to_str().unwrap()), "{what}: {error}");
+            assert!(is_new(&home.id()), "{what}");
+            assert_eq!(fs::read(victim(&file)).unwrap(), b"planted", "{what}");
+            assert!(!file.with_file_name("nowhere").exists(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_any_size_is_read_in_part() {
+        let home = Home::holding("x");
+        let file = fs::File::options().write(true).open(home.dir().join(NAME)).unwrap();
+        file.set_len(10 << 30).unwrap();
+        assert!(is_new(&home.id()));
     }
 }

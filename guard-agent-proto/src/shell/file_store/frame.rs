@@ -39,6 +39,13 @@ impl Change<'_> {
         self.notes.is_empty() && !self.appends() && Kind::ALL.iter().all(|kind| self.remove[*kind].is_empty())
     }
 
+    /// What it appends and notes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let blocks = |kind: &Kind| self.append[*kind].iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let note = |note: &Note| note.name.len() + note.value.as_ref().map_or(0, |value| value.len());
+        Kind::ALL.iter().map(blocks).sum::<usize>() + self.notes.iter().map(note).sum::<usize>()
+    }
+
     pub(super) fn appends(&self) -> bool {
         Kind::ALL.iter().any(|kind| !self.append[*kind].is_empty())
     }

@@ -1,12 +1,12 @@
 use std::format;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 use std::vec::Vec;
 
-use crate::shell::private_files::{FileId, options};
+use crate::shell::private_files::{Access, FileId, Owner, PrivateDir};
 use crate::store::OwnerId;
 
 /// Others that list streams hold a lock for an instant: how often to try again, and after what time.
@@ -28,12 +28,15 @@ pub(super) struct Lock {
     owner: Vec<u8>,
 }
 
+/// What the file is called.
+const NAME: &str = "lock";
+
 impl Lock {
     /// Locks the stream in that directory, unless somebody else has.
-    pub(super) fn take(stream: &Path) -> io::Result<Option<Self>> {
-        let path = path_in(stream);
+    pub(super) fn take(stream: &PrivateDir) -> io::Result<Option<Self>> {
+        let path = stream.path_of(NAME);
         for _ in 0..ATTEMPTS {
-            let file = options().read(true).write(true).create(true).truncate(false).open(&path)?;
+            let Some(file) = open_or_create(stream)? else { continue };
             match file.try_lock() {
                 Ok(()) => {
                     let mut owner = Vec::new();
@@ -82,30 +85,37 @@ impl Lock {
 ///
 /// While a stream is made or deleted its lock names nobody, or is not there, and nobody holds it. If it stays like
 /// that, whoever did it died on the way.
-pub(super) fn is_orphaned(stream: &Path) -> io::Result<bool> {
-    let path = path_in(stream);
-    let named = match File::open(&path) {
+pub(super) fn is_orphaned(stream: &PrivateDir) -> io::Result<bool> {
+    let named = match stream.open_file(NAME, Access::Read, Owner::Us) {
         Ok(file) => match file.try_lock_shared() {
-            Ok(()) => file.metadata()?.len() > 0 && same_file(&file, &path)?,
+            Ok(()) => file.metadata()?.len() > 0 && same_file(&file, &stream.path_of(NAME))?,
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => return Err(error),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => false,
         Err(error) => return Err(error),
     };
-    Ok(named || fs::metadata(stream)?.modified()?.elapsed().is_ok_and(|age| age > MAKING))
+    Ok(named || stream.modified()?.elapsed().is_ok_and(|age| age > MAKING))
 }
 
 /// Whether files can be written and locked in that directory.
-pub(super) fn try_out(dir: &Path) -> io::Result<()> {
-    let path = dir.join(format!("probe-{:016x}", super::segment::random()?));
-    let file = options().write(true).create_new(true).open(&path)?;
+pub(super) fn try_out(dir: &PrivateDir) -> io::Result<()> {
+    let name = format!("probe-{:016x}", super::segment::random()?);
+    let file = dir.create_file(&name)?;
     let tried = file.try_lock().map_err(io::Error::from);
-    fs::remove_file(&path).and(tried)
+    dir.remove_file(&name).and(tried)
 }
 
-fn path_in(stream: &Path) -> PathBuf {
-    stream.join("lock")
+/// `None` if another one made or deleted it at the same time.
+fn open_or_create(stream: &PrivateDir) -> io::Result<Option<File>> {
+    match stream.open_file(NAME, Access::ReadAndWrite, Owner::Us) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        opened => return opened.map(Some),
+    }
+    match stream.create_file(NAME) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
+        created => created.map(Some),
+    }
 }
 
 fn text(owner: OwnerId) -> Vec<u8> {
@@ -113,5 +123,5 @@ fn text(owner: OwnerId) -> Vec<u8> {
 }
 
 fn same_file(file: &File, path: &Path) -> io::Result<bool> {
-    Ok(FileId::of(&file.metadata()?) == FileId::of(&fs::metadata(path)?))
+    Ok(FileId::of_file(file)? == FileId::at(path)?)
 }

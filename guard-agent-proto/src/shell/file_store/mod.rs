@@ -56,8 +56,9 @@ use futures_channel::oneshot;
 
 pub use error::FileStoreError;
 
+use super::BoxFuture;
 use super::Store;
-use super::{BoxFuture, private_files};
+use super::private_files::PrivateDir;
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreRequest};
 use crate::{AgentConfig, ConfigError, ConfigProblem};
 use streams::Streams;
@@ -74,6 +75,13 @@ const WAITING: usize = 64;
 /// between them. What waits in it is adopted by the next agent that opens it when its own is gone; before that
 /// nobody can, for a lease lasts as long as the store that holds it. Give each agent of a process a store
 /// of its own.
+///
+/// The directory has to be of the user whose process this is, and nobody else may be able to write to it, its group
+/// included (`chmod go-w`): what others put there would be delivered under our key. Its parents are not looked at; whoever
+/// can rename one of them decides where the journal is. In a volume or a folder that several share, name a directory of
+/// its own in it, which the store then makes (`0700`, files `0600`). What is in it is opened in the very directory that
+/// was checked, and not through links; a stream with a folder or a file of somebody else, or with a file that has a second
+/// name (a hard link), is left alone, with a message. All of that is not checked on Windows.
 ///
 /// All file operations happen on one thread of its own. It starts with the first operation, and ends after the
 /// store is dropped; the locks go with it. A child that is forked, and executes nothing, shares them.
@@ -111,7 +119,8 @@ impl FileStore {
     ///
     /// # Errors
     ///
-    /// If it is no directory, cannot be created, or files in it cannot be written or locked.
+    /// If it is no directory, cannot be created, belongs to another user, can be written to by others, or files in it cannot
+    /// be written or locked.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, FileStoreError> {
         Self::with_segments(dir.into(), SEGMENT_BYTES)
     }
@@ -126,7 +135,7 @@ impl FileStore {
         match Self::open(dir) {
             Ok(store) => Ok(Some(Arc::new(store))),
             Err(error) => {
-                let bound = format!("a directory for files that can be written and locked ({error})");
+                let bound = format!("a directory of ours for files that can be written and locked ({error})");
                 let problem = ConfigProblem { field: "journal_dir", value: dir.clone(), bound };
                 Err(ConfigError { problems: vec![problem] })
             }
@@ -136,8 +145,7 @@ impl FileStore {
     fn with_segments(dir: PathBuf, segment_bytes: u64) -> Result<Self, FileStoreError> {
         // The journal must not move when the process changes its working directory.
         let checked = absolute(&dir).and_then(|dir| {
-            private_files::create_dir(&dir)?;
-            lock::try_out(&dir)?;
+            lock::try_out(&PrivateDir::create(&dir)?)?;
             Ok(dir)
         });
         match checked {

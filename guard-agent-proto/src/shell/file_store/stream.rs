@@ -1,6 +1,5 @@
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::vec::Vec;
 
@@ -8,21 +7,28 @@ use super::error::is_full;
 use super::frame::{self, Change, Piece};
 use super::index::{Index, Place};
 use super::lock::Lock;
-use super::segment::{self, BlockReader, Segment};
-use crate::shell::private_files::{FileId, options, sync_dir};
+use super::segment::{self, BlockReader, LARGEST_WRITE, Name, Segment};
+use crate::shell::private_files::{FileId, PrivateDir};
 use crate::store::{Block, LogWrite, Note, OwnerId, StoreAnswer, Write};
 use crate::{ByKind, Kind, Seq};
 
 /// Room for removals when the disk is full, without which it might stay full.
 const RESERVE: usize = 64 << 10;
+const RESERVE_NAME: &str = "reserve";
+
+/// Blocks move to another segment in writes of so many bytes, about.
+const MOVE_BYTES: usize = 1 << 20;
 
 /// Most segments that are deleted between two operations: each takes as long as the disk takes to make it durable.
 const DELETIONS: usize = 16;
 
+/// Blocks in memory.
+type Blocks = ByKind<Vec<(Seq, Arc<[u8]>)>>;
+
 /// A stream that is ours.
 #[derive(Debug)]
 pub(super) struct Stream {
-    dir: PathBuf,
+    dir: Arc<PrivateDir>,
     lock: Lock,
     index: Index,
     segment_bytes: u64,
@@ -37,13 +43,15 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Reads what is there. Writes nothing: a full disk must not hinder an adoption.
-    pub(super) fn load(dir: PathBuf, lock: Lock, segment_bytes: u64) -> io::Result<Self> {
+    pub(super) fn load(dir: PrivateDir, lock: Lock, segment_bytes: u64) -> io::Result<Self> {
         let mut index = Index::new();
         for name in segment::names(&dir)?.into_values() {
-            let mut file = File::open(name.path(&dir))?;
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            index.set_segment(name, FileId::of(&file.metadata()?), bytes.len() as u64);
+            let (file, bytes) = segment::load(&dir, name)?;
+            let meta = file.metadata()?;
+            if meta.len() > bytes.len() as u64 {
+                index.note_damage();
+            }
+            index.set_segment(name, FileId::of(&meta), bytes.len() as u64);
             index.keep(name.number, || Some(file));
             for piece in frame::pieces(name.mark, &bytes) {
                 match piece {
@@ -54,7 +62,7 @@ impl Stream {
         }
         let next = index.segments.last_key_value().map_or(1, |(number, _)| number.saturating_add(1));
         Ok(Self {
-            dir,
+            dir: Arc::new(dir),
             lock,
             index,
             segment_bytes,
@@ -133,7 +141,7 @@ impl Stream {
     fn restore(&mut self) -> io::Result<Vec<u32>> {
         let mut gone = Vec::new();
         for (number, usage) in &mut self.index.segments {
-            let length = match fs::metadata(usage.name.path(&self.dir)) {
+            let length = match fs::symlink_metadata(self.dir.path_of(&usage.name.text())) {
                 Ok(file) if FileId::of(&file) == usage.file => file.len(),
                 Ok(_) => 0,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -184,13 +192,12 @@ impl Stream {
     }
 
     fn read_block(&mut self, reader: &mut BlockReader, place: Place) -> io::Result<Option<Arc<[u8]>>> {
-        let path = self.path_of(place.segment);
-        if let Some(bytes) = reader.read(&path, place)? {
+        if let Some(bytes) = reader.read(&self.dir, self.segment(place.segment), place)? {
             return Ok(Some(bytes));
         }
         self.restore()?;
         *reader = BlockReader::default();
-        reader.read(&path, place)
+        reader.read(&self.dir, self.segment(place.segment), place)
     }
 
     /// Deletes all of it.
@@ -199,11 +206,10 @@ impl Stream {
         while let Some((number, _)) = self.index.segments.first_key_value() {
             self.delete_segment(*number)?;
         }
-        match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match fs::remove_dir_all(self.dir.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
-        self.dir.parent().map_or(Ok(()), sync_dir)
     }
 
     /// What can wait until the caller has its answer. What fails is tried again after the next operation.
@@ -227,7 +233,7 @@ impl Stream {
         }
         if !self.has_reserve {
             self.has_reserve = true;
-            make_reserve(&self.reserve());
+            make_reserve(&self.dir);
         }
     }
 
@@ -235,6 +241,9 @@ impl Stream {
     fn log(&mut self, change: &Change<'_>) -> io::Result<()> {
         if change.is_empty() {
             return Ok(());
+        }
+        if change.bytes() > LARGEST_WRITE {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too much for one write"));
         }
         let mut segment = match self.current.take() {
             Some(segment) if segment.bytes() < self.segment_bytes => segment,
@@ -268,13 +277,24 @@ impl Stream {
         if self.is_current(oldest) {
             return Ok(());
         }
-        let mut live: ByKind<Vec<(Seq, Arc<[u8]>)>> = ByKind::default();
+        let (mut live, mut bytes) = (Blocks::default(), 0);
         for (kind, id, place) in self.index.blocks_in(oldest) {
             match self.read_block(&mut reader, place)? {
-                Some(bytes) => live[kind].push((id, bytes)),
+                Some(block) => {
+                    bytes += block.len();
+                    live[kind].push((id, block));
+                }
                 None => self.index.lose(kind, id),
             }
+            if bytes > MOVE_BYTES {
+                self.move_here(&core::mem::take(&mut live))?;
+                bytes = 0;
+            }
         }
+        self.move_here(&live)
+    }
+
+    fn move_here(&mut self, live: &Blocks) -> io::Result<()> {
         let append = |kind: Kind| live[kind].iter().map(|(id, bytes)| (*id, &**bytes)).collect();
         let append = ByKind { events: append(Kind::Event), metrics: append(Kind::Metric) };
         self.log(&Change { append, ..Change::default() })
@@ -282,11 +302,13 @@ impl Stream {
 
     /// To be done from the oldest on: if we die on the way, a removal must not be forgotten before what it removed.
     fn delete_segment(&mut self, number: u32) -> io::Result<()> {
-        match fs::remove_file(self.path_of(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if let Some((name, _)) = self.segment(number) {
+            match self.dir.remove_file(&name.text()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
-        sync_dir(&self.dir)?;
+        self.dir.sync()?;
         self.index.segments.remove(&number);
         Ok(())
     }
@@ -295,16 +317,12 @@ impl Stream {
         self.current.as_ref().is_some_and(|segment| segment.name.number == number)
     }
 
-    fn path_of(&self, number: u32) -> PathBuf {
-        self.index.segments.get(&number).map_or_else(PathBuf::new, |usage| usage.name.path(&self.dir))
-    }
-
-    fn reserve(&self) -> PathBuf {
-        self.dir.join("reserve")
+    fn segment(&self, number: u32) -> Option<(Name, FileId)> {
+        self.index.segments.get(&number).map(|usage| (usage.name, usage.file))
     }
 
     fn give_up_reserve(&self) -> bool {
-        fs::remove_file(self.reserve()).is_ok()
+        self.dir.remove_file(RESERVE_NAME).is_ok()
     }
 }
 
@@ -315,9 +333,9 @@ fn is_where_expected(last: Seq, write: &LogWrite) -> bool {
 }
 
 /// As well as may be: without it the journal works too.
-fn make_reserve(path: &Path) {
-    let Ok(mut file) = options().write(true).create_new(true).open(path) else { return };
+fn make_reserve(stream: &PrivateDir) {
+    let Ok(mut file) = stream.create_file(RESERVE_NAME) else { return };
     if file.write_all(&[0; RESERVE]).and_then(|()| file.sync_data()).is_err() {
-        let _ = fs::remove_file(path);
+        let _ = stream.remove_file(RESERVE_NAME);
     }
 }

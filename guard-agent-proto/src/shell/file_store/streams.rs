@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::string::ToString;
 use std::vec::Vec;
@@ -9,7 +10,7 @@ use std::vec::Vec;
 use super::error::{failed, fenced};
 use super::lock::{self, Lock};
 use super::stream::Stream;
-use crate::shell::private_files::{create_dir, sync_dir};
+use crate::shell::private_files::{Listed, Owner, PrivateDir, is_untrusted};
 use crate::store::{Orphan, OwnerId, Space, StoreAnswer, StoreError, StoreOp, StoreRequest, StreamId};
 
 /// The streams of a directory, and those among them that are ours.
@@ -17,7 +18,15 @@ pub(super) struct Streams {
     dir: PathBuf,
     segment_bytes: u64,
     ours: BTreeMap<StreamId, Stream>,
+    /// The last one that the last listing looked at.
+    looked_at: Option<StreamId>,
 }
+
+/// More names than there are in the directory of a journal.
+const MOST_ENTRIES: usize = 1 << 17;
+
+/// Most streams that are looked at in one operation: others wait meanwhile.
+const MOST_LOOKS: usize = 1_024;
 
 /// How an owner comes to a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,7 +39,7 @@ enum Claim {
 
 impl Streams {
     pub(super) const fn new(dir: PathBuf, segment_bytes: u64) -> Self {
-        Self { dir, segment_bytes, ours: BTreeMap::new() }
+        Self { dir, segment_bytes, ours: BTreeMap::new(), looked_at: None }
     }
 
     pub(super) fn execute(&mut self, request: StoreRequest) -> Result<StoreAnswer, StoreError> {
@@ -56,7 +65,8 @@ impl Streams {
                 if self.is_there(stream)? {
                     let ours = self.claim(stream, owner, Claim::Own)?;
                     if !keep {
-                        ours.delete().map_err(|error| failed("delete a journal", &error))?;
+                        let deleted = ours.delete().and_then(|()| self.root()?.sync());
+                        deleted.map_err(|error| failed("delete a journal", &error))?;
                     }
                 }
                 self.ours.remove(&stream);
@@ -79,9 +89,9 @@ impl Streams {
         let stream = match self.ours.entry(id) {
             Entry::Occupied(ours) => ours.into_mut(),
             Entry::Vacant(place) => {
-                let dir = self.dir.join(id.to_string());
-                let lock = take(&dir, owner, claim).map_err(|error| failed("lock a journal", &error))?;
-                let Some(lock) = lock else { return Err(fenced()) };
+                let taken = take(&self.dir, id, owner, claim);
+                let taken = taken.map_err(|error| failed("lock a journal", &error))?;
+                let Some((dir, lock)) = taken else { return Err(fenced()) };
                 let stream = Stream::load(dir, lock, self.segment_bytes);
                 let mut stream = stream.map_err(|error| failed("load a journal", &error))?;
                 if is_lost {
@@ -94,44 +104,84 @@ impl Streams {
     }
 
     fn is_there(&self, id: StreamId) -> Result<bool, StoreError> {
-        fs::exists(self.dir.join(id.to_string())).map_err(|error| failed("find a journal", &error))
+        match fs::symlink_metadata(self.dir.join(id.to_string())) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed("find a journal", &error)),
+        }
     }
 
-    fn list(&self, space: Space) -> io::Result<StoreAnswer> {
-        let (mut orphans, mut streams, mut foreign) = (Vec::new(), 0, 0);
-        for entry in fs::read_dir(&self.dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let (true, Some(name)) = (entry.file_type()?.is_dir(), name.to_str()) else { continue };
+    fn root(&self) -> io::Result<PrivateDir> {
+        PrivateDir::open(&self.dir, Owner::Us)
+    }
+
+    fn list(&mut self, space: Space) -> io::Result<StoreAnswer> {
+        let root = self.root()?;
+        let (mut strange, mut streams, mut foreign) = (BTreeSet::new(), 0, 0);
+        let mut entries = 0;
+        root.entries(|Listed { name, may_be_dir }| {
+            entries += 1;
             match name.parse::<StreamId>() {
+                _ if !may_be_dir => {}
                 Ok(stream) if stream.space() == space => {
                     streams += 1;
-                    // What cannot be locked cannot be adopted either.
-                    if !self.ours.contains_key(&stream) && lock::is_orphaned(&entry.path()).unwrap_or(false) {
-                        orphans.push(Orphan { stream, released: true });
+                    if !self.ours.contains_key(&stream) {
+                        strange.insert(stream);
                     }
                 }
                 Ok(_) => foreign += 1,
-                Err(_) if is_of_another_version(name) => foreign += 1,
+                Err(_) if is_of_another_version(&name) => foreign += 1,
                 Err(_) => {}
+            }
+            entries < MOST_ENTRIES
+        })?;
+        let (next, _) = self.next_of(&strange);
+        let mut orphans = Vec::new();
+        let mut is_told = false;
+        for stream in next {
+            match root.open_dir(&stream.to_string()).and_then(|dir| lock::is_orphaned(&dir)) {
+                // Whoever tries to adopt it hears, and tells, what is wrong with it. One stands for all.
+                Err(error) if is_untrusted(&error) => {
+                    if !core::mem::replace(&mut is_told, true) {
+                        orphans.push(Orphan { stream, released: true });
+                    }
+                }
+                // What cannot be locked cannot be adopted either.
+                Ok(false) | Err(_) => {}
+                Ok(true) => orphans.push(Orphan { stream, released: true }),
             }
         }
         Ok(StoreAnswer::Orphans { orphans, streams, foreign })
     }
+
+    /// The streams to be looked at now, and whether these are all.
+    fn next_of(&mut self, strange: &BTreeSet<StreamId>) -> (Vec<StreamId>, bool) {
+        let after = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = strange.range((after, Bound::Unbounded));
+        let next: Vec<_> = behind.chain(strange).take(MOST_LOOKS.min(strange.len())).copied().collect();
+        self.looked_at = next.last().copied();
+        let complete = next.len() == strange.len();
+        (next, complete)
+    }
 }
 
-/// Locks the stream in that directory, unless it is another's.
-fn take(dir: &Path, owner: OwnerId, claim: Claim) -> io::Result<Option<Lock>> {
-    if !fs::exists(dir)? {
-        create_dir(dir)?;
-        dir.parent().map_or(Ok(()), sync_dir)?;
-    }
-    let Some(mut lock) = Lock::take(dir)? else { return Ok(None) };
+/// Locks a stream, unless it is another's.
+fn take(root: &Path, id: StreamId, owner: OwnerId, claim: Claim) -> io::Result<Option<(PrivateDir, Lock)>> {
+    let root = PrivateDir::create(root)?;
+    let name = id.to_string();
+    let dir = match root.open_dir(&name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            root.create_dir(&name)?;
+            root.open_dir(&name)?
+        }
+        opened => opened?,
+    };
+    let Some(mut lock) = Lock::take(&dir)? else { return Ok(None) };
     if claim == Claim::Own && lock.was_of_another(owner) {
         return Ok(None);
     }
     lock.set_owner(owner)?;
-    Ok(Some(lock))
+    Ok(Some((dir, lock)))
 }
 
 /// Whether it is the name of a stream of some version of the agent.

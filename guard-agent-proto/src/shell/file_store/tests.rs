@@ -4,6 +4,8 @@ mod damage;
 mod disk;
 mod frames;
 mod places;
+#[cfg(unix)]
+mod trust;
 
 use std::boxed::Box;
 use std::format;
@@ -31,7 +33,11 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new() -> Self {
         let path = std::env::temp_dir().join(format!("guard-agent-{:016x}", segment::random().unwrap()));
-        fs::create_dir(&path).unwrap();
+        let mut dir = fs::DirBuilder::new();
+        // Whatever the mask of new files is here.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut dir, 0o700);
+        dir.create(&path).unwrap();
         Self(path)
     }
 
@@ -160,6 +166,17 @@ impl Agent {
     fn list(&self) -> (usize, usize, usize) {
         match self.execute(StoreOp::List { space: STREAM.space() }) {
             Ok(StoreAnswer::Orphans { orphans, streams, foreign }) => (orphans.len(), streams, foreign),
+            answer => panic!("list: {answer:?}"),
+        }
+    }
+
+    /// Orphans, and how many streams there are.
+    #[cfg(unix)]
+    fn orphans(&self) -> (Vec<StreamId>, usize) {
+        match self.execute(StoreOp::List { space: STREAM.space() }) {
+            Ok(StoreAnswer::Orphans { orphans, streams, .. }) => {
+                (orphans.iter().map(|orphan| orphan.stream).collect(), streams)
+            }
             answer => panic!("list: {answer:?}"),
         }
     }
