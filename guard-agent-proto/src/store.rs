@@ -172,10 +172,13 @@ pub enum StoreAnswer {
     Orphans {
         /// Streams of the space that nobody owns.
         orphans: Vec<Orphan>,
-        /// All known streams of the space, those with an owner included.
+        /// All known streams of the space that were looked at, those with an owner included.
         streams: usize,
         /// Known streams of other spaces: of other versions of the agent, or with another encryption key.
         foreign: usize,
+        /// Whether all streams were looked at. A store that knows very many looks at some in each operation, at the next
+        /// ones in the next, so that nothing waits long for it; then `foreign` says nothing.
+        complete: bool,
     },
     /// The stream is ours now.
     Adopted {

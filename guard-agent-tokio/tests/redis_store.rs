@@ -20,7 +20,7 @@ async fn lapse() {
 
 fn orphans(expected: &[(StreamId, bool)], streams: usize, foreign: usize) -> Answer {
     let orphans = expected.iter().map(|(stream, released)| Orphan { stream: *stream, released: *released });
-    Ok(StoreAnswer::Orphans { orphans: orphans.collect(), streams, foreign })
+    Ok(StoreAnswer::Orphans { orphans: orphans.collect(), streams, foreign, complete: true })
 }
 
 #[tokio::test]
@@ -347,14 +347,14 @@ async fn streams_without_owners_are_found() {
     server.cli(&["SET", &key("n"), "another program's"]);
     let both = [lapsed, STREAM];
     let found = late.list().await.map(|answer| {
-        let StoreAnswer::Orphans { orphans, streams, foreign } = answer else { panic!() };
+        let StoreAnswer::Orphans { orphans, streams, foreign, complete: true } = answer else { panic!() };
         assert!(orphans.iter().all(|orphan| both.contains(&orphan.stream) && !orphan.released));
         (orphans.len(), streams, foreign)
     });
     assert_eq!(found, Ok((2, 2, 5)));
     let other = Space::new(42);
     let found = Orphan { stream: StreamId::new(other, 1), released: false };
-    let answer = StoreAnswer::Orphans { orphans: vec![found], streams: 1, foreign: 6 };
+    let answer = StoreAnswer::Orphans { orphans: vec![found], streams: 1, foreign: 6, complete: true };
     assert_eq!(late.ask(StoreOp::List { space: other }).await, Ok(answer));
 }
 
@@ -367,7 +367,8 @@ async fn thousands_of_streams_are_no_problem() {
             ["SADD", "guard:agent:streams"].into_iter().chain(names.iter().map(String::as_str)).collect();
         server.cli(&command);
     }
-    let Ok(StoreAnswer::Orphans { orphans, streams, foreign }) = Agent::new(&server.url(), 1).list().await
+    let Ok(StoreAnswer::Orphans { orphans, streams, foreign, complete: true }) =
+        Agent::new(&server.url(), 1).list().await
     else {
         panic!()
     };

@@ -42,9 +42,9 @@ async fn who_may_not_is_told_so_without_secrets() {
         "requirepass right",
         "user reader on >s3cret ~* +@read +@connection",
         "user elsewhere on >s3cret ~other:* +@all",
-        "user agent on >s3cret ~{guard:agent:* ~guard:agent:streams +eval +evalsha +type +pttl +get +set \
-         +del +unlink +pexpire +hget +hset +hdel +hexists +hgetall +xadd +xdel +xrange +xrevrange +sadd +srem \
-         +smembers",
+        "user agent on >s3cret ~{guard:agent:* ~guard:agent:streams +eval +evalsha +type +pttl +getrange +set \
+         +del +unlink +pexpire +hget +hset +hdel +hexists +hkeys +hlen +hstrlen +xadd +xdel +xrange +xrevrange +sadd +srem \
+         +scard +sscan",
     ]);
     let port = server.port();
     for login in ["", ":wrong-s3cret@", "reader:wrong-s3cret@", "reader:s3cret@", "elsewhere:s3cret@"] {

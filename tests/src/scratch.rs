@@ -14,8 +14,22 @@ impl Scratch {
     ///
     /// If it cannot be created.
     pub fn new() -> io::Result<Self> {
+        Self::within(&env::temp_dir())
+    }
+
+    /// A new one in memory where there is such a file system: for more files than a disk likes.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created.
+    pub fn in_memory() -> io::Result<Self> {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::within(memory) } else { Self::new() }
+    }
+
+    fn within(parent: &Path) -> io::Result<Self> {
         let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-        let path = env::temp_dir().join(format!("guard-agent-{number:016x}"));
+        let path = parent.join(format!("guard-agent-{number:016x}"));
         let mut dir = fs::DirBuilder::new();
         // Whatever the mask of new files is here: a journal is not put where others can write.
         #[cfg(unix)]

@@ -56,7 +56,7 @@ impl Agent {
 
     async fn is_orphan(&self) -> bool {
         match self.execute(StoreOp::List { space: SPACE }).await {
-            Ok(StoreAnswer::Orphans { orphans, streams: 1, foreign: 0 }) => {
+            Ok(StoreAnswer::Orphans { orphans, streams: 1, foreign: 0, complete: true }) => {
                 orphans == [Orphan { stream: STREAM, released: true }]
             }
             answer => panic!("list: {answer:?}"),

@@ -1,4 +1,4 @@
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
 use crate::Instant;
@@ -10,12 +10,22 @@ use crate::store::{Orphan, StreamId};
 ///
 /// A stream that its owner gave up is adopted at once. One whose lease ran out is left alone a while longer:
 /// after an outage of the store every lease has run out, and its owner may just be about to come back.
+///
+/// Others may be able to write where streams are made known, any number of names. So the number of streams that are
+/// remembered is bounded, and so is the number of those that are adopted from one list to the next.
 #[derive(Clone, Debug)]
 pub(super) struct Orphans {
     lease: Lease,
     list_at: Instant,
     found: BTreeMap<StreamId, Found>,
+    /// The same by time: those that may be adopted, and those that could not be.
+    fresh: BTreeSet<(Instant, StreamId)>,
+    put_off: BTreeSet<(Instant, StreamId)>,
+    /// How many may be tried before the next list.
+    tries: usize,
     foreign: usize,
+    /// Since when reports are counted, and how many there were.
+    reported: (Instant, usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,24 +45,40 @@ pub(super) enum Search {
 
 /// Renewals of a lease after which it is tried again to adopt what could not be adopted.
 const PUT_OFF: u32 = 8;
-/// Streams from which on they are looked for less often by each, for they are looked for by many.
+/// Owners from which on orphans are looked for less often by each, for they are looked for by many.
 const CROWD: usize = 8;
+/// Most streams that are remembered.
+const MOST_FOUND: usize = 1_024;
+/// Most that are tried from one list to the next.
+const MOST_TRIES: usize = 256;
+/// Most streams that are reported as not adoptable in a while.
+const MOST_REPORTS: usize = 16;
+const REPORTS_PER: Duration = Duration::from_secs(600);
 
 impl Orphans {
     pub(super) const fn new(lease: Lease, now: Instant) -> Self {
-        Self { lease, list_at: now, found: BTreeMap::new(), foreign: 0 }
+        Self {
+            lease,
+            list_at: now,
+            found: BTreeMap::new(),
+            fresh: BTreeSet::new(),
+            put_off: BTreeSet::new(),
+            tries: MOST_TRIES,
+            foreign: 0,
+            reported: (now, 0),
+        }
     }
 
     /// The next thing to do, and when.
     pub(super) fn due(&self) -> (Instant, Search) {
-        let adopt = self.found.iter().map(|(stream, found)| (found.at, *stream)).min();
+        let adopt = self.fresh.first().into_iter().chain(self.put_off.first()).min();
         match adopt {
-            Some((at, stream)) if at <= self.list_at => (at, Search::Adopt(stream)),
-            _ => (self.list_at, Search::List),
+            Some((at, stream)) if *at <= self.list_at && self.tries > 0 => (*at, Search::Adopt(*stream)),
+            Some(_) | None => (self.list_at, Search::List),
         }
     }
 
-    /// How many streams of other spaces there are, if that changed.
+    /// A list of all streams came. Answers how many streams of other spaces there are, if that changed.
     pub(super) fn on_listed(
         &mut self,
         orphans: &[Orphan],
@@ -61,46 +87,102 @@ impl Orphans {
         now: Instant,
         rng: &mut Rng,
     ) -> Option<usize> {
-        let mut found = BTreeMap::new();
-        for Orphan { stream, released } in orphans {
+        let listed: BTreeSet<_> = orphans.iter().map(|orphan| orphan.stream).collect();
+        // Their owners came back, or others adopted them.
+        let gone: BTreeSet<_> = self.found.keys().copied().collect();
+        gone.difference(&listed).for_each(|stream| self.forget(*stream));
+        self.on_listed_in_part(orphans, streams, now, rng);
+        let changed = core::mem::replace(&mut self.foreign, foreign) != foreign;
+        changed.then_some(foreign)
+    }
+
+    /// A list of some of the streams came.
+    pub(super) fn on_listed_in_part(
+        &mut self,
+        orphans: &[Orphan],
+        streams: usize,
+        now: Instant,
+        rng: &mut Rng,
+    ) {
+        // Where there are too many, all have the same chance to be among those that are remembered.
+        let first = if orphans.len() > MOST_FOUND { rng.next_u64() as usize % orphans.len() } else { 0 };
+        let (behind, ahead) = orphans.split_at(first);
+        for Orphan { stream, released } in ahead.iter().chain(behind) {
             let patience = if *released {
                 Duration::ZERO
             } else {
                 self.lease.grace + rng.duration(Duration::ZERO, self.lease.grace / 4)
             };
             let earliest = now + patience;
-            let known = self.found.get(stream).copied().unwrap_or(Found { at: earliest, put_off: false });
-            let at = if known.put_off { known.at } else { known.at.min(earliest) };
-            found.insert(*stream, Found { at, ..known });
+            match self.found.get(stream).copied() {
+                Some(known) if known.put_off => {}
+                Some(known) => self.remember(*stream, Found { at: known.at.min(earliest), put_off: false }),
+                None if self.has_room() => self.remember(*stream, Found { at: earliest, put_off: false }),
+                None => {}
+            }
         }
-        self.found = found;
-        let crowd = u32::try_from(streams.div_ceil(CROWD).max(1)).unwrap_or(u32::MAX);
+        self.tries = MOST_TRIES;
+        // Those look for orphans, too.
+        let owners = streams.saturating_sub(orphans.len());
+        let crowd = u32::try_from(owners.div_ceil(CROWD).max(1)).unwrap_or(u32::MAX);
         let interval = self.lease.renewal.saturating_mul(crowd);
         self.list_at = now + rng.duration(interval / 4 * 3, interval / 4 * 5);
-        let changed = core::mem::replace(&mut self.foreign, foreign) != foreign;
-        changed.then_some(foreign)
     }
 
     /// It is ours now, or somebody else's.
     pub(super) fn on_taken(&mut self, stream: StreamId) {
-        self.found.remove(&stream);
+        self.forget(stream);
+        self.tries = self.tries.saturating_sub(1);
     }
 
     /// The store did not answer. Should that be because of this one, the others come first.
     pub(super) fn on_unanswered(&mut self, stream: StreamId, now: Instant) {
         let put_off = self.is_put_off(stream);
-        self.found.insert(stream, Found { at: now + self.lease.renewal, put_off });
+        self.remember(stream, Found { at: now + self.lease.renewal, put_off });
+        self.tries = self.tries.saturating_sub(1);
     }
 
     /// It could not be adopted: the others must not wait for that. True if that is news.
     pub(super) fn put_off(&mut self, stream: StreamId, now: Instant) -> bool {
-        let is_news = !self.is_put_off(stream);
-        self.found.insert(stream, Found { at: now + self.lease.renewal * PUT_OFF, put_off: true });
-        is_news
+        let was_put_off = self.is_put_off(stream);
+        self.remember(stream, Found { at: now + self.lease.renewal * PUT_OFF, put_off: true });
+        self.tries = self.tries.saturating_sub(1);
+        !was_put_off && self.may_report(now)
     }
 
     fn is_put_off(&self, stream: StreamId) -> bool {
         self.found.get(&stream).is_some_and(|found| found.put_off)
+    }
+
+    /// Of those that cannot be adopted there may be any number, each with a reason of its own.
+    fn may_report(&mut self, now: Instant) -> bool {
+        let (since, count) = self.reported;
+        self.reported = if now.since(since) >= REPORTS_PER { (now, 1) } else { (since, count + 1) };
+        self.reported.1 <= MOST_REPORTS
+    }
+
+    /// Whether one more can be remembered, be it in place of one that could not be adopted.
+    fn has_room(&mut self) -> bool {
+        if self.found.len() < MOST_FOUND {
+            return true;
+        }
+        let given_up = self.put_off.last().map(|(_, stream)| *stream);
+        given_up.into_iter().for_each(|stream| self.forget(stream));
+        given_up.is_some()
+    }
+
+    fn remember(&mut self, stream: StreamId, found: Found) {
+        self.forget(stream);
+        self.found.insert(stream, found);
+        let order = if found.put_off { &mut self.put_off } else { &mut self.fresh };
+        order.insert((found.at, stream));
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        if let Some(found) = self.found.remove(&stream) {
+            let order = if found.put_off { &mut self.put_off } else { &mut self.fresh };
+            order.remove(&(found.at, stream));
+        }
     }
 }
 
@@ -194,5 +276,60 @@ mod tests {
         let mut orphans = Orphans::new(Lease::new(Duration::from_secs(32)), at(0));
         orphans.on_listed(&[], 80, 0, at(0), &mut rng);
         assert!(orphans.due().0 >= at(30_000));
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_not_forgotten() {
+        let mut rng = Rng::new([3; 32]);
+        let mut orphans = Orphans::new(Lease::new(Duration::from_secs(32)), at(0));
+        let late = Orphan { stream: stream(1), released: false };
+        orphans.on_listed_in_part(&[late], 2, at(0), &mut rng);
+        orphans.on_listed_in_part(&[], 2, at(4_000), &mut rng);
+        orphans.on_listed_in_part(&[], 2, at(8_000), &mut rng);
+        assert_eq!(orphans.due().1, Search::Adopt(stream(1)));
+    }
+
+    /// Names that somebody planted.
+    #[test]
+    fn of_very_many_some_are_remembered_and_fewer_are_tried_before_the_next_list() {
+        let mut rng = Rng::new([3; 32]);
+        let mut orphans = Orphans::new(Lease::new(Duration::from_secs(32)), at(0));
+        let planted: alloc::vec::Vec<_> =
+            (0..100_000).map(|id| Orphan { stream: stream(id), released: true }).collect();
+        let mut met = BTreeSet::new();
+        let (mut now, mut lists) = (at(0), 0);
+        while lists < 20 {
+            match orphans.due() {
+                (due, Search::List) => {
+                    now = now.max(due);
+                    lists += 1;
+                    orphans.on_listed(&planted, planted.len(), 0, now, &mut rng);
+                    assert!(orphans.found.len() <= MOST_FOUND);
+                    assert!(orphans.due().0 <= now + Duration::from_secs(5), "they have no owners that look");
+                }
+                (due, Search::Adopt(stream)) => {
+                    now = now.max(due);
+                    met.insert(stream);
+                    orphans.on_taken(stream);
+                }
+            }
+        }
+        assert!(met.len() > 15 * MOST_TRIES && met.len() <= 20 * MOST_TRIES, "{}", met.len());
+    }
+
+    #[test]
+    fn those_that_cannot_be_adopted_keep_no_other_out_and_are_reported_now_and_then() {
+        let mut rng = Rng::new([3; 32]);
+        let mut orphans = Orphans::new(Lease::new(Duration::from_secs(32)), at(0));
+        let (mut now, mut reports) = (at(0), 0);
+        for id in 0..5_000 {
+            orphans.on_listed_in_part(&[Orphan { stream: stream(id), released: true }], 1, now, &mut rng);
+            assert_eq!(orphans.due(), (now, Search::Adopt(stream(id))));
+            reports += usize::from(orphans.put_off(stream(id), now));
+            now = now + Duration::from_millis(1);
+        }
+        assert_eq!(reports, MOST_REPORTS);
+        assert_eq!((orphans.found.len(), orphans.put_off.len()), (MOST_FOUND, MOST_FOUND));
+        assert!(orphans.put_off(stream(6_000), now + REPORTS_PER));
     }
 }

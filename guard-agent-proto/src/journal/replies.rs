@@ -117,15 +117,18 @@ impl Journal {
                 self.on_diverged(&writing, last, asked_at, rng, news);
             }
             (Outstanding::Write(writing), _) => self.on_written(*writing, asked_at, news),
-            (Outstanding::List, StoreAnswer::Orphans { orphans, streams, foreign }) => {
-                let owned = orphans.iter().filter(|orphan| self.owns(orphan.stream)).count();
-                let strange: Vec<_> =
-                    orphans.into_iter().filter(|orphan| !self.owns(orphan.stream)).collect();
+            (Outstanding::List, StoreAnswer::Orphans { orphans, streams, foreign, complete }) => {
+                let (owned, strange): (Vec<_>, Vec<_>) =
+                    orphans.into_iter().partition(|orphan| self.owns(orphan.stream));
                 // One that is ours is among the others as long as its lease runs.
                 let ours = self.streams.values().filter(|stream| stream.is_known()).count();
-                let leased = streams.saturating_sub(strange.len() + ours.max(owned));
+                let leased = streams.saturating_sub(strange.len() + ours.max(owned.len()));
                 news.others = Some((strange.len() as u64, leased as u64));
-                news.foreign = self.orphans.on_listed(&strange, streams, foreign, now, rng);
+                if complete {
+                    news.foreign = self.orphans.on_listed(&strange, streams, foreign, now, rng);
+                } else {
+                    self.orphans.on_listed_in_part(&strange, streams, now, rng);
+                }
             }
             (Outstanding::List, _) => {
                 self.orphans.on_listed(&[], 0, 0, now, rng);

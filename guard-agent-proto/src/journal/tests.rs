@@ -584,7 +584,7 @@ fn others_are_looked_for_before_what_was_set_aside_is_read_and_after_the_rest() 
         let mut next = || {
             let request = journal.poll(Instant::ZERO, room, &mut rng(), |_, _, _| vec![]).unwrap();
             if matches!(request.op, StoreOp::List { .. }) {
-                let none = StoreAnswer::Orphans { orphans: vec![], streams: 1, foreign: 0 };
+                let none = StoreAnswer::Orphans { orphans: vec![], streams: 1, foreign: 0, complete: true };
                 journal.on_reply(request.id, Ok(none), Instant::ZERO, &mut rng()).unwrap();
             }
             matches!(request.op, StoreOp::Read { .. })

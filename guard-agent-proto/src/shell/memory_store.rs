@@ -165,6 +165,7 @@ fn list(streams: &BTreeMap<StreamId, Stream>, space: Space, now: Instant) -> Sto
         orphans: ours().filter_map(orphan).collect(),
         streams: ours().count(),
         foreign: known().count() - ours().count(),
+        complete: true,
     }
 }
 

@@ -113,7 +113,12 @@ fn store_result() -> impl Strategy<Value = Result<StoreAnswer, StoreError>> {
     });
     let orphans = prop::collection::vec((0u64..4, any::<bool>()), 0..3).prop_map(|orphans| {
         let orphan = |(id, released)| Orphan { stream: StreamId::new(Space::new(0), id), released };
-        StoreAnswer::Orphans { orphans: orphans.into_iter().map(orphan).collect(), streams: 9, foreign: 1 }
+        StoreAnswer::Orphans {
+            orphans: orphans.into_iter().map(orphan).collect(),
+            streams: 9,
+            foreign: 1,
+            complete: true,
+        }
     });
     let adopted = any::<bool>().prop_map(|note| StoreAnswer::Adopted {
         notes: note

@@ -129,7 +129,7 @@ fn a_backlog_of_an_agent_that_died_is_reported_while_it_waits_and_when_it_is_ado
             }
             bench.pass(SECOND);
         };
-        let result = Ok(StoreAnswer::Orphans { orphans, streams, foreign: 0 });
+        let result = Ok(StoreAnswer::Orphans { orphans, streams, foreign: 0, complete: true });
         bench.input(Input::StoreReply { id: list.id, result });
     }
     let told = notices(&bench);
@@ -153,7 +153,7 @@ fn of_journals_that_are_not_there_nothing_is_reported() {
             }
             bench.pass(SECOND);
         };
-        let result = Ok(StoreAnswer::Orphans { orphans: Vec::new(), streams: 0, foreign });
+        let result = Ok(StoreAnswer::Orphans { orphans: Vec::new(), streams: 0, foreign, complete: true });
         bench.input(Input::StoreReply { id: list.id, result });
     }
     let notices = bench.events.iter().filter(|event| matches!(event, AgentEvent::Notice(_)));

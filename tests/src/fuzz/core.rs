@@ -165,7 +165,12 @@ fn store_answer(u: &mut Unstructured<'_>) -> Result<StoreAnswer> {
                 Ok(Orphan { stream: StreamId::new(Space::new(0), u.arbitrary()?), released: u.arbitrary()? })
             };
             let orphans = (0..3).map(orphan).collect::<Result<_>>()?;
-            StoreAnswer::Orphans { orphans, streams: u.arbitrary()?, foreign: u.arbitrary()? }
+            StoreAnswer::Orphans {
+                orphans,
+                streams: u.arbitrary()?,
+                foreign: u.arbitrary()?,
+                complete: u.arbitrary()?,
+            }
         }
         3 => {
             let (events, metrics) = (Seq::from_u64(u.arbitrary()?), Seq::from_u64(u.arbitrary()?));

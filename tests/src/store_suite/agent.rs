@@ -139,7 +139,7 @@ impl Agent {
     /// Orphans by id, the number of streams, and that of foreign ones.
     pub(super) async fn list(&self, space: Space) -> (Vec<Orphan>, usize, usize) {
         match self.execute(StoreOp::List { space }).await {
-            Ok(StoreAnswer::Orphans { mut orphans, streams, foreign }) => {
+            Ok(StoreAnswer::Orphans { mut orphans, streams, foreign, complete: true }) => {
                 orphans.sort_by_key(|orphan| orphan.stream);
                 (orphans, streams, foreign)
             }

@@ -117,17 +117,15 @@ impl Streams {
 
     fn list(&mut self, space: Space) -> io::Result<StoreAnswer> {
         let root = self.root()?;
-        let (mut strange, mut streams, mut foreign) = (BTreeSet::new(), 0, 0);
+        let (mut strange, mut ours, mut foreign) = (BTreeSet::new(), 0, 0);
         let mut entries = 0;
         root.entries(|Listed { name, may_be_dir }| {
             entries += 1;
             match name.parse::<StreamId>() {
                 _ if !may_be_dir => {}
+                Ok(stream) if stream.space() == space && self.ours.contains_key(&stream) => ours += 1,
                 Ok(stream) if stream.space() == space => {
-                    streams += 1;
-                    if !self.ours.contains_key(&stream) {
-                        strange.insert(stream);
-                    }
+                    strange.insert(stream);
                 }
                 Ok(_) => foreign += 1,
                 Err(_) if is_of_another_version(&name) => foreign += 1,
@@ -135,14 +133,18 @@ impl Streams {
             }
             entries < MOST_ENTRIES
         })?;
-        let (next, _) = self.next_of(&strange);
-        let mut orphans = Vec::new();
+        let (next, complete) = self.next_of(&strange);
+        let complete = complete && entries < MOST_ENTRIES;
+        let (mut orphans, mut streams) = (Vec::new(), ours);
         let mut is_told = false;
         for stream in next {
+            streams += 1;
             match root.open_dir(&stream.to_string()).and_then(|dir| lock::is_orphaned(&dir)) {
                 // Whoever tries to adopt it hears, and tells, what is wrong with it. One stands for all.
                 Err(error) if is_untrusted(&error) => {
-                    if !core::mem::replace(&mut is_told, true) {
+                    if core::mem::replace(&mut is_told, true) {
+                        streams -= 1;
+                    } else {
                         orphans.push(Orphan { stream, released: true });
                     }
                 }
@@ -151,17 +153,20 @@ impl Streams {
                 Ok(true) => orphans.push(Orphan { stream, released: true }),
             }
         }
-        Ok(StoreAnswer::Orphans { orphans, streams, foreign })
+        Ok(StoreAnswer::Orphans { orphans, streams, foreign, complete })
     }
 
     /// The streams to be looked at now, and whether these are all.
     fn next_of(&mut self, strange: &BTreeSet<StreamId>) -> (Vec<StreamId>, bool) {
+        if strange.len() <= MOST_LOOKS {
+            self.looked_at = None;
+            return (strange.iter().copied().collect(), true);
+        }
         let after = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
         let behind = strange.range((after, Bound::Unbounded));
-        let next: Vec<_> = behind.chain(strange).take(MOST_LOOKS.min(strange.len())).copied().collect();
+        let next: Vec<_> = behind.chain(strange).take(MOST_LOOKS).copied().collect();
         self.looked_at = next.last().copied();
-        let complete = next.len() == strange.len();
-        (next, complete)
+        (next, false)
     }
 }
 

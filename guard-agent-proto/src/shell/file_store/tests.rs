@@ -165,7 +165,9 @@ impl Agent {
     /// Orphans, streams, foreign ones.
     fn list(&self) -> (usize, usize, usize) {
         match self.execute(StoreOp::List { space: STREAM.space() }) {
-            Ok(StoreAnswer::Orphans { orphans, streams, foreign }) => (orphans.len(), streams, foreign),
+            Ok(StoreAnswer::Orphans { orphans, streams, foreign, complete: true }) => {
+                (orphans.len(), streams, foreign)
+            }
             answer => panic!("list: {answer:?}"),
         }
     }

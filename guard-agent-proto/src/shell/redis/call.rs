@@ -15,6 +15,15 @@ use crate::{Kind, Seq};
 /// How long an adoption is remembered: longer than any owner sleeps.
 const MARK: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// Most notes of a stream, most bytes of one and of all of them. A block has one at most, and so has a batch.
+const MOST_NOTES: usize = 1 << 16;
+const LARGEST_NOTE: usize = 256 << 10;
+const NOTES: usize = 16 << 20;
+
+/// Most bytes of a block, and how many bytes of them are enough for one reply.
+const LARGEST_BLOCK: usize = 8 << 20;
+const ENOUGH: usize = 8 << 20;
+
 /// What notes are called among the fields of a hash that holds fields of our own too.
 pub(super) const NOTE_PREFIX: &str = "note:";
 
@@ -70,6 +79,9 @@ impl Call {
     pub(super) fn adopt(keys: &Keys, owner: OwnerId, stream: StreamId, lease: Duration) -> Self {
         let mut call = Self::on_both_logs(&ADOPT, keys, stream, owner, lease);
         call.text(MARK.as_millis());
+        for bound in [MOST_NOTES, LARGEST_NOTE, NOTES] {
+            call.text(bound);
+        }
         call
     }
 
@@ -84,8 +96,9 @@ impl Call {
     ) -> Self {
         let mut call = Self::on(&READ, keys, stream, &[kind], owner, lease);
         call.text(EntryId::of(from));
-        // Redis counts in signed numbers.
-        call.text(i64::try_from(limit).unwrap_or(i64::MAX).max(1));
+        for bound in [limit.max(1), LARGEST_BLOCK, ENOUGH] {
+            call.text(bound);
+        }
         call
     }
 
@@ -97,10 +110,10 @@ impl Call {
     }
 
     /// The same reading, from a later entry on.
-    pub(super) fn read_from(mut self, from: EntryId) -> Self {
+    pub(super) fn read_from(mut self, from: String) -> Self {
         const FROM: usize = 2;
         if let Some(arg) = self.args.get_mut(FROM) {
-            *arg = Arg::Text(from.to_string());
+            *arg = Arg::Text(from);
         }
         self
     }

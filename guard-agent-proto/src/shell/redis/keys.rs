@@ -7,6 +7,12 @@ use super::error::store_error;
 use crate::Kind;
 use crate::store::{StoreError, StoreErrorKind, StreamId};
 
+/// What names of streams look like to Redis.
+const SHAPE: &str = "v1-????????-????????????????";
+
+/// Names that are looked at in one request, about: half a millisecond of the server.
+const NAMES: usize = 2_048;
+
 /// The names of all keys, and the commands that need no more than a name.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -45,8 +51,16 @@ impl Keys {
         format!("{}:streams", self.prefix)
     }
 
-    pub(super) fn list(&self) -> Cmd {
-        cmd("SMEMBERS").arg(self.streams()).take()
+    /// Some of the names, from a place on. The server leaves out what does not look like one: another program may have put
+    /// there what fits no memory.
+    pub(super) fn names(&self, from: u64) -> Cmd {
+        let mut command = cmd("SSCAN").arg(self.streams()).arg(from).take();
+        command.arg("MATCH").arg(SHAPE).arg("COUNT").arg(NAMES).take()
+    }
+
+    /// How many there are, of any shape.
+    pub(super) fn count(&self) -> Cmd {
+        cmd("SCARD").arg(self.streams()).take()
     }
 
     pub(super) fn register(&self, stream: StreamId) -> Cmd {
@@ -73,5 +87,20 @@ impl Keys {
 
     pub(super) fn is_released(&self, stream: StreamId) -> Cmd {
         cmd("HEXISTS").arg(self.notes(stream)).arg("released").take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Space;
+
+    #[test]
+    fn names_have_the_shape_that_is_asked_for() {
+        for stream in [StreamId::new(Space::new(0), 0), StreamId::new(Space::new(u32::MAX), u64::MAX)] {
+            let name = stream.to_string();
+            assert_eq!(name.len(), SHAPE.len());
+            assert!(name.bytes().zip(SHAPE.bytes()).all(|(byte, shape)| shape == b'?' || byte == shape));
+        }
     }
 }

@@ -11,6 +11,10 @@
 //!
 //! The set `P:streams` names the streams. It is only a hint, and in a cluster in a place of its own.
 //!
+//! Others may write there too, so nothing is asked for whose size is not bounded by the question: names come in pieces and
+//! by their shape, and a script sends neither an entry nor a note that is larger than any of ours. A listing looks at some
+//! thousand streams, and the next one goes on from there.
+//!
 //! Changes to a stream are scripts, which Redis runs as a whole. Every command and option exists in Redis 6.0
 //! and in Redis Cluster.
 
@@ -24,7 +28,7 @@ use self::call::Call;
 use self::keys::Keys;
 use self::reply::Verdict;
 use self::search::Search;
-use crate::store::{Space, StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId};
+use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreOp, StoreRequest, StreamId};
 
 mod address;
 #[cfg(any(feature = "redis-smol", feature = "redis-tokio"))]
@@ -43,6 +47,7 @@ pub use address::{Address, Sentinels};
 #[cfg(any(feature = "redis-smol", feature = "redis-tokio"))]
 pub use asynchronous::AsyncRedis;
 pub use error::store_error;
+pub use search::SearchPlace;
 pub use store::{RedisClient, RedisStore};
 pub use target::Target;
 
@@ -52,7 +57,7 @@ pub use target::Target;
 /// use core::time::Duration;
 ///
 /// # use guard_agent_proto::StoreOpId;
-/// # use guard_agent_proto::shell::redis::{Conversation, Turn};
+/// # use guard_agent_proto::shell::redis::{Conversation, SearchPlace, Turn};
 /// # use guard_agent_proto::store::{OwnerId, Space, StoreAnswer, StoreOp, StoreRequest};
 /// use redis::Value;
 ///
@@ -60,10 +65,12 @@ pub use target::Target;
 /// let (id, owner) = (StoreOpId::from_u64(1), OwnerId::from_u64(7));
 /// let request = StoreRequest { id, owner, op, timeout: Duration::from_secs(5) };
 ///
-/// let Turn::Send(commands, conversation) = Conversation::open("guard:agent", request) else { panic!() };
-/// assert_eq!(commands[0].get_packed_command(), b"*2\r\n$8\r\nSMEMBERS\r\n$19\r\nguard:agent:streams\r\n");
-/// let Turn::End(answer) = conversation.hear(vec![Ok(Value::Array(vec![]))]) else { panic!() };
-/// assert_eq!(answer, Ok(StoreAnswer::Orphans { orphans: vec![], streams: 0, foreign: 0 }));
+/// let place = SearchPlace::default();
+/// let Turn::Send(commands, conversation) = Conversation::open("guard:agent", &place, request) else { panic!() };
+/// assert_eq!(commands[0].get_packed_command(), b"*2\r\n$5\r\nSCARD\r\n$19\r\nguard:agent:streams\r\n");
+/// let names = Value::Array(vec![Value::BulkString(b"0".to_vec()), Value::Array(vec![])]);
+/// let Turn::End(answer) = conversation.hear(vec![Ok(Value::Int(0)), Ok(names)]) else { panic!() };
+/// assert_eq!(answer, Ok(StoreAnswer::Orphans { orphans: vec![], streams: 0, foreign: 0, complete: true }));
 /// ```
 #[derive(Debug)]
 pub struct Conversation {
@@ -97,8 +104,10 @@ enum Waiting {
     /// The stream's name is being made known; then comes the script, and whether it needs memory.
     Registered(Call, bool),
     Script(Script),
-    /// The names of all streams are being read.
-    Names(Space),
+    /// How many streams there are, and names of some, are being read.
+    FirstNames(Search),
+    /// Names of some more.
+    Names(Search),
     /// The states of some streams are being read.
     States(Search),
     /// The stream's name is being forgotten.
@@ -130,7 +139,7 @@ enum Then {
 
 impl Conversation {
     /// Begins an operation on streams whose names begin with `prefix`.
-    pub fn open(prefix: &str, request: StoreRequest) -> Turn {
+    pub fn open(prefix: &str, place: &SearchPlace, request: StoreRequest) -> Turn {
         let keys = Keys::new(prefix);
         let owner = request.owner;
         match request.op {
@@ -144,8 +153,9 @@ impl Conversation {
                 }
             }
             StoreOp::List { space } => {
-                let command = keys.list();
-                keys.send(vec![command], Waiting::Names(space))
+                let search = Search::new(space, place);
+                let commands = search.begin(&keys);
+                keys.send(commands, Waiting::FirstNames(search))
             }
             StoreOp::Adopt { stream, lease } => {
                 let call = Call::adopt(&keys, owner, stream, lease);
@@ -188,10 +198,11 @@ impl Conversation {
                 }
                 Err(error) => Err(store_error(&error)),
             },
-            Waiting::Names(space) => {
-                let names = reply().map_err(|error| keys.error_of_streams(&error))?;
-                Ok(keys.search(Search::among(&reply::names(names)?, space)))
+            Waiting::FirstNames(mut search) => {
+                search.hear_count(&reply().map_err(|error| keys.error_of_streams(&error))?)?;
+                keys.hear_names(search, reply())
             }
+            Waiting::Names(search) => keys.hear_names(search, reply()),
             Waiting::States(mut search) => {
                 search.hear(reply)?;
                 Ok(keys.search(search))
@@ -215,6 +226,17 @@ impl Keys {
 
     fn send_script(self, script: Script) -> Turn {
         self.send(vec![script.call.command(script.known)], Waiting::Script(script))
+    }
+
+    fn hear_names(self, mut search: Search, names: RedisResult<Value>) -> Result<Turn, StoreError> {
+        let names = names.map_err(|error| self.error_of_streams(&error))?;
+        Ok(match search.hear_names(names)? {
+            Some(next) => {
+                let command = self.names(next);
+                self.send(vec![command], Waiting::Names(search))
+            }
+            None => self.search(search),
+        })
     }
 
     fn search(self, mut search: Search) -> Turn {

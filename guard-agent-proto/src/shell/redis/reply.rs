@@ -23,13 +23,21 @@ pub(super) enum Verdict {
 pub(super) struct Page {
     pub(super) blocks: Vec<Block>,
     pub(super) skipped: u64,
-    /// Where the next page begins; `None` if this one is empty.
-    pub(super) next: Option<EntryId>,
+    /// Where the next page begins; `None` if this is the last one.
+    pub(super) next: Option<String>,
 }
 
-/// The id of an entry of a Redis stream. Those of blocks have the second part 0.
+/// The id of the entry of a Redis stream that holds a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EntryId(u64, u64);
+pub(super) struct EntryId(Seq);
+
+/// Some members of a set.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// From where to go on; 0 at the end.
+    pub(super) next: u64,
+    pub(super) names: Vec<String>,
+}
 
 pub(super) fn verdict(value: Value) -> Result<Verdict, StoreError> {
     let mut values = list(value)?.into_iter();
@@ -45,12 +53,13 @@ pub(super) fn verdict(value: Value) -> Result<Verdict, StoreError> {
     }
 }
 
-/// The members of a set; what is no text is nobody's stream.
-pub(super) fn names(value: Value) -> Result<Vec<String>, StoreError> {
-    list(value)?
-        .into_iter()
-        .map(|name| Ok(String::from_utf8_lossy(&bytes(Some(name))?).into_owned()))
-        .collect()
+/// Some members of a set; what is no text is nobody's stream.
+pub(super) fn names(value: Value) -> Result<Names, StoreError> {
+    let mut values = list(value)?.into_iter();
+    let next = parse(&bytes(values.next())?).ok_or_else(unexpected)?;
+    let names = list(values.next().ok_or_else(unexpected)?)?;
+    let name = |name| Ok(String::from_utf8_lossy(&bytes(Some(name))?).into_owned());
+    Ok(Names { next, names: names.into_iter().map(name).collect::<Result<_, _>>()? })
 }
 
 /// How many logs are lost, and the fields of a hash, of which some are notes.
@@ -67,69 +76,30 @@ pub(super) fn adopted(fields: Option<Value>) -> Result<StoreAnswer, StoreError> 
     Ok(StoreAnswer::Adopted { notes, lost_logs })
 }
 
-/// The entries of a log, of which only blocks are taken.
-pub(super) fn page(entries: Option<Value>) -> Result<Page, StoreError> {
-    let mut page = Page::default();
-    // What has a place behind the last block is met again by whoever reads on from there.
-    let mut since = 0;
-    for entry in list(entries.ok_or_else(unexpected)?)? {
-        let mut entry = list(entry)?.into_iter();
-        let id = EntryId::parse(&bytes(entry.next())?).ok_or_else(unexpected)?;
-        let content = match id {
-            EntryId(_, 0) => content(entry.next())?,
-            EntryId(..) => None,
-        };
-        match content {
-            Some(content) => {
-                page.blocks.push(Block { id: Seq(id.0), bytes: content.into() });
-                page.skipped += core::mem::take(&mut since);
-            }
-            None if page.blocks.last().is_some_and(|last| last.id.0 == id.0) => page.skipped += 1,
-            None => since += 1,
-        }
-        page.next = Some(id.next());
+/// Some blocks of a log.
+pub(super) fn page(page: Option<Value>) -> Result<Page, StoreError> {
+    let mut values = list(page.ok_or_else(unexpected)?)?.into_iter();
+    let next = String::from_utf8(bytes(values.next())?).map_err(|_| unexpected())?;
+    let skipped = parse(&bytes(values.next())?).ok_or_else(unexpected)?;
+    let mut blocks = Vec::new();
+    let mut parts = list(values.next().ok_or_else(unexpected)?)?.into_iter();
+    while let Some(id) = parts.next() {
+        let id = Seq(parse(&bytes(Some(id))?).ok_or_else(unexpected)?);
+        blocks.push(Block { id, bytes: bytes(parts.next())?.into() });
     }
-    if page.blocks.is_empty() {
-        page.skipped = since;
-    }
-    Ok(page)
-}
-
-/// The field `b` of an entry.
-fn content(fields: Option<Value>) -> Result<Option<Vec<u8>>, StoreError> {
-    let mut fields = list(fields.ok_or_else(unexpected)?)?.into_iter();
-    while let Some(field) = fields.next() {
-        let value = bytes(fields.next())?;
-        if bytes(Some(field))? == b"b" {
-            return Ok(Some(value));
-        }
-    }
-    Ok(None)
+    Ok(Page { blocks, skipped, next: (!next.is_empty()).then_some(next) })
 }
 
 impl EntryId {
     /// The entry of that block.
     pub(super) const fn of(id: Seq) -> Self {
-        Self(id.0, 0)
-    }
-
-    /// The lowest id above.
-    const fn next(self) -> Self {
-        match self.1.checked_add(1) {
-            Some(part) => Self(self.0, part),
-            None => Self(self.0.saturating_add(1), 0),
-        }
-    }
-
-    fn parse(text: &[u8]) -> Option<Self> {
-        let at = text.iter().position(|byte| *byte == b'-')?;
-        Some(Self(parse(&text[..at])?, parse(&text[at + 1..])?))
+        Self(id)
     }
 }
 
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0, self.1)
+        write!(f, "{}-0", self.0.as_u64())
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
 use super::address::{HostAndPort, host_and_port};
-use super::{Address, Conversation, Sentinels, Target, Turn, store_error};
+use super::{Address, Conversation, SearchPlace, Sentinels, Target, Turn, store_error};
 use crate::ConfigError;
 use crate::shell::protocol::Protocol;
 use crate::shell::{BoxFuture, RedisOptions, Store, Workers};
@@ -60,8 +60,9 @@ pub trait RedisClient: Send + Sync + Sized + 'static {
 /// dropped; nothing is tried again by itself.
 ///
 /// A user of Redis that is limited by an ACL needs the keys `{prefix:*` and `prefix:streams` and the commands `EVAL`,
-/// `EVALSHA`, `TYPE`, `PTTL`, `GET`, `SET`, `DEL`, `UNLINK`, `PEXPIRE`, `HGET`, `HSET`, `HDEL`, `HEXISTS`, `HGETALL`,
-/// `XADD`, `XDEL`, `XRANGE`, `XREVRANGE`, `SADD`, `SREM` and `SMEMBERS`, in a cluster also `CLUSTER`.
+/// `EVALSHA`, `TYPE`, `PTTL`, `GETRANGE`, `SET`, `DEL`, `UNLINK`, `PEXPIRE`, `HGET`, `HSET`, `HDEL`, `HEXISTS`, `HKEYS`,
+/// `HLEN`, `HSTRLEN`, `XADD`, `XDEL`, `XRANGE`, `XREVRANGE`, `SADD`, `SREM`, `SCARD` and `SSCAN`, in a cluster also
+/// `CLUSTER`.
 pub struct RedisStore<C: RedisClient> {
     target: Target,
     idle: Mutex<Option<Connection<C>>>,
@@ -69,6 +70,7 @@ pub struct RedisStore<C: RedisClient> {
     proven: AtomicBool,
     /// For finding out who answers there.
     workers: Workers,
+    place: SearchPlace,
 }
 
 enum Connection<C: RedisClient> {
@@ -93,6 +95,7 @@ impl<C: RedisClient> RedisStore<C> {
             idle: Mutex::new(None),
             proven: AtomicBool::new(false),
             workers: Workers::default(),
+            place: SearchPlace::default(),
         })
     }
 
@@ -156,7 +159,7 @@ impl<C: RedisClient> RedisStore<C> {
             Some(connection) => connection,
             None => self.connect(request.timeout).await?,
         };
-        let mut turn = Conversation::open(&self.target.key_prefix, request);
+        let mut turn = Conversation::open(&self.target.key_prefix, &self.place, request);
         let result = loop {
             turn = match turn {
                 Turn::Send(commands, conversation) => conversation.hear(connection.send(commands).await),

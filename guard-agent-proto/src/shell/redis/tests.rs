@@ -10,29 +10,34 @@ use ::redis::{Arg, ErrorKind, RedisError};
 
 use super::call::{ADOPT, CLOSE, READ, WRITE};
 use super::*;
-use crate::store::{Block, LogWrite, Note, OwnerId, Write};
+use crate::store::{Block, LogWrite, Note, OwnerId, Space, Write};
 use crate::{ByKind, Kind, Secret, Seq, StoreOpId};
 
 /// Every command with every option that may be sent, and the version of Redis that brought it.
-const COMMANDS: [(&str, &str, (u32, u32)); 30] = [
+const COMMANDS: [(&str, &str, (u32, u32)); 35] = [
     ("DEL", "", (1, 0)),
     ("EVAL", "", (2, 6)),
     ("EVALSHA", "", (2, 6)),
-    ("GET", "", (1, 0)),
+    ("GETRANGE", "", (2, 4)),
     ("HDEL", "", (2, 4)), // several fields
     ("HEXISTS", "", (2, 0)),
     ("HGET", "", (2, 0)),
-    ("HGETALL", "", (2, 0)),
+    ("HKEYS", "", (2, 0)),
+    ("HLEN", "", (2, 0)),
+    ("HSTRLEN", "", (3, 2)),
     ("HSET", "", (4, 0)), // several fields
     ("PEXPIRE", "", (2, 6)),
     ("PTTL", "", (2, 6)),
     ("SADD", "", (1, 0)),
+    ("SCARD", "", (1, 0)),
     ("SENTINEL", "", (2, 6)),
     ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", (2, 8)),
     ("SET", "", (1, 0)),
     ("SET", "PX", (2, 6)),
-    ("SMEMBERS", "", (1, 0)),
     ("SREM", "", (1, 0)),
+    ("SSCAN", "", (2, 8)),
+    ("SSCAN", "COUNT", (2, 8)),
+    ("SSCAN", "MATCH", (2, 8)),
     ("TYPE", "", (1, 0)),
     ("UNLINK", "", (4, 0)),
     ("XADD", "", (5, 0)),
@@ -142,7 +147,9 @@ fn all_commands() -> Vec<Cmd> {
         }
     }
     let conversation = collect(open(StoreOp::List { space: STREAM.space() }));
-    collect(conversation.hear(vec![Ok(words(&[&format!("{STREAM}")]))]));
+    let name = format!("{STREAM}");
+    let conversation = collect(conversation.hear(vec![Ok(Value::Int(1)), Ok(names("1", &[&name]))]));
+    collect(conversation.hear(vec![Ok(names("0", &[&name]))]));
 
     let url = Secret::new("redis+sentinel://host/master");
     let Ok(Address::Sentinels(sentinels)) = Address::parse(&url) else { panic!() };
@@ -160,7 +167,7 @@ const LEASE: Duration = Duration::from_secs(30);
 
 fn open(op: StoreOp) -> Turn {
     let request = StoreRequest { id: StoreOpId(1), owner: OwnerId::from_u64(1), op, timeout: LEASE };
-    Conversation::open("p", request)
+    Conversation::open("p", &SearchPlace::default(), request)
 }
 
 fn write() -> Write {
@@ -182,6 +189,11 @@ fn write() -> Write {
 
 fn words(words: &[&str]) -> Value {
     Value::Array(words.iter().map(|word| Value::BulkString(word.as_bytes().to_vec())).collect())
+}
+
+/// Names of streams, and from where to go on.
+fn names(next: &str, names: &[&str]) -> Value {
+    Value::Array(vec![Value::BulkString(next.into()), words(names)])
 }
 
 fn unknown_script() -> RedisError {

@@ -11,6 +11,7 @@
 pub mod files;
 pub mod kill;
 pub mod redis;
+pub mod shared;
 pub mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,6 +71,12 @@ macro_rules! chaos_suite {
             a_redis_that_is_down_at_the_start_is_used_once_it_is_up,
             what_cannot_be_understood_is_skipped_and_counted,
             requests_are_few_and_harmless,
+        }
+
+        $crate::chaos_suite! { @ $pipe, shared:
+            giants_in_redis_cost_neither_memory_nor_time,
+            a_hundred_thousand_names_in_redis_cost_no_time,
+            a_hundred_thousand_names_in_a_directory_cost_no_time,
         }
     };
     (@ $pipe:literal, $module:ident: $($name:ident),* $(,)?) => {

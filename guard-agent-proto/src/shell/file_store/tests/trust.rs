@@ -164,8 +164,8 @@ fn of_many_strange_streams_one_is_told() {
         make(&stream, 0o777);
     }
     let agent = scratch.agent(1);
-    assert_eq!(agent.list(), (1, 20, 0));
-    assert_eq!(agent.list(), (1, 20, 0));
+    assert_eq!(agent.list(), (1, 1, 0));
+    assert_eq!(agent.list(), (1, 1, 0));
 }
 
 /// Opening a pipe waits for somebody at its other end, if it is done in the usual way.
@@ -279,7 +279,7 @@ fn what_takes_the_place_of_a_segment_while_it_is_in_use_is_not_read() {
 fn of_many_streams_some_are_looked_at_in_turns() {
     let scratch = Scratch::new();
     let agent = scratch.agent(1);
-    let many = 2_500_u64;
+    let many = 1_500_u64;
     for id in 0..many {
         let stream = scratch.0.join(StreamId::new(Space::new(0), id).to_string());
         fs::create_dir(&stream).unwrap();
@@ -288,10 +288,9 @@ fn of_many_streams_some_are_looked_at_in_turns() {
         make(&stream.join("lock"), 0o600);
     }
     let mut found = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..2 {
         let (orphans, streams) = agent.orphans();
-        assert_eq!(streams as u64, many);
-        assert!((400..=1_024).contains(&orphans.len()), "{}", orphans.len());
+        assert_eq!((orphans.len(), streams), (1_024, 1_024));
         found.extend(orphans);
     }
     found.sort_unstable();

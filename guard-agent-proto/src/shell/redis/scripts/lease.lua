@@ -14,10 +14,15 @@ for i, key in ipairs(KEYS) do
     exists[i] = found ~= 'none'
 end
 
+-- What is longer than ours is somebody else's, and is neither read nor sent.
+local function field(name, longest)
+    return redis.call('HSTRLEN', KEYS[3], name) > longest and '?' or redis.call('HGET', KEYS[3], name)
+end
+
 local owner = ARGV[1]
-local holder = redis.call('GET', KEYS[1])
-local adopter = redis.call('GET', KEYS[2])
-local noted = redis.call('HGET', KEYS[3], 'owner')
+local holder = exists[1] and redis.call('GETRANGE', KEYS[1], 0, 31)
+local adopter = exists[2] and redis.call('GETRANGE', KEYS[2], 0, 31)
+local noted = field('owner', 31)
 
 -- The lease is another's, or it has run out and the stream is another's all the same.
 local fenced = (holder or adopter or noted or owner) ~= owner

@@ -25,7 +25,7 @@ local appends = false
 for i = 1, 2 do
     local log = {key = KEYS[i + 3], field = 'last:' .. i}
     -- A Redis stream that was emptied still exists: without one, the entries are lost.
-    local ours = exists[i + 3] and redis.call('HGET', KEYS[3], log.field) or '0'
+    local ours = exists[i + 3] and field(log.field, 20) or '0'
     -- Above ours is what somebody else wrote.
     local above = redis.call('XREVRANGE', log.key, '+', ours .. '-1', 'COUNT', 1)
     log.last = above[1] and string.match(above[1][1], '^%d+') or ours
