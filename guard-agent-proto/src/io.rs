@@ -3,6 +3,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::message::printable;
 use crate::store::{StoreAnswer, StoreError, StoreRequest};
 use crate::{
     DropReason, FlushId, Health, Instant, Kind, ReceiptId, Record, Report, Request, RequestId, Response,
@@ -151,7 +152,7 @@ pub enum AgentEvent {
     Error {
         /// Where.
         stage: ErrorStage,
-        /// What, in one line without secrets.
+        /// What, in one line without secrets, as [`printable`](crate::printable) leaves it.
         message: String,
     },
     /// Something that is no failure and that a person may wait for, in one line without secrets.
@@ -171,6 +172,16 @@ pub enum AgentEvent {
         /// Where the records stand. `report.pending` counts only what the flush was asked for.
         report: Report,
     },
+}
+
+impl AgentEvent {
+    pub(crate) fn error(stage: ErrorStage, message: impl fmt::Display) -> Self {
+        Self::Error { stage, message: printable(message) }
+    }
+
+    pub(crate) fn notice(message: impl fmt::Display) -> Self {
+        Self::Notice(printable(message))
+    }
 }
 
 /// What became of a record.

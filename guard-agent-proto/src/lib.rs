@@ -85,6 +85,7 @@ mod ids;
 mod io;
 mod journal;
 mod lane;
+mod message;
 mod model;
 mod pacer;
 mod quarantine;
@@ -117,6 +118,7 @@ pub use config::{
 pub use encode::{EncodeError, Encoder};
 pub use ids::{BatchId, FlushId, ReceiptId, RequestId, Seq, StoreOpId};
 pub use io::{AgentEvent, ErrorStage, Input, Outcome, Output, Reason};
+pub use message::printable;
 pub use model::{
     AgentStatus, DynamicRules, InvalidRecord, IpAddress, Metadata, MetricType, RateLimit, ReadJsonError,
     SecurityEvent, SecurityMetric, StatusLevel, Tags, Timestamp, TimestampError, event_type, read_json,

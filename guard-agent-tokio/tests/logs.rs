@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use guard_agent_tests::collector::{Answer, Collector, Endpoint};
 use guard_agent_tokio::{
-    Agent, AgentConfig, AgentConfigBuilder, HealthReason, MetricType, SecurityEvent, SecurityMetric,
-    StatusLevel,
+    Agent, AgentConfig, AgentConfigBuilder, AgentStatus, Attempt, Batch, BoxFuture, HealthReason, MetricType,
+    Response, SecurityEvent, SecurityMetric, StatusLevel, Transport, TransportError, TransportErrorKind,
+    printable,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -187,4 +188,76 @@ async fn sending_logs_nothing_on_the_callers_thread() {
     assert!(agent.stats().records.events.dropped.total() > 0);
     agent.shutdown(Duration::from_millis(100)).await;
     assert_eq!(send(), 0);
+}
+
+/// A platform behind a transport of one's own, whose every word is an attacker's.
+#[derive(Debug)]
+struct Hostile(String);
+
+impl Hostile {
+    fn attempt(&self) -> BoxFuture<'_, Attempt> {
+        Box::pin(async { Err(TransportError::new(TransportErrorKind::Connection, self.0.clone())) })
+    }
+}
+
+impl Transport for Hostile {
+    fn send_events(&self, _: Arc<Batch>) -> BoxFuture<'_, Attempt> {
+        self.attempt()
+    }
+
+    fn send_metrics(&self, _: Arc<Batch>) -> BoxFuture<'_, Attempt> {
+        self.attempt()
+    }
+
+    fn send_status(&self, _: Arc<AgentStatus>) -> BoxFuture<'_, Attempt> {
+        self.attempt()
+    }
+
+    fn fetch_rules(&self, _: Option<Arc<str>>) -> BoxFuture<'_, Attempt> {
+        let body = format!(r#"{{"rule_id":"r","version":{}}}"#, serde_json::Value::from(self.0.as_str()));
+        Box::pin(async { Ok(Response { body: body.into_bytes(), ..Response::accepted() }) })
+    }
+}
+
+#[tokio::test]
+async fn log_and_error_hook_get_short_clean_lines_whatever_is_said() {
+    let lines = Lines::default();
+    let _logging = tracing::subscriber::set_default(lines.clone());
+    let hostile = "\u{1b}[2J\u{202e}planted\u{2028}\u{200b}\r\n".repeat(50_000);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let config = AgentConfig::builder("key-of-the-tests")
+        .project_id("shop")
+        .install_id("test")
+        .backoff_factor(Duration::from_millis(1))
+        .retry_attempts(0)
+        .flush_interval(Duration::from_millis(10))
+        .merge_vars([(format!("GUARD_AGENT_{hostile}"), "1")])
+        .build()
+        .unwrap();
+    let agent = Agent::builder(config)
+        .transport(Arc::new(Hostile(hostile)))
+        .on_error({
+            let told = Arc::clone(&told);
+            move |error| told.lock().unwrap().push(error.clone())
+        })
+        .start()
+        .unwrap();
+    agent.send_event(SecurityEvent::now("suspicious_request"));
+    agent.send_metric(SecurityMetric::now(MetricType::ErrorRate, 1.0));
+    let begun = std::time::Instant::now();
+    while told.lock().unwrap().len() < 4 {
+        assert!(begun.elapsed() < LIMIT, "{told:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    agent.shutdown(Duration::from_millis(100)).await;
+
+    let told = told.lock().unwrap().iter().map(|error| error.message.clone()).collect::<Vec<_>>();
+    let logged = lines.0.lock().unwrap().iter().map(|line| line.1.clone()).collect::<Vec<_>>();
+    assert!(told.iter().any(|line| line.contains("planted")), "{told:?}");
+    assert!(logged.iter().any(|line| line.contains("planted")), "{logged:?}");
+    let bad_rules = "bad rules: `version`: invalid type: string, expected i64";
+    assert!(told.iter().any(|line| line.starts_with(bad_rules)), "{told:?}");
+    for line in told.into_iter().chain(logged) {
+        assert!(line.len() <= 1_024 && printable(&line) == line, "{line:?}");
+    }
 }

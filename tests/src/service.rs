@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use guard_agent_proto::shell::Handle;
-use guard_agent_proto::{AgentConfig, MetricType, Report, SecurityEvent, SecurityMetric};
+use guard_agent_proto::{AgentConfig, MetricType, Report, SecurityEvent, SecurityMetric, printable};
 
 /// What `/private` asks for in the header `Authorization`.
 const PASSWORD: &str = "Bearer open-sesame";
@@ -114,7 +114,7 @@ pub fn end(served: Result<Report, Box<dyn Error + Send + Sync>>) -> ExitCode {
 /// Tells something on standard error, in one line.
 pub fn tell(what: impl Display) {
     // There is nobody to tell that it is closed.
-    let _ = writeln!(io::stderr(), "server: {what}");
+    let _ = writeln!(io::stderr(), "{}", printable(format_args!("server: {what}")));
 }
 
 /// Says where the server listens.

@@ -381,12 +381,12 @@ impl Agent {
 
     pub(super) fn tell_of_journal(&mut self, message: String) {
         let message = self.with_store(message);
-        self.outputs.push_back(Output::Event(AgentEvent::Error { stage: ErrorStage::Journal, message }));
+        self.outputs.push_back(Output::Event(AgentEvent::error(ErrorStage::Journal, message)));
     }
 
     pub(super) fn notify_of_journal(&mut self, message: String) {
         let message = self.with_store(message);
-        self.outputs.push_back(Output::Event(AgentEvent::Notice(message)));
+        self.outputs.push_back(Output::Event(AgentEvent::notice(message)));
     }
 
     fn with_store(&self, message: String) -> String {

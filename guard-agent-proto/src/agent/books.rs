@@ -7,6 +7,7 @@ use super::Agent;
 use super::stream::{Path, Stream};
 use crate::batch::Entry;
 use crate::lane::{Dead, Settled};
+use crate::message::printable;
 use crate::soonest::Soonest;
 use crate::{
     AgentEvent, ByKind, DeadLetter, DropReason, Endpoint, ErrorStage, Instant, Kind, Ledger, Outcome, Output,
@@ -51,7 +52,7 @@ impl Agent {
                 record: entry.into_record(kind),
                 reason,
                 status,
-                message,
+                message: printable(message),
             });
             if self.dead_letters.len() > self.config.dead_letter_capacity {
                 self.dead_letters.pop_front();
@@ -127,7 +128,7 @@ impl Agent {
                         ),
                     };
                     (*untold, *told_at) = (0, Some(now));
-                    let event = AgentEvent::Error { stage: ErrorStage::Drop, message };
+                    let event = AgentEvent::error(ErrorStage::Drop, message);
                     self.outputs.push_back(Output::Event(event));
                 }
             }
@@ -148,7 +149,7 @@ impl Agent {
 
     /// Tells of a failure, once until it ends, and in the same words once a minute.
     pub(super) fn tell(&mut self, stage: ErrorStage, endpoint: Endpoint, message: String) {
-        let now = self.now.instant;
+        let (now, message) = (self.now.instant, printable(message));
         if let Some(last) = self.episodes.get_mut(&(stage, endpoint)) {
             let goes_on = last.message == message && now < last.told_at + TELL_AGAIN_AFTER;
             if !last.is_over || goes_on {
@@ -158,7 +159,7 @@ impl Agent {
         }
         let episode = Episode { message: message.clone(), told_at: now, is_over: false };
         self.episodes.insert((stage, endpoint), episode);
-        self.outputs.push_back(Output::Event(AgentEvent::Error { stage, message }));
+        self.outputs.push_back(Output::Event(AgentEvent::error(stage, message)));
     }
 
     /// Says once that journals of others wait, so that nobody takes their records for lost.

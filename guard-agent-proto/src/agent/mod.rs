@@ -7,7 +7,6 @@ mod stream;
 mod tests;
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -19,6 +18,7 @@ use crate::flush::{Flush, Flushes, Goal};
 use crate::health::Decided;
 use crate::journal::Journal;
 use crate::lane::{HoldCause, Lane};
+use crate::message::{printable, printable_within};
 use crate::pacer::Pacer;
 use crate::rng::Rng;
 use crate::rules::Rules;
@@ -150,7 +150,9 @@ impl Agent {
     /// Names the place of the journal's store, without credentials: every message about the journal says it from now
     /// on, except what is sent to the platform.
     pub fn name_store(&mut self, place: impl Into<Arc<str>>) {
-        self.store = Some(place.into());
+        // It is a part of longer messages.
+        const LONGEST: usize = 256;
+        self.store = Some(printable_within(LONGEST, place.into()).into());
     }
 
     /// Takes in what happened at `now`.
@@ -299,7 +301,7 @@ impl Agent {
             events_failed: dropped.total() - dropped[DropReason::Filtered],
             buffer_size: ledgers.events.pending + ledgers.metrics.pending,
             last_flush: self.counters.last_flush,
-            errors: health.reasons.iter().map(ToString::to_string).collect(),
+            errors: health.reasons.iter().map(printable).collect(),
         }
     }
 

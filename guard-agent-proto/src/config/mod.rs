@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::event_type;
+use crate::message::printable;
 use crate::wire;
 use builder::{Notes, merge_json_field, set_field, setter};
 use field::Field;
@@ -624,13 +625,17 @@ pub enum ConfigWarning {
 
 impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Clamped { field, given, used } => write!(f, "`{field}` is {given}: {used} is used"),
-            Self::Unknown { name, similar: Some(similar) } => {
-                write!(f, "the configuration has no field `{name}`; is `{similar}` meant?")
+        f.write_str(&match self {
+            Self::Clamped { field, given, used } => {
+                printable(format_args!("`{field}` is {given}: {used} is used"))
             }
-            Self::Unknown { name, similar: None } => write!(f, "the configuration has no field `{name}`"),
-        }
+            Self::Unknown { name, similar: Some(similar) } => {
+                printable(format_args!("the configuration has no field `{name}`; is `{similar}` meant?"))
+            }
+            Self::Unknown { name, similar: None } => {
+                printable(format_args!("the configuration has no field `{name}`"))
+            }
+        })
     }
 }
 
@@ -676,7 +681,8 @@ impl fmt::Display for ConfigError {
             if i > 0 {
                 f.write_str("; ")?;
             }
-            write!(f, "`{}` is {} but must be {}", problem.field, problem.value, problem.bound)?;
+            let ConfigProblem { field, value, bound } = problem;
+            f.write_str(&printable(format_args!("`{field}` is {value} but must be {bound}")))?;
         }
         Ok(())
     }

@@ -6,14 +6,15 @@ use serde::de::{Deserialize, Error, IgnoredAny, MapAccess};
 use serde_json::Value;
 
 use super::{Metadata, SecurityEvent};
+use crate::message::without_value;
 use crate::text::Text;
 
-/// The value of the member whose name was just read; an error names it.
+/// The value of the member whose name was just read; an error names it, and does not repeat what it was.
 pub(super) fn member<'de, A: MapAccess<'de>, T: Deserialize<'de>>(
     map: &mut A,
     name: &str,
 ) -> Result<T, A::Error> {
-    map.next_value().map_err(|error| A::Error::custom(format!("`{name}`: {error}")))
+    map.next_value().map_err(|error| A::Error::custom(format!("`{name}`: {}", without_value(error))))
 }
 
 /// For models that have no place for members they do not know.

@@ -82,6 +82,6 @@ mod tests {
     fn errors_name_the_member() {
         let text = r#"{"timestamp":0,"status":"error","uptime":0,"events_sent":0,"events_failed":0,"buffer_size":0}"#;
         let error = serde_json::from_str::<AgentStatus>(text).unwrap_err().to_string();
-        assert!(error.starts_with("`status`: unknown variant `error`"), "{error}");
+        assert!(error.starts_with("`status`: unknown variant, expected one of `healthy`"), "{error}");
     }
 }

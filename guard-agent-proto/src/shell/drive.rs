@@ -250,7 +250,7 @@ impl<R: Runtime> Driver<R> {
     /// Goes on after a panic, with what is there.
     async fn restart(&mut self, restarts: u32) {
         let message = "the agent's driver panicked, see the message on standard error; it goes on";
-        self.notices.error(AgentError { stage: ErrorStage::Runtime, message: message.into() });
+        self.notices.error(AgentError::new(ErrorStage::Runtime, message));
         self.timer = None;
         let pause = async {
             let until = self.runtime.now().instant + RESTART_PAUSE * 2_u32.pow(restarts);
@@ -266,7 +266,7 @@ impl<R: Runtime> Driver<R> {
         let Self { presence, notices, .. } = self;
         drop(presence);
         let message = std::format!("the agent's driver has ended, and nothing is delivered any more: {why}");
-        let error = AgentError { stage: ErrorStage::Runtime, message };
+        let error = AgentError::new(ErrorStage::Runtime, message);
         notices.error_at_once(&error);
         tracing::error!(target: "guard_agent", "{}", error.message);
     }
@@ -319,7 +319,7 @@ impl<R: Runtime> Driver<R> {
         self.is_short = is_short;
         if is_short {
             let message = "there is no thread for processors and hooks: they wait until there is one";
-            let error = AgentError { stage: ErrorStage::Runtime, message: message.into() };
+            let error = AgentError::new(ErrorStage::Runtime, message);
             self.log.error(self.runtime.now().instant, &error);
             self.notices.error(error);
         } else {
@@ -624,7 +624,7 @@ impl<R: Runtime> Driver<R> {
             }
             AgentEvent::Health(health) => self.log.health(now, &health),
             AgentEvent::Error { stage, message } => {
-                let error = AgentError { stage, message };
+                let error = AgentError::new(stage, message);
                 self.log.error(now, &error);
                 self.notices.error(error);
             }

@@ -15,7 +15,7 @@ use futures_util::future::select;
 
 use super::offload::Shortage;
 use super::{BoxFuture, Runtime};
-use crate::{ErrorStage, RulesDocument, SecurityEvent, SecurityMetric};
+use crate::{ErrorStage, RulesDocument, SecurityEvent, SecurityMetric, printable};
 
 /// Errors that wait for a hook that is still busy with earlier ones; the rest is not told.
 const WAITING_NOTICES: usize = 64;
@@ -33,8 +33,14 @@ type RulesHook = dyn Fn(Option<&Arc<RulesDocument>>) + Send + Sync;
 pub struct AgentError {
     /// Where.
     pub stage: ErrorStage,
-    /// What, in one line without secrets.
+    /// What, in one line without secrets, as [`printable`](crate::printable) leaves it.
     pub message: String,
+}
+
+impl AgentError {
+    pub(super) fn new(stage: ErrorStage, message: impl fmt::Display) -> Self {
+        Self { stage, message: printable(message) }
+    }
 }
 
 impl fmt::Display for AgentError {

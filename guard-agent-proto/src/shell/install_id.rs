@@ -7,6 +7,7 @@ use std::vec::Vec;
 
 use uuid::Builder;
 
+use super::log;
 use super::private_files::{Access, Owner, PrivateDir};
 
 /// Longest id that is believed: it becomes a header of every request.
@@ -34,7 +35,7 @@ fn kept(dir: Option<PathBuf>) -> String {
         None => Err(io::Error::new(io::ErrorKind::NotFound, "there is no home directory")),
     };
     attempt.unwrap_or_else(|error| {
-        tracing::warn!(target: "guard_agent", "the install id is not kept: {error}");
+        log::id_not_kept(&error);
         random_id().unwrap_or_else(|_| String::from("unknown"))
     })
 }

@@ -6,6 +6,7 @@ use std::vec::Vec;
 use super::AgentError;
 use crate::{
     AgentConfig, ByKind, DropCounts, DropReason, Health, Instant, Kind, RulesDocument, Stats, StatusLevel,
+    printable,
 };
 
 /// A message of one kind is logged at most that often. What is suppressed is counted in the next one.
@@ -14,7 +15,8 @@ use crate::{
 /// log records into events comes to rest.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The agent's own messages, all under the target `guard_agent`.
+/// The agent's own messages, all under the target `guard_agent`. What is not ours alone in them is cleaned here, where they
+/// leave, whatever was done before.
 #[derive(Debug, Default)]
 pub(super) struct Log(BTreeMap<&'static str, Gate>);
 
@@ -27,11 +29,16 @@ struct Gate {
 /// Says once what is to be known of the configuration of an agent that starts.
 pub(super) fn started(config: &AgentConfig) {
     for warning in &config.warnings {
-        tracing::warn!(target: "guard_agent", "{warning}");
+        tracing::warn!(target: "guard_agent", "{}", printable(warning));
     }
     if config.project_id.is_none() {
         tracing::info!(target: "guard_agent", "no rules are fetched, for there is no `project_id`");
     }
+}
+
+/// Says that each start of the agent has another install id.
+pub(super) fn id_not_kept(error: &std::io::Error) {
+    tracing::warn!(target: "guard_agent", "{}", printable(format_args!("the install id is not kept: {error}")));
 }
 
 /// Says what becomes of records in the end: what was lost over the life of an agent, and what it leaves behind.
@@ -72,7 +79,7 @@ pub(super) fn rules(rules: Option<&RulesDocument>) {
 
 /// Says something that a person may wait for; the core says it once.
 pub(super) fn notice(message: &str) {
-    tracing::info!(target: "guard_agent", "{message}");
+    tracing::info!(target: "guard_agent", "{}", printable(message));
 }
 
 impl Log {
@@ -85,7 +92,8 @@ impl Log {
 
     pub(super) fn health(&mut self, now: Instant, health: &Health) {
         let Some(suppressed) = self.admit("health", now) else { return };
-        let reasons = || health.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let reasons =
+            || printable(health.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
         match health.level {
             StatusLevel::Healthy => tracing::info!(target: "guard_agent", suppressed, "healthy"),
             StatusLevel::Degraded => {

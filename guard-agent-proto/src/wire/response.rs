@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::parse_retry_after;
+use crate::message::shown;
 use crate::{Response, Timestamp, read_json};
 
 /// Stands for an answer that is not quoted.
@@ -143,13 +144,13 @@ pub(super) fn quote(response: &Response) -> String {
     if response.confidential { String::from(CONFIDENTIAL) } else { first_line(&response.body) }
 }
 
-/// The first line with something in it, without control characters and cut to [`MAX_MESSAGE`].
+/// The first line with something in it, cleaned as messages are and cut to [`MAX_MESSAGE`].
 fn first_line(body: &[u8]) -> String {
     // Four bytes are the longest character, so this is enough for the message.
     let body = body.trim_ascii_start();
     let text = String::from_utf8_lossy(&body[..body.len().min(MAX_MESSAGE * 4)]);
     let line = text.lines().next().unwrap_or_default();
-    let line: String = line.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+    let line: String = line.chars().filter_map(shown).take(MAX_MESSAGE).collect();
     line.trim_end().to_owned()
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::response::{Class, describe, is_truthy, quote, retry_after, without_mark};
+use crate::message::without_value;
 use crate::{DynamicRules, Response, Timestamp, read_json};
 
 /// Members that make an object a rules document. Dates, versions and messages are in many other
@@ -88,7 +89,7 @@ fn read_rules(document: &Map<String, Value>, response: &Response) -> RulesAnswer
         Err(_) if response.confidential => {
             RulesAnswer::Invalid { message: format!("bad rules: {}", quote(response)) }
         }
-        Err(error) => RulesAnswer::Invalid { message: format!("bad rules: {error}") },
+        Err(error) => RulesAnswer::Invalid { message: format!("bad rules: {}", without_value(error)) },
     }
 }
 
@@ -111,14 +112,14 @@ mod tests {
 
     #[test]
     fn what_repeats_our_credentials_is_not_quoted() {
-        for (status, body) in [
-            (200, "the key"),
-            (200, r#"{"error":"the key"}"#),
-            (200, r#"{"rule_id":"a","version":"the key"}"#),
-            (401, "the key"),
+        for (status, body, quoted) in [
+            (200, "the key", true),
+            (200, r#"{"error":"the key"}"#, true),
+            (200, r#"{"rule_id":"a","version":"the key"}"#, false),
+            (401, "the key", true),
         ] {
             let plain = format!("{:?}", answer(status, body));
-            assert!(plain.contains("the key"), "{plain}");
+            assert_eq!(plain.contains("the key"), quoted, "{plain}");
             let body = body.as_bytes().to_vec();
             let response = Response { status, body, confidential: true, ..Response::default() };
             let hidden = format!("{:?}", parse_rules(&response, Timestamp::default()));

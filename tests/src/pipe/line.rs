@@ -169,6 +169,34 @@ mod tests {
     }
 
     #[test]
+    fn an_invalid_line_is_told_without_what_it_says() {
+        let lines = [
+            r#""hunter2""#,
+            r#"["hunter2"]"#,
+            r#"{"hunter2""#,
+            r#"{"kind":"hunter2"}"#,
+            r#"{"kind":{"hunter2":1}}"#,
+            r#"{"kind":"event","event_type":["hunter2"]}"#,
+            r#"{"kind":"event","event_type":{"hunter2":"hunter2"}}"#,
+            r#"{"kind":"event","hunter2":"hunter2"}"#,
+            r#"{"kind":"event","event_type":"a","hunter2":hunter2}"#,
+            r#"{"kind":"metric","metric_type":"hunter2","value":1}"#,
+            r#"{"kind":"metric","metric_type":"a, expected b hunter2","value":1}"#,
+            r#"{"kind":"metric","metric_type":"error_rate","value":"hunter2"}"#,
+            r#"{"kind":"metric","metric_type":"error_rate","value":{"hunter2":1}}"#,
+            r#"{"kind":"metric","metric_type":"error_rate","value":1,"tags":"hunter2"}"#,
+            r#"{"kind":"metric","metric_type":"error_rate","hunter2":1}"#,
+        ];
+        let mut told = 0;
+        for line in lines {
+            let Err(reason) = Line::parse(line.as_bytes(), NOW) else { continue };
+            assert!(!reason.contains("hunter2"), "{line}: {reason}");
+            told += 1;
+        }
+        assert!(told >= lines.len() - 1, "{told}");
+    }
+
+    #[test]
     fn a_record_without_a_time_is_of_now() {
         for (given, kept) in [("null", None), ("\"soon\"", Some("soon")), ("1e400", Some("1e400"))] {
             let line =

@@ -24,7 +24,7 @@ use futures_channel::oneshot;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, select};
 use guard_agent_proto::shell::{Handle, TrySendError};
-use guard_agent_proto::{ByKind, Kind, Stats};
+use guard_agent_proto::{ByKind, Kind, Stats, printable};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::sync::mpsc;
@@ -258,9 +258,9 @@ pub fn refuse(error: impl Display) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Tells something on standard error, in one line.
+/// Tells something on standard error, in one line as [`printable`] leaves it.
 pub fn tell(what: impl Display) {
-    let line = format!("pipe: {what}");
+    let line = printable(format_args!("pipe: {what}"));
     match ERRORS.get() {
         Some(errors) => errors.offer(line),
         None => {

@@ -30,6 +30,7 @@ pub use proxy::ProxyServer;
 use super::offload::offload;
 use super::protocol::Protocol;
 use super::{Attempt, BoxFuture, Transport, gzip};
+use crate::message::printable_within;
 use crate::wire::{Credentials, HttpRequest, Wire};
 use crate::{AgentConfig, AgentStatus, Batch, ConfigError, Payload, TransportError, TransportErrorKind};
 
@@ -288,5 +289,5 @@ fn is_long_work(payload: &Payload) -> bool {
 /// In one line of bounded length.
 fn one_line(cause: &str) -> String {
     const LONGEST: usize = 200;
-    cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
+    printable_within(LONGEST, cause)
 }
