@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! echo '{"kind":"event","event_type":"ip_banned"}' |
-//!     pipe-blocking --endpoint https://guard.example --api-key KEY
+//!     pipe-blocking --endpoint https://guard.example --api-key-file /run/secrets/guard
 //! ```
 
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     };
     let agent = match Agent::builder(options.config.clone()).on_error(|error| pipe::tell(error)).start() {
         Ok(agent) => agent,
-        Err(error) => return pipe::refuse(error),
+        Err(error) => return options.refuse(&error),
     };
     let flush = || {
         let agent = agent.clone();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! echo '{"kind":"event","event_type":"ip_banned"}' |
-//!     pipe-smol --endpoint https://guard.example --api-key KEY
+//!     pipe-smol --endpoint https://guard.example --api-key-file /run/secrets/guard
 //! ```
 
 use std::process::ExitCode;
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 
             async_std::task::block_on(run::<AsyncStd>(options, |task| drop(async_std::task::spawn(task))))
         }
-        Some(other) => pipe::refuse(format_args!("--executor {other}: not without the feature of that name")),
+        Some(_) => pipe::refuse("--executor: not without the feature of that name"),
     }
 }
 
@@ -36,7 +36,7 @@ where
     let builder = shell::Agent::<B>::builder(options.config.clone());
     let agent = match builder.on_error(|error| pipe::tell(error)).start() {
         Ok(agent) => agent,
-        Err(error) => return pipe::refuse(error),
+        Err(error) => return options.refuse(&error),
     };
     let flush = || {
         let report = agent.flush(options.shutdown_timeout);

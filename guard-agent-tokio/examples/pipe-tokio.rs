@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! echo '{"kind":"event","event_type":"ip_banned"}' |
-//!     pipe-tokio --endpoint https://guard.example --api-key KEY
+//!     pipe-tokio --endpoint https://guard.example --api-key-file /run/secrets/guard
 //! ```
 
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> ExitCode {
     let agent = match Agent::builder(options.config.clone()).on_error(|error| pipe::tell(error)).start() {
         Ok(agent) => agent,
-        Err(error) => return pipe::refuse(error),
+        Err(error) => return options.refuse(&error),
     };
     let flush = || drop(tokio::spawn(agent.flush(options.shutdown_timeout)));
     let report = pipe::run(&options, &agent, flush).await;

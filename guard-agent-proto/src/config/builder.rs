@@ -104,7 +104,9 @@ impl AgentConfigBuilder {
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
         if !self.merge_text(name, value) {
-            self.problems.push(problem("field name", format!("{name:?}"), "that of a configuration field"));
+            let similar = similar(name).map(|field| format!(", such as `{field}`")).unwrap_or_default();
+            let bound = format!("that of a configuration field{similar}");
+            self.problems.push(problem("field name", format!("{name:?}"), bound));
         }
         self
     }

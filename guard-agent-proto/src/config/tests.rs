@@ -479,7 +479,8 @@ fn unknown_names_are_listed() {
     let error = AgentConfig::builder(KEY).set("bufer_size", "1").build().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "invalid configuration: `field name` is \"bufer_size\" but must be that of a configuration field"
+        "invalid configuration: `field name` is \"bufer_size\" but must be that of a configuration field, \
+         such as `buffer_size`"
     );
 }
 

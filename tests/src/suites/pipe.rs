@@ -159,7 +159,7 @@ pub fn nothing_but_invalid_lines_is_told_by_the_exit_code(pipe: Pipe) {
 
 pub fn unusable_flags_are_told_before_anything_is_read(pipe: Pipe) {
     let cases: [(&[&str], &str); 5] = [
-        (&["--colour"], "--colour"),
+        (&["--colour"], "is no flag of the pipe"),
         (&["--set", "buffer_size=0"], "buffer_size"),
         (&["--redis", "redis://127.0.0.1", "--journal", "/tmp/journal"], "journal_dir"),
         (&["--redis", "http://user:hunter2@127.0.0.1"], "redis_url"),
