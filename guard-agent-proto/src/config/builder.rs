@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::field::Field;
 use super::{
-    AgentConfig, CONNECT_TIMEOUT, ConfigError, ConfigProblem, ConfigWarning, DAY, HIDDEN, HOUR, MAX_ID_LEN,
-    MONTH, endpoint, millis, problem, secs,
+    AgentConfig, BLANK, CONNECT_TIMEOUT, ConfigError, ConfigProblem, ConfigWarning, DAY, ENCRYPTION_KEY,
+    HIDDEN, HOUR, MAX_ID_LEN, MONTH, PROTECTING, SIGNING_SECRET, endpoint, millis, problem, secs,
 };
 
 const PREFIX: &str = "GUARD_AGENT_";
@@ -33,6 +33,8 @@ const PREFIX: &str = "GUARD_AGENT_";
 pub struct AgentConfigBuilder {
     pub(super) config: AgentConfig,
     pub(super) problems: Vec<ConfigProblem>,
+    /// Fields that were given empty, and the variable if it was one.
+    pub(super) empty: BTreeMap<&'static str, Option<String>>,
     /// A nested `redis` came: a journal is wanted.
     pub(super) wants_redis: bool,
 }
@@ -59,7 +61,8 @@ impl AgentConfigBuilder {
 
     /// Takes over the variables whose names start with `GUARD_AGENT_`, followed by the name of a field in
     /// capitals. Numbers, durations (in seconds) and words as in JSON; `true`, `false`, `1` or `0`; lists
-    /// separated by commas; `sample_rates` as `type=0.5,other=0`. An empty variable is as good as none.
+    /// separated by commas; `sample_rates` as `type=0.5,other=0`. An empty variable is as good as none, with a warning
+    /// where the field protects.
     #[must_use]
     pub fn merge_vars<N: AsRef<str>, V: AsRef<str>>(
         mut self,
@@ -68,10 +71,11 @@ impl AgentConfigBuilder {
         for (name, value) in vars {
             let (name, value) = (name.as_ref(), value.as_ref());
             let Some(field) = name.strip_prefix(PREFIX) else { continue };
+            let field = field.to_ascii_lowercase();
             if value.is_empty() {
+                self.note_empty(&field, Some(name));
                 continue;
             }
-            let field = field.to_ascii_lowercase();
             let known = self.problems.len();
             if self.merge_text(&field, value) {
                 self.problems.iter_mut().skip(known).for_each(|problem| problem.is_from(name));
@@ -103,6 +107,13 @@ impl AgentConfigBuilder {
     /// command line needs. An unknown name is a problem here; an empty text is an empty value.
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
+        if value.is_empty() && self.note_empty(name, None) {
+            // `none` says it on purpose; an empty journal or authority does not.
+            let wanted = ["redis_url", "redis_ca_file", "journal_dir"];
+            if let Some(field) = wanted.into_iter().find(|field| *field == name) {
+                self.problems.push(problem(field, String::from(BLANK), "given, or `none`"));
+            }
+        }
         if !self.merge_text(name, value) {
             let similar = similar(name).map(|field| format!(", such as `{field}`")).unwrap_or_default();
             let bound = format!("that of a configuration field{similar}");
@@ -134,6 +145,41 @@ impl AgentConfigBuilder {
         // A field that could not be read still has its default, about which there is nothing to say.
         self.problems.extend(problems.into_iter().filter(|problem| !unreadable.contains(&problem.field)));
         if self.problems.is_empty() { Ok(self.config) } else { Err(ConfigError { problems: self.problems }) }
+    }
+
+    /// Notes that a field which protects was given without a value; whether it is one.
+    fn note_empty(&mut self, name: &str, variable: Option<&str>) -> bool {
+        let known = PROTECTING.iter().find(|(field, _)| *field == name);
+        if let Some((field, _)) = known {
+            self.empty.insert(field, variable.map(String::from));
+        }
+        known.is_some()
+    }
+
+    /// Empty keys are none, as for other agents of the family, and a warning says so.
+    fn drop_empty(&mut self) {
+        let config = &mut self.config;
+        for (field, secret) in [
+            (ENCRYPTION_KEY, &mut config.project_encryption_key),
+            (SIGNING_SECRET, &mut config.payload_signing_secret),
+        ] {
+            if secret.as_ref().is_some_and(|secret| secret.expose().is_empty()) {
+                *secret = None;
+                self.empty.entry(field).or_default();
+            }
+        }
+        for (field, effect) in PROTECTING {
+            let is_none = match field {
+                ENCRYPTION_KEY => config.project_encryption_key.is_none(),
+                SIGNING_SECRET => config.payload_signing_secret.is_none(),
+                "redis_url" => config.redis_url.is_none(),
+                "redis_ca_file" => config.redis_ca_file.is_none(),
+                _ => config.journal_dir.is_none(),
+            };
+            if let Some(variable) = self.empty.remove(field).filter(|_| is_none) {
+                config.warnings.push(ConfigWarning::Empty { field, variable, effect });
+            }
+        }
     }
 
     /// Takes over the object that other agents of the family have for their Redis.
@@ -236,15 +282,13 @@ impl AgentConfigBuilder {
 
     fn normalize(&mut self) {
         self.soften();
+        self.drop_empty();
         let config = &mut self.config;
         if let Ok(base) = endpoint::normalize(&config.endpoint) {
             config.endpoint = base;
         }
         for id in [&mut config.project_id, &mut config.install_id] {
             *id = id.take().map(|id| id.trim().to_string()).filter(|id| !id.is_empty());
-        }
-        for secret in [&mut config.project_encryption_key, &mut config.payload_signing_secret] {
-            *secret = secret.take().filter(|secret| !secret.expose().is_empty());
         }
         for names in [&mut config.sensitive_headers, &mut config.sensitive_query_params] {
             names.retain(|name| !name.trim().is_empty());

@@ -70,7 +70,7 @@ macro_rules! config {
                     warnings: Vec::new(),
                     variables: Variables::default(),
                 };
-                Self { config, problems: Vec::new(), wants_redis: false }
+                Self { config, problems: Vec::new(), empty: BTreeMap::new(), wants_redis: false }
             }
         }
 
@@ -217,9 +217,11 @@ config! {
     /// Salt for hashing addresses, without which a hash of an address is as good as the address: it has to be given
     /// where they are hashed.
     ip_hash_salt: [Secret] = Secret::default();
-    /// AES-256 key: 32 bytes in base64, URL-safe or standard; turns encryption on. Empty is none.
+    /// AES-256 key: 32 bytes in base64, URL-safe or standard; turns encryption on. A key that is given and cannot be used is
+    /// an error, a blank one too; only an empty text is none, as for the other agents of the family, with a warning.
     project_encryption_key: [Option<Secret>] = None;
-    /// Secret for the HMAC signature; turns signing on. Empty is none.
+    /// Secret for the HMAC signature, as it is, spaces included; turns signing on. A blank one is an error; only an empty text
+    /// is none, as for the other agents of the family, with a warning.
     payload_signing_secret: [Option<Secret>] = None;
     /// Bodies are compressed. Default `true`.
     compression_enabled: [bool] = true;
@@ -426,6 +428,16 @@ impl AgentConfig {
             problems.extend(id.as_ref().and_then(|id| wire::header_problem(field, id)));
         }
         problems.extend(wire::encryption_key_problem(self));
+        problems.extend(wire::signing_secret_problem(self.payload_signing_secret.as_ref()));
+        let paths = [("redis_ca_file", &self.redis_ca_file), ("journal_dir", &self.journal_dir)];
+        let paths =
+            paths.map(|(field, path)| (field, path.as_deref(), "the path of a file or folder, or absent"));
+        let url = self.redis_url.as_ref().map(Secret::expose);
+        for (field, text, bound) in [("redis_url", url, "a URL, or absent")].into_iter().chain(paths) {
+            if text.is_some_and(|text| text.trim().is_empty()) {
+                problems.push(problem(field, String::from(BLANK), bound));
+            }
+        }
         let prefix = &self.redis_key_prefix;
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
         if !(1..=MAX_PREFIX_LEN).contains(&prefix.len()) || !prefix.bytes().all(plain) {
@@ -494,8 +506,22 @@ impl<'de> Deserialize<'de> for AgentConfig {
     }
 }
 
+/// Fields that protect, and what holds without. Empty ones are not passed over in silence: a variable was not set perhaps.
+const PROTECTING: [(&str, &str); 5] = [
+    (ENCRYPTION_KEY, "records are not encrypted"),
+    (SIGNING_SECRET, "requests are not signed"),
+    ("redis_url", "there is no journal in Redis"),
+    ("redis_ca_file", "the authorities that the system trusts sign for Redis"),
+    ("journal_dir", "there is no journal in files"),
+];
+const ENCRYPTION_KEY: &str = "project_encryption_key";
+const SIGNING_SECRET: &str = "payload_signing_secret";
+
 /// What a message has in place of a secret.
 const HIDDEN: &str = "[secret]";
+
+/// What a message says of a text without anything in it.
+const BLANK: &str = "blank";
 
 fn problem(field: &'static str, value: String, bound: impl Into<String>) -> ConfigProblem {
     ConfigProblem { field, value, bound: bound.into() }
@@ -614,6 +640,15 @@ pub enum ConfigWarning {
         /// The value that is used.
         used: String,
     },
+    /// An empty value protects nothing; it counts as none.
+    Empty {
+        /// Name of the field.
+        field: &'static str,
+        /// The environment variable, if it is one's value.
+        variable: Option<String>,
+        /// What that means.
+        effect: &'static str,
+    },
     /// No field has that name.
     Unknown {
         /// The name as given.
@@ -628,6 +663,11 @@ impl fmt::Display for ConfigWarning {
         f.write_str(&match self {
             Self::Clamped { field, given, used } => {
                 printable(format_args!("`{field}` is {given}: {used} is used"))
+            }
+            Self::Empty { field, variable, effect } => {
+                let from =
+                    variable.as_ref().map(|variable| format!(" (from {variable})")).unwrap_or_default();
+                printable(format_args!("`{field}` is empty{from}: {effect}"))
             }
             Self::Unknown { name, similar: Some(similar) } => {
                 printable(format_args!("the configuration has no field `{name}`; is `{similar}` meant?"))

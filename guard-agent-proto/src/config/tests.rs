@@ -445,9 +445,69 @@ fn blank_ids_and_empty_secrets_are_none() {
         .sensitive_headers(["", " ", "x"])
         .build()
         .unwrap();
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "`project_encryption_key` is empty: records are not encrypted",
+            "`payload_signing_secret` is empty: requests are not signed",
+        ]
+    );
+    let config = AgentConfig { warnings: Vec::new(), ..config };
     assert_eq!(config, AgentConfig { sensitive_headers: vec![String::from("x")], ..defaults() });
     let trimmed = AgentConfig::builder(KEY).project_id(" shop ").build().unwrap();
     assert_eq!(trimmed.project_id.as_deref(), Some("shop"));
+}
+
+#[test]
+fn a_blank_value_of_what_protects_is_an_error_that_names_it() {
+    for (field, _) in PROTECTING {
+        let variable = format!("GUARD_AGENT_{}", field.to_ascii_uppercase());
+        for blank in [" ", "\n", "\t \r\n", "\u{a0}"] {
+            let from_variable = AgentConfig::builder(KEY).merge_vars([(variable.as_str(), blank)]).build();
+            let error = from_variable.unwrap_err();
+            assert_eq!(fields(&error), [field], "{blank:?}");
+            assert!(error.to_string().contains(&format!("blank (from {variable})")), "{error}");
+            let set = AgentConfig::builder(KEY).set(field, blank).build().unwrap_err();
+            assert_eq!(fields(&set), [field], "{blank:?}");
+            assert_eq!(fields(&from_json(json!({ field: blank })).unwrap_err()), [field], "{blank:?}");
+        }
+    }
+    for field in ["redis_url", "redis_ca_file", "journal_dir"] {
+        assert_eq!(fields(&from_json(json!({ field: "" })).unwrap_err()), [field]);
+        assert_eq!(fields(&AgentConfig::builder(KEY).set(field, "").build().unwrap_err()), [field]);
+    }
+    assert_eq!(fields(&from_json(json!({ "redis": {"url": ""} })).unwrap_err()), ["redis_url"]);
+    let mut changed = defaults();
+    changed.project_encryption_key = Some(Secret::new(" "));
+    changed.payload_signing_secret = Some(Secret::new("\n"));
+    changed.redis_ca_file = Some(String::new());
+    let problems = changed.validate().unwrap_err();
+    assert_eq!(fields(&problems), ["project_encryption_key", "payload_signing_secret", "redis_ca_file"]);
+}
+
+#[test]
+fn an_empty_value_of_what_protects_is_none_with_a_warning() {
+    for (field, effect) in PROTECTING {
+        let variable = format!("GUARD_AGENT_{}", field.to_ascii_uppercase());
+        let empty = || AgentConfig::builder(KEY).merge_vars([(variable.as_str(), "")]);
+        let config = empty().build().unwrap();
+        let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings, [format!("`{field}` is empty (from {variable}): {effect}")]);
+        assert_eq!(AgentConfig { warnings: Vec::new(), ..config }, defaults());
+        let (_, _, other) = OTHERS.iter().find(|(name, ..)| *name == field).unwrap();
+        assert!(empty().set(field, other).build().unwrap().warnings.is_empty(), "{field}");
+        assert!(AgentConfig::builder(KEY).set(field, "none").build().unwrap().warnings.is_empty(), "{field}");
+    }
+    for field in [ENCRYPTION_KEY, SIGNING_SECRET] {
+        for config in [AgentConfig::builder(KEY).set(field, "").build(), from_json(json!({ field: "" }))] {
+            let config = config.unwrap();
+            assert!(
+                matches!(config.warnings[..], [ConfigWarning::Empty { field: told, .. }] if told == field)
+            );
+            assert_eq!(AgentConfig { warnings: Vec::new(), ..config }, defaults());
+        }
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Cipher {
     /// Bytes that encryption adds to a document.
     pub(crate) const OVERHEAD: usize = NONCE_LEN + TAG_LEN;
 
-    /// Whether the configuration asks for encryption; a blank key does not.
+    /// Whether the configuration asks for encryption, with a key that can be used or not.
     pub(super) fn is_configured(config: &AgentConfig) -> bool {
         key_text(config).is_some()
     }
@@ -42,7 +42,7 @@ impl Cipher {
         };
         let problem = || ConfigProblem {
             field: "project_encryption_key",
-            value: String::from(super::SECRET),
+            value: String::from(if text.is_empty() { super::BLANK } else { super::SECRET }),
             bound: String::from(Aes::WANTED),
         };
         // The reference takes the standard alphabet as well.
@@ -105,7 +105,8 @@ impl fmt::Debug for Cipher {
     }
 }
 
+/// The key without space around it. Only an empty one is none; one that is blank is a key that cannot be used.
 fn key_text(config: &AgentConfig) -> Option<&str> {
-    let key = config.project_encryption_key.as_ref()?.expose().trim();
-    (!key.is_empty()).then_some(key)
+    let key = config.project_encryption_key.as_ref()?.expose();
+    (!key.is_empty()).then(|| key.trim())
 }

@@ -25,6 +25,7 @@ use crate::{AgentConfig, Batch, ConfigError, ConfigProblem, Kind, Payload, Secre
 
 const USER_AGENT: &str = concat!("guard-agent-rust/", env!("CARGO_PKG_VERSION"));
 const SECRET: &str = "[secret]";
+const BLANK: &str = "blank";
 const MIN_API_KEY_LEN: usize = 10;
 
 /// Turns [`Payload`]s into HTTP requests: paths, headers, envelope, encryption, compression, signature.
@@ -83,7 +84,7 @@ pub struct HttpRequest {
 pub struct Credentials {
     /// Key of the platform's API: at least 10 printable ASCII characters.
     pub api_key: Secret,
-    /// Secret of the signature; `None` or an empty one turns signing off.
+    /// Secret of the signature; `None` turns signing off, and an empty or blank one is an error.
     pub payload_signing_secret: Option<Secret>,
 }
 
@@ -92,15 +93,16 @@ impl Wire {
     ///
     /// # Errors
     ///
-    /// Names every one of `api_key`, `project_id` and `install_id` that no header can carry, and a
-    /// `project_encryption_key` that is not the URL-safe base64 of 32 bytes. There is no fallback to
-    /// plaintext.
+    /// Names every one of `api_key`, `project_id` and `install_id` that no header can carry, a blank
+    /// `payload_signing_secret`, and a `project_encryption_key` that is not the URL-safe base64 of 32 bytes. There is no
+    /// fallback to plaintext.
     pub fn new(config: &AgentConfig, install_id: &str) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let project_id = config.project_id.as_deref().filter(|id| !id.is_empty());
         problems.extend(api_key_problem(&config.api_key));
         problems.extend(project_id.and_then(|id| header_problem("project_id", id)));
         problems.extend(header_problem("install_id", install_id));
+        problems.extend(signing_secret_problem(config.payload_signing_secret.as_ref()));
         let cipher = Cipher::from_config(config).unwrap_or_else(|problem| {
             problems.push(problem);
             None
@@ -124,10 +126,18 @@ impl Wire {
     ///
     /// # Errors
     ///
-    /// An API key that is too short or that no header can carry; the old credentials stay.
+    /// An API key that is too short or that no header can carry, or a signing secret that is empty or blank; the old
+    /// credentials stay.
     pub fn set_credentials(&mut self, credentials: Credentials) -> Result<(), ConfigError> {
-        if let Some(problem) = api_key_problem(&credentials.api_key) {
-            return Err(ConfigError { problems: vec![problem] });
+        let secret = credentials.payload_signing_secret.as_ref();
+        let is_empty = secret.is_some_and(|secret| secret.expose().is_empty());
+        let problems = api_key_problem(&credentials.api_key).into_iter();
+        let problems: Vec<_> = problems
+            .chain(signing_secret_problem(secret))
+            .chain(is_empty.then(blank_signing_secret))
+            .collect();
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
         }
         self.signer = Signer::new(credentials.payload_signing_secret.as_ref());
         self.api_key = credentials.api_key;
@@ -256,6 +266,20 @@ pub(crate) fn api_key_problem(key: &Secret) -> Option<ConfigProblem> {
         value: String::from(if key.expose().is_empty() { "missing" } else { SECRET }),
         bound: format!("at least {MIN_API_KEY_LEN} printable ASCII characters without space around them"),
     })
+}
+
+/// An empty secret is none, as for other agents of the family; one of spaces alone would sign with what anybody guesses.
+pub(crate) fn signing_secret_problem(secret: Option<&Secret>) -> Option<ConfigProblem> {
+    let secret = secret.map(Secret::expose).filter(|secret| !secret.is_empty())?;
+    secret.trim().is_empty().then(blank_signing_secret)
+}
+
+fn blank_signing_secret() -> ConfigProblem {
+    ConfigProblem {
+        field: "payload_signing_secret",
+        value: String::from(BLANK),
+        bound: String::from("more than spaces, or absent"),
+    }
 }
 
 pub(crate) fn header_problem(field: &'static str, value: &str) -> Option<ConfigProblem> {

@@ -290,14 +290,13 @@ fn encryption_keys() {
         ("-_-_AwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", true),
         ("+/+/AwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", true),
         ("", false),
-        ("  ", false),
     ] {
         let config = AgentConfig { project_encryption_key: Some(Secret::new(key)), ..config() };
         let cipher = Cipher::from_config(&config).unwrap();
         assert_eq!(cipher.is_some(), configured, "{key:?}");
         assert_eq!(Cipher::is_configured(&config), configured, "{key:?}");
     }
-    for key in ["AAECAw==", "not base64!", &format!("{KEY}!!"), &format!("{unpadded}AAAA"), "é"] {
+    for key in ["  ", "AAECAw==", "not base64!", &format!("{KEY}!!"), &format!("{unpadded}AAAA"), "é"] {
         let config = AgentConfig { project_encryption_key: Some(Secret::new(key)), ..config() };
         let error = Wire::new(&config, "install-1").unwrap_err();
         assert_eq!(fields(&error), ["project_encryption_key"]);
@@ -319,6 +318,31 @@ fn construction_names_every_problem() {
     };
     let error = Wire::new(&config, "\u{e9}").unwrap_err();
     assert_eq!(fields(&error), ["api_key", "project_id", "install_id", "project_encryption_key"]);
+}
+
+#[test]
+fn a_blank_key_or_secret_is_no_reason_to_do_without() {
+    for blank in [" ", "\n", "\t\r\n "] {
+        let config = AgentConfig {
+            project_encryption_key: Some(Secret::new(blank)),
+            payload_signing_secret: Some(Secret::new(blank)),
+            ..config()
+        };
+        let error = Wire::new(&config, "install-1").unwrap_err();
+        assert_eq!(fields(&error), ["payload_signing_secret", "project_encryption_key"]);
+    }
+    let config = AgentConfig { payload_signing_secret: Some(Secret::new("topsecret")), ..config() };
+    let mut wire = wire(&config);
+    for blank in ["", " ", "\r\n"] {
+        let unusable = Credentials::new(Secret::new("9876543210")).with_signing_secret(Secret::new(blank));
+        assert_eq!(fields(&wire.set_credentials(unusable).unwrap_err()), ["payload_signing_secret"]);
+        let request = wire.encode(&payload(Kind::Event, &["{}"]), no_gzip);
+        assert!(header(&request, "x-payload-signature").is_some(), "the old one stays");
+        assert_ne!(header(&request, "x-api-key"), Some("9876543210"));
+    }
+    wire.set_credentials(Credentials::new(Secret::new("9876543210"))).unwrap();
+    let request = wire.encode(&payload(Kind::Event, &["{}"]), no_gzip);
+    assert_eq!(header(&request, "x-payload-signature"), None, "nothing was given");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::{AgentConfig, ConfigError, ConfigProblem, Secret};
 ///
 /// It is chosen once, at the start, and means the same on every runtime. The variable for an `https` endpoint is
 /// `HTTPS_PROXY`, for an `http` endpoint `HTTP_PROXY` (unless `REQUEST_METHOD` is set: a CGI gets it from its client),
-/// for both then `ALL_PROXY`; the name in lower case comes first, and what is empty does not count. Its value is the URL
+/// for both then `ALL_PROXY`; the name in lower case comes first, and what is empty does not count (what is blank is an error). Its value is the URL
 /// of an `http` or `https` proxy, with user name and password where it asks for them; without a scheme it is `http`,
 /// without a port 80 or 443. Any other value (`socks5`, for example) is an error at the start.
 ///
@@ -195,7 +195,7 @@ impl Proxy {
                 ProxyServer::parse(url.expose()).map(Some).ok_or_else(|| problem("proxy", "[secret]", BOUND))
             }
             (Self::Environment, Some(endpoint)) => {
-                let proxy = proxy::from_environment(endpoint, |name| env::var(name).ok());
+                let proxy = proxy::from_environment(endpoint, |name| env::var_os(name));
                 proxy.map_err(|variable| problem("proxy", "[secret]", format!("{BOUND} in {variable}")))
             }
         }

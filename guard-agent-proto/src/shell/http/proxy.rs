@@ -1,6 +1,7 @@
 //! Through which proxy the endpoint is reached: decided once, here, so that the spellings of `NO_PROXY` mean the same
 //! on every runtime. The clients are given the result, and do not look at the environment.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::format;
 use std::net::IpAddr;
@@ -67,12 +68,13 @@ impl fmt::Debug for ProxyServer {
 /// The proxy that the environment names for an endpoint, as curl reads it: variables in lower case come first, empty ones
 /// count as not set.
 ///
-/// An error is the variable whose value is no proxy that can be used. Its value may hold a password.
+/// An error is the variable whose value is no proxy that can be used: blank and what is no text too, since what was meant
+/// to go through a proxy must not go past it. Its value may hold a password.
 pub(super) fn from_environment(
     endpoint: &Origin,
-    variable: impl Fn(&str) -> Option<String>,
+    variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<ProxyServer>, &'static str> {
-    let set = |name| variable(name).map(|value| String::from(value.trim())).filter(|value| !value.is_empty());
+    let set = |name| variable(name).filter(|value| !value.is_empty());
     let names: &[&'static str] = if endpoint.is_tls {
         &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
     } else if variable("REQUEST_METHOD").is_some() {
@@ -82,11 +84,14 @@ pub(super) fn from_environment(
         &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]
     };
     let Some((name, url)) = names.iter().find_map(|name| Some((*name, set(name)?))) else { return Ok(None) };
-    let exceptions = set("no_proxy").or_else(|| set("NO_PROXY")).unwrap_or_default();
-    if is_excepted(endpoint, &exceptions) {
+    let is_blank = |value: &OsString| value.to_str().is_some_and(|value| value.trim().is_empty());
+    let exceptions =
+        ["no_proxy", "NO_PROXY"].into_iter().find_map(|name| set(name).filter(|value| !is_blank(value)));
+    if is_excepted(endpoint, &exceptions.unwrap_or_default().to_string_lossy()) {
         return Ok(None);
     }
-    let url = if url.contains("://") { url } else { format!("http://{url}") };
+    let url = url.to_str().map(str::trim).ok_or(name)?;
+    let url = if url.contains("://") { String::from(url) } else { format!("http://{url}") };
     ProxyServer::parse(&url).map(Some).ok_or(name)
 }
 
@@ -158,7 +163,7 @@ mod tests {
     fn chosen(endpoint: &str, variables: &[(&str, &str)]) -> Result<Option<String>, &'static str> {
         let variable = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_string())
+            found.map(|(_, value)| OsString::from(value))
         };
         let proxy = from_environment(&origin(endpoint), variable)?;
         Ok(proxy.map(|proxy| proxy.url().expose().to_string()))
@@ -373,11 +378,31 @@ mod tests {
             "http://",
             "http://proxy:x",
             ":3128",
+            " ",
+            "\n",
+            "\t \r\n",
         ] {
             assert_eq!(chosen("http://h", &[("ALL_PROXY", value)]), Err("ALL_PROXY"), "{value}");
             // What is not used need not be usable.
             assert_eq!(chosen("http://h", &[("ALL_PROXY", value), ("NO_PROXY", "h")]), Ok(None), "{value}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_is_no_reason_to_go_past_the_proxy() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let no_text = |wanted: &'static str| {
+            move |name: &str| (name == wanted).then(|| OsString::from_vec(b"http://proxy\xff".to_vec()))
+        };
+        let chosen = from_environment(&origin("https://h"), no_text("https_proxy"));
+        assert_eq!(chosen.err(), Some("https_proxy"));
+        let exceptions = from_environment(&origin("https://h"), |name| match name {
+            "ALL_PROXY" => Some("http://proxy".into()),
+            _ => no_text("NO_PROXY")(name),
+        });
+        assert!(exceptions.unwrap().is_some());
     }
 
     proptest! {
@@ -387,8 +412,8 @@ mod tests {
             exceptions in "([a-z*.]{0,4}|[0-9a-f:./\\[\\]]{0,12}|[, :])*",
         ) {
             let variable = |name: &str| match name {
-                "no_proxy" => Some(exceptions.clone()),
-                "all_proxy" => Some(url.clone()),
+                "no_proxy" => Some(exceptions.as_str().into()),
+                "all_proxy" => Some(url.as_str().into()),
                 _ => None,
             };
             for endpoint in ["http://h.example", "http://10.1.2.3", "https://[fd00::1]"] {

@@ -271,6 +271,24 @@ fn urls_lead_where_they_say() {
     assert!(sentinels.master(Ok(Value::Nil)).is_err());
     assert!(!format!("{:?}", parse("redis://user:hunter2@host")).contains("user"));
 
+    // What is encrypted by its URL is so on each connection.
+    for url in ["rediss://h", "rediss+cluster://a,b:1,[::1]", "rediss+sentinel://a,b/master"] {
+        let address = parse(url);
+        assert!(format!("{address}").starts_with("rediss"), "{address}");
+        for node in address.nodes() {
+            let addr = node.addr();
+            assert!(
+                matches!(addr, ::redis::ConnectionAddr::TcpTls { insecure: false, .. }),
+                "{url}: {addr:?}"
+            );
+        }
+    }
+    for spelling in
+        ["REDISS://h", "Rediss://h", "redis s://h", "redisS://h", "rediss:h", "rediss+unix:///s", "", " "]
+    {
+        assert!(Address::parse(&Secret::new(spelling)).is_err(), "{spelling}");
+    }
+
     for database in ["-1", "2147483648", "one"] {
         for url in [format!("redis://host/{database}"), format!("redis+sentinel://host/master/{database}")] {
             let problem = Address::parse(&Secret::new(&*url)).unwrap_err();
