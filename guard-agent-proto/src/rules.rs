@@ -11,11 +11,13 @@ use crate::{AgentConfig, DynamicRules, Instant, Now, Reason, RequestId, RulesDoc
 
 /// The rules in force, and when to ask for news of them.
 ///
-/// The last good document stays in force whatever goes wrong, until its `expires_at`.
+/// The last good document stays in force whatever goes wrong, until its `expires_at`. Only what is no step back replaces it:
+/// see [`Rules::refusal`].
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     /// Only with a project is there anything to ask for.
     enabled: bool,
+    accepts_any: bool,
     interval: Duration,
     current: Option<Arc<RulesDocument>>,
     /// The next regular poll.
@@ -59,6 +61,7 @@ impl Rules {
     pub(crate) fn new(config: &AgentConfig, now: Instant) -> Self {
         Self {
             enabled: config.project_id.is_some(),
+            accepts_any: config.accept_any_rules,
             interval: config.dynamic_rule_interval,
             current: None,
             due: now,
@@ -104,11 +107,13 @@ impl Rules {
         rng: &mut Rng,
     ) -> Update {
         self.in_flight = None;
+        let is_bare = matches!(answer, RulesAnswer::Bare(_));
         let (retry_after, message) = match answer {
-            RulesAnswer::Rules(rules) if expired(&rules, self.theirs(now.wall)) => {
-                (None, String::from("the rules had expired when they came; the last good ones stay"))
-            }
-            RulesAnswer::Rules(rules) => {
+            RulesAnswer::Rules(rules) | RulesAnswer::Bare(rules) => {
+                if let Some(why) = self.refusal(&rules, is_bare, now.wall) {
+                    self.on_failure(None, now.instant, rng);
+                    return Update::Failed { message: String::from(why) };
+                }
                 self.on_success(now, &rules);
                 let changed = self.current.as_ref().is_none_or(|current| !same(&current.rules, &rules));
                 self.current = Some(Arc::new(RulesDocument { rules: *rules, etag: etag.map(Arc::from) }));
@@ -128,6 +133,29 @@ impl Rules {
         };
         self.on_failure(retry_after, now.instant, rng);
         Update::Failed { message }
+    }
+
+    /// Why a document must not replace the one in force, if it must not.
+    ///
+    /// A document is compared with the one in force alone: at the start, after the end of the last one and under another
+    /// `rule_id` every version counts, and so does an equal version that says something else, since not every platform
+    /// counts. The reasons are constant, so that they are told no more often than once a minute.
+    fn refusal(&self, rules: &DynamicRules, is_bare: bool, wall: Timestamp) -> Option<&'static str> {
+        let theirs = self.theirs(wall);
+        if expired(rules, theirs) {
+            return Some("the rules had expired when they came; the last good ones stay");
+        }
+        let current = self.current.as_ref().filter(|current| !expired(&current.rules, theirs));
+        let current = &current.filter(|_| !self.accepts_any)?.rules;
+        if rules.rule_id == current.rule_id && rules.version < current.version {
+            return Some(
+                "an older version of the rules in force came; they stay (`accept_any_rules` is false)",
+            );
+        }
+        (is_bare && names_a_rule(current)).then_some(
+            "rules came with nothing but an id; the last good ones stay, for lists are emptied by name \
+             (`accept_any_rules` is false)",
+        )
     }
 
     /// The poll got no answer.
@@ -214,6 +242,13 @@ impl Rules {
 /// Whether two documents say the same; a new time stamp alone is no news.
 fn same(a: &DynamicRules, b: &DynamicRules) -> bool {
     *a == DynamicRules { timestamp: a.timestamp, ..b.clone() }
+}
+
+/// Whether a document says anything but what it is, from when and for how long.
+fn names_a_rule(rules: &DynamicRules) -> bool {
+    let DynamicRules { rule_id, version, timestamp, expires_at, ttl, message, .. } = rules.clone();
+    *rules
+        != DynamicRules { rule_id, version, timestamp, expires_at, ttl, message, ..DynamicRules::default() }
 }
 
 fn expired(rules: &DynamicRules, wall: Timestamp) -> bool {
@@ -304,6 +339,105 @@ mod tests {
             Update::Taken { changed: true }
         );
         assert_eq!(poll(&mut rules, at(3), RulesAnswer::NotModified), Update::Unchanged);
+    }
+
+    fn version(version: i64) -> RulesAnswer {
+        document(|rules| {
+            rules.version = version;
+            rules.ip_blacklist.push(alloc::format!("192.0.2.{version}"));
+        })
+    }
+
+    fn bare(id: &str, version: i64) -> RulesAnswer {
+        RulesAnswer::Bare(Box::new(DynamicRules { rule_id: id.into(), version, ..DynamicRules::default() }))
+    }
+
+    fn banned(rules: &Rules) -> Option<&str> {
+        rules.current().and_then(|current| current.rules.ip_blacklist.first()).map(String::as_str)
+    }
+
+    #[test]
+    fn an_older_version_does_not_replace_a_newer_one() {
+        let mut rules = rules();
+        let answered = |rules: &mut Rules, secs, number, tag: &str| {
+            let asked = rules.depart(ID, at(secs).instant);
+            let update = rules.on_answer(version(number), Some(tag.into()), at(secs), &mut Rng::new([9; 32]));
+            (asked, update)
+        };
+        let (_, update) = answered(&mut rules, 0, 5, "newer");
+        assert_eq!(update, Update::Taken { changed: true }, "any at the start");
+        let (_, update) = answered(&mut rules, 1, 4, "older");
+        assert!(
+            matches!(&update, Update::Failed { message } if message.contains("older version")),
+            "{update:?}"
+        );
+        assert_eq!(banned(&rules), Some("192.0.2.5"));
+        let (asked, _) = answered(&mut rules, 2, 4, "older");
+        assert_eq!(asked.as_deref(), Some("newer"), "nothing is asked for by the tag of what was refused");
+
+        // One that is not numbered is the first version.
+        assert!(matches!(poll(&mut rules, at(3), version(1)), Update::Failed { .. }));
+        let edited = document(|rules| (rules.version, rules.ip_blacklist) = (5, alloc::vec!["a".into()]));
+        assert_eq!(
+            poll(&mut rules, at(4), edited),
+            Update::Taken { changed: true },
+            "equal versions may differ"
+        );
+        assert_eq!(poll(&mut rules, at(5), version(6)), Update::Taken { changed: true });
+        let other = document(|rules| rules.rule_id = "other".into());
+        assert_eq!(poll(&mut rules, at(6), other), Update::Taken { changed: true }, "versions are of one id");
+        assert_eq!(poll(&mut rules, at(7), version(2)), Update::Taken { changed: true });
+    }
+
+    #[test]
+    fn an_older_version_is_taken_once_the_newer_one_has_ended() {
+        let mut rules = rules();
+        let ends = |version, end: Now| {
+            document(|rules| (rules.version, rules.expires_at) = (version, Some(end.wall)))
+        };
+        poll(&mut rules, at(0), ends(5, at(10)));
+        assert!(matches!(poll(&mut rules, at(9), ends(4, at(90))), Update::Failed { .. }));
+        assert_eq!(poll(&mut rules, at(10), ends(4, at(90))), Update::Taken { changed: true });
+    }
+
+    #[test]
+    fn nothing_but_an_id_empties_no_list() {
+        let mut rules = rules();
+        assert_eq!(
+            poll(&mut rules, at(0), bare("a", 1)),
+            Update::Taken { changed: true },
+            "there is nothing yet"
+        );
+        assert_eq!(poll(&mut rules, at(1), bare("a", 2)), Update::Taken { changed: true }, "nor now");
+        poll(&mut rules, at(2), version(5));
+        for id in ["default-rule", "another"] {
+            for version in [5, 6, i64::MAX] {
+                let update = poll(&mut rules, at(3), bare(id, version));
+                let refused =
+                    matches!(&update, Update::Failed { message } if message.contains("nothing but an id"));
+                assert!(refused, "{update:?}");
+                assert_eq!(banned(&rules), Some("192.0.2.5"));
+            }
+        }
+        // Whoever names a list means it.
+        assert_eq!(
+            poll(&mut rules, at(4), document(|rules| rules.version = 6)),
+            Update::Taken { changed: true }
+        );
+        assert_eq!(banned(&rules), None);
+    }
+
+    #[test]
+    fn a_platform_may_be_allowed_to_go_back() {
+        let config =
+            AgentConfig::builder("0123456789").project_id("p").accept_any_rules(true).build().unwrap();
+        let mut rules = Rules::new(&config, Instant::ZERO);
+        for answer in [version(5), version(4), bare("default-rule", 1)] {
+            assert_eq!(poll(&mut rules, at(0), answer), Update::Taken { changed: true });
+        }
+        assert_eq!(banned(&rules), None);
+        let ended = document(|rules| rules.expires_at = Some(at(0).wall));
+        assert!(matches!(poll(&mut rules, at(0), ended), Update::Failed { .. }));
     }
 
     #[test]

@@ -154,6 +154,15 @@ const ROWS: &[Row] = &[
         core.pass(600 * SECOND, |_| answer(304));
         (core.asked(Endpoint::Rules) > 5).to_string()
     }),
+    ("accept_any_rules", [("false", "version 2"), ("true", "version 1")], |knob| {
+        let mut core = Core::new(&knob.with("project_id", "shop").config());
+        for version in [2, 1] {
+            let body = format!(r#"{{"rule_id":"a","version":{version},"ip_blacklist":["192.0.2.7"]}}"#);
+            core.input(Input::RefreshRules);
+            core.pass(5 * SECOND, |_| Response { body: body.clone().into_bytes(), ..answer(200) });
+        }
+        format!("version {}", core.agent.rules().unwrap().rules.version)
+    }),
     ("informational_event_types", [("", "polled quickly"), ("rate_limited", "not polled")], |knob| {
         let config = knob.with("project_id", "shop").config();
         let mut core = Core::new(&config);

@@ -252,7 +252,7 @@ async fn rules_are_fetched_kept_and_asked_for_by_tag() {
     let subscription = agent.subscribe_rules(move |document| {
         told.send(document.map(|document| document.rules.rule_id.clone())).unwrap();
     });
-    collector.set_rules(&json!({"rule_id": "second"}));
+    collector.set_rules(&json!({"rule_id": "second", "ip_blacklist": []}));
     agent.refresh_rules();
     assert_eq!(tokio::time::timeout(LIMIT, tell.recv()).await.unwrap().unwrap().as_deref(), Some("second"));
     drop(subscription);

@@ -188,6 +188,10 @@ config! {
     connect_timeout: [Duration] = CONNECT_TIMEOUT, within millis(1)..=HOUR;
     /// Rules are polled at least that often, 60 s to 30 days. Default 300 s.
     dynamic_rule_interval: [Duration] = secs(300), within secs(60)..=MONTH;
+    /// Every rules document that can be read replaces the one in force: one with the same `rule_id` and an older `version`
+    /// too, and one that names nothing but its id, which empties all lists. Default `false`: such ones are refused, which is
+    /// reported, and the last good rules stay.
+    accept_any_rules: [bool] = false;
     /// Event types after whose delivery the rules are not polled quickly. Default: those that report no
     /// attack, such as `security_headers_applied`.
     informational_event_types: [Vec<String>] = texts(&INFORMATIONAL_EVENT_TYPES);

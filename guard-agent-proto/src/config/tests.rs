@@ -52,6 +52,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("timeout", "20", "20"),
     ("connect_timeout", "3", "3"),
     ("dynamic_rule_interval", "60", "60"),
+    ("accept_any_rules", "true", "1"),
     ("informational_event_types", "[\"a\",\"b\"]", "a, b"),
     ("status_interval", "61", "61"),
     ("enable_events", "false", "false"),

@@ -61,6 +61,13 @@ rules! {
     ///   `^` and `$` at every line. Most are the same in the `regex` crate with `(?im)` in front; look-around and
     ///   back-references are not.
     ///
+    /// # What does not replace the last ones
+    ///
+    /// An answer that is no rules document or has a member of the wrong type; one that ended before it came; an older
+    /// `version` under the same `rule_id` than the one in force; and a document that names no rule, not even an empty list,
+    /// where the one in force says something: lists are emptied by naming them. The last two are taken with
+    /// `accept_any_rules`. Each is reported as an error of the stage [`Rules`](crate::ErrorStage::Rules).
+    ///
     /// # Reading
     ///
     /// Reading is tolerant of what is absent (defaults) and unknown (ignored), and strict about types: one
@@ -77,9 +84,10 @@ rules! {
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     DynamicRules {
-        /// Names the document. Of two with the same name the engine takes the one with the higher `version`.
+        /// Names the document. Of two with the same name the engine takes the one with the higher `version`, and so does the
+        /// agent, except that equal ones replace each other.
         rule_id: String = String::from("default-rule"),
-        /// Grows with each change of the document.
+        /// Grows with each change of the document. A document without is the first version.
         version: i64 = 1,
         /// When it was made.
         timestamp: Timestamp = Timestamp::default(),

@@ -76,6 +76,8 @@ fn the_last_good_rules_survive_everything_but_their_end() {
         (200, "{}"),
         (200, "<html>"),
         (200, r#"{"rule_id":"r2","ip_blacklist":7}"#),
+        (200, r#"{"rule_id":"r1","version":0,"ip_blacklist":[]}"#),
+        (200, r#"{"rule_id":"r2","version":2}"#),
         (200, r#"{"rule_id":"r2","expires_at":"2020-01-01T00:00:00Z"}"#),
         (404, ""),
         (500, ""),
@@ -87,10 +89,35 @@ fn the_last_good_rules_survive_everything_but_their_end() {
         assert_eq!(blacklist(&bench), Some(vec![String::from("192.0.2.1")]), "{status} {body}");
     }
     let stats = bench.agent.stats();
-    assert_eq!((stats.rules_fetched, stats.rules_failed), (1, 7));
+    assert_eq!((stats.rules_fetched, stats.rules_failed), (1, 9));
     assert!(bench.agent.health().reasons.contains(&HealthReason::RulesFailing));
     let told = bench.events.iter().filter(|event| matches!(event, AgentEvent::Error { .. })).count();
     assert_eq!(told, 2, "one for the rules, one for the 500: {:?}", bench.events);
+}
+
+#[test]
+fn a_platform_that_goes_back_and_forth_is_reported_once_a_minute() {
+    let mut bench = bench();
+    let mut versions = [5, 4, 5, 3, 5, 4, 1].into_iter().cycle();
+    let start = bench.now.instant;
+    while bench.now.instant.since(start) < 300 * SECOND {
+        for request in core::mem::take(&mut bench.requests) {
+            if request.payload.endpoint() == Endpoint::Rules {
+                let version = versions.next().unwrap();
+                let body =
+                    alloc::format!(r#"{{"rule_id":"r","version":{version},"ip_blacklist":["{version}"]}}"#);
+                bench.answer_with(&request, Response { body: body.into(), ..Response::accepted() });
+            } else {
+                bench.answer(&request, 200);
+            }
+        }
+        bench.input(Input::RefreshRules);
+        bench.pass(SECOND);
+        assert_eq!(blacklist(&bench), Some(vec![String::from("5")]));
+    }
+    assert!(bench.agent.stats().rules_failed > 50, "{:?}", bench.agent.stats());
+    let told = bench.events.iter().filter(|event| matches!(event, AgentEvent::Error { .. })).count();
+    assert!((1..=6).contains(&told), "{told}");
 }
 
 #[test]

@@ -10,10 +10,11 @@ use super::response::{Class, describe, is_truthy, quote, retry_after, without_ma
 use crate::message::without_value;
 use crate::{DynamicRules, Response, Timestamp, read_json};
 
+const ID: &str = "rule_id";
 /// Members that make an object a rules document. Dates, versions and messages are in many other
 /// documents too.
 const RULE_MEMBERS: [&str; 21] = [
-    "rule_id",
+    ID,
     "ip_blacklist",
     "ip_whitelist",
     "ip_ban_duration",
@@ -38,11 +39,14 @@ const RULE_MEMBERS: [&str; 21] = [
 /// Members of an error envelope, when they say anything.
 const ERROR_MEMBERS: [&str; 3] = ["error", "errors", "detail"];
 
-/// What an answer to a GET of the rules means. Only [`RulesAnswer::Rules`] replaces the last rules.
+/// What an answer to a GET of the rules means. Only [`RulesAnswer::Rules`] and [`RulesAnswer::Bare`] may replace the last
+/// rules.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RulesAnswer {
     /// A rules document.
     Rules(Box<DynamicRules>),
+    /// A rules document that names its id and no rule, not even an empty list.
+    Bare(Box<DynamicRules>),
     /// 304: the last ones still hold.
     NotModified,
     /// A success that carries no rules: not JSON, empty, or an error envelope.
@@ -82,10 +86,15 @@ fn bears_rules(document: &Map<String, Value>) -> bool {
         && RULE_MEMBERS.iter().any(|name| document.contains_key(*name))
 }
 
+fn names_a_rule(document: &Map<String, Value>) -> bool {
+    RULE_MEMBERS.iter().any(|name| *name != ID && document.contains_key(*name))
+}
+
 /// The error names the member.
 fn read_rules(document: &Map<String, Value>, response: &Response) -> RulesAnswer {
     match DynamicRules::deserialize(document) {
-        Ok(rules) => RulesAnswer::Rules(Box::new(rules)),
+        Ok(rules) if names_a_rule(document) => RulesAnswer::Rules(Box::new(rules)),
+        Ok(rules) => RulesAnswer::Bare(Box::new(rules)),
         Err(_) if response.confidential => {
             RulesAnswer::Invalid { message: format!("bad rules: {}", quote(response)) }
         }
@@ -131,8 +140,11 @@ mod tests {
     fn documents_with_a_rule_are_rules() {
         for (body, blacklist) in [
             (r#"{"ip_blacklist":["192.0.2.7"]}"#, &["192.0.2.7"][..]),
-            (r#"{"rule_id":"r1","ttl":60,"unknown":[1]}"#, &[]),
-            (r#"{"rule_id":"r1","error":null,"errors":[],"detail":"","success":true}"#, &[]),
+            (r#"{"rule_id":"r1","ttl":60,"unknown":[1],"ip_blacklist":[]}"#, &[]),
+            (
+                r#"{"rule_id":"r1","error":null,"errors":[],"detail":"","success":true,"emergency_mode":false}"#,
+                &[],
+            ),
             (" {\"emergency_mode\":false}\n", &[]),
             ("\u{feff}{\"emergency_mode\":false}", &[]),
         ] {
@@ -141,6 +153,20 @@ mod tests {
             };
             assert_eq!(rules.ip_blacklist, blacklist, "{body}");
         }
+    }
+
+    #[test]
+    fn documents_with_nothing_but_their_id_are_told_apart() {
+        for body in [
+            r#"{"rule_id":"r1"}"#,
+            r#"{"rule_id":"r1","version":7,"ttl":60,"unknown":[1]}"#,
+            r#"{"rule_id":"r1","error":null,"errors":[],"detail":"","success":true}"#,
+            r#"{"rule_id":"r1","message":"none","expires_at":null,"timestamp":"2026-01-02T03:04:05Z"}"#,
+        ] {
+            let RulesAnswer::Bare(rules) = answer(200, body) else { panic!("{body}") };
+            assert_eq!(rules.rule_id, "r1");
+        }
+        let RulesAnswer::Invalid { .. } = answer(200, r#"{"rule_id":"r1","ttl":"soon"}"#) else { panic!() };
     }
 
     #[test]

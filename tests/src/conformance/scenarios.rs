@@ -190,11 +190,11 @@ macro_rules! rules_survive {
             with: With::Nothing,
             steps: &[
                 InForce("default-rule"),
-                Step::Rules(r#"{"rule_id":"first","ttl":300}"#),
+                Step::Rules(r#"{"rule_id":"first","version":5,"ttl":300,"ip_blacklist":["192.0.2.7"]}"#),
                 Refresh,
                 InForce("first"),
                 Answers(Rules, 1, || $answer),
-                Step::Rules(r#"{"rule_id":"second","ttl":300}"#),
+                Step::Rules(r#"{"rule_id":"second","ttl":300,"ip_blacklist":[]}"#),
                 Refresh,
                 Answered(Rules),
                 InForce("second"),
@@ -587,6 +587,16 @@ pub const SCENARIOS: &[Scenario] = &[
     rules_survive!("rules: an empty object changes nothing", "4.3, W47", Answer::json(200, &json!({}))),
     rules_survive!("rules: what is no object changes nothing", "4.3", Answer::json(200, &json!([]))),
     rules_survive!("rules: a 500 changes nothing", "4.3, W48", Answer::status(500)),
+    rules_survive!(
+        "rules: an older version changes nothing",
+        "W47",
+        Answer::json(200, &json!({"rule_id": "first", "version": 4, "ip_blacklist": ["198.51.100.1"]}))
+    ),
+    rules_survive!(
+        "rules: nothing but an id changes nothing",
+        "W47",
+        Answer::json(200, &json!({"rule_id": "first", "version": 6, "ttl": 300}))
+    ),
     rules_survive!("rules: a 404 changes nothing", "4.3", Answer::status(404)),
     rules_survive!("rules: a reset changes nothing", "4.3", Answer::reset()),
     rules_survive!("rules: a 429 changes nothing", "4.3", Answer::status(429).header("retry-after", "0.1")),

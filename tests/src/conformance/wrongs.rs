@@ -399,6 +399,8 @@ pub(super) const WRONGS: &[Wrong] = &[
             }
         });
     }),
+    fields("lets old rules come back", "an older version changes", &[("accept_any_rules", "true")]),
+    fields("lets an id empty the rules", "nothing but an id changes", &[("accept_any_rules", "true")]),
     reads("has no rules after a failed fetch", "a 500 changes nothing", |_, request, answer| {
         if request.url.ends_with("/rules") && answer.as_ref().map_or(0, |answer| answer.status) >= 400 {
             map(answer, no_rules);
@@ -768,7 +770,8 @@ fn says_no(response: &PlainAnswer) -> bool {
 fn no_rules(response: &mut PlainAnswer) {
     response.status = 200;
     drop_header(response, "etag", |_| true);
-    response.body = json!({"rule_id": "default-rule", "version": 1, "ttl": 300}).to_string().into_bytes();
+    response.body =
+        json!({"rule_id": "default-rule", "ttl": 300, "ip_blacklist": []}).to_string().into_bytes();
 }
 
 /// Changes the plain batch in a request.
