@@ -107,10 +107,10 @@ impl Rules {
         rng: &mut Rng,
     ) -> Update {
         self.in_flight = None;
-        let is_bare = matches!(answer, RulesAnswer::Bare(_));
+        let refusal = self.refusal(&answer, now.wall);
         let (retry_after, message) = match answer {
             RulesAnswer::Rules(rules) | RulesAnswer::Bare(rules) => {
-                if let Some(why) = self.refusal(&rules, is_bare, now.wall) {
+                if let Some(why) = refusal {
                     self.on_failure(None, now.instant, rng);
                     return Update::Failed { message: String::from(why) };
                 }
@@ -140,7 +140,17 @@ impl Rules {
     /// A document is compared with the one in force alone: at the start, after the end of the last one and under another
     /// `rule_id` every version counts, and so does an equal version that says something else, since not every platform
     /// counts. The reasons are constant, so that they are told no more often than once a minute.
-    fn refusal(&self, rules: &DynamicRules, is_bare: bool, wall: Timestamp) -> Option<&'static str> {
+    pub(crate) fn refusal(&self, answer: &RulesAnswer, wall: Timestamp) -> Option<&'static str> {
+        let (rules, is_bare) = match answer {
+            RulesAnswer::Rules(rules) => (rules, false),
+            RulesAnswer::Bare(rules) => (rules, true),
+            RulesAnswer::NotModified
+            | RulesAnswer::NotRules { .. }
+            | RulesAnswer::Invalid { .. }
+            | RulesAnswer::SlowDown { .. }
+            | RulesAnswer::Failed { .. }
+            | RulesAnswer::Hold { .. } => return None,
+        };
         let theirs = self.theirs(wall);
         if expired(rules, theirs) {
             return Some("the rules had expired when they came; the last good ones stay");
