@@ -239,6 +239,27 @@ mod tests {
         assert_eq!(known, members);
     }
 
+    #[test]
+    fn large_documents_are_read_or_refused_without_harm() {
+        let addresses: Vec<_> =
+            (0..300_000_u32).map(|n| format!("{}.{}.{}.1", n >> 16, n >> 8 & 255, n & 255)).collect();
+        let document = serde_json::json!({"rule_id": "r", "ip_blacklist": addresses}).to_string();
+        let RulesAnswer::Rules(rules) = answer(200, &document) else { panic!() };
+        assert_eq!(rules.ip_blacklist.len(), 300_000);
+        // Cut off as answers are.
+        assert!(document.len() > Response::MAX_BODY);
+        let cut = answer(200, &document[..Response::MAX_BODY]);
+        assert!(matches!(cut, RulesAnswer::NotRules { .. }));
+        let wrong = document.replace("\"r\"", "7");
+        let RulesAnswer::Invalid { message } = answer(200, wrong) else { panic!() };
+        assert_eq!(message, "bad rules: `rule_id`: invalid type: integer, expected a string");
+        for open in ["[", "{\"rule_id\":", "[{\"a\":", "\"", "{\"ip_blacklist\":[\"a\",[["] {
+            let deep = open.repeat((1 << 20) / open.len());
+            let RulesAnswer::NotRules { message } = answer(200, deep) else { panic!("{open}") };
+            assert!(message.len() < 1_000, "{message}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(status in prop_oneof![Just(200_u16), any::<u16>()], body: Vec<u8>) {

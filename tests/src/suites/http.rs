@@ -97,6 +97,11 @@ macro_rules! http_suite {
         }
 
         #[tokio::test]
+        async fn floods_around_an_answer_do_no_harm() {
+            $crate::suites::http::floods_around_an_answer_do_no_harm::<$client>().await;
+        }
+
+        #[tokio::test]
         async fn garbage_and_cut_off_answers_are_errors() {
             $crate::suites::http::garbage_and_cut_off_answers_are_errors::<$client>().await;
         }
@@ -530,6 +535,79 @@ pub async fn endless_headers_are_refused<C: HttpClient>() {
         assert!(is_broken(&error), "{error}");
         let stopped_at = hung_up(written).await;
         assert!(stopped_at < 32 << 20, "{stopped_at} bytes were taken");
+    }
+}
+
+/// Answers of a hostile platform that are large in every place that HTTP has.
+pub fn floods() -> Vec<(&'static str, Vec<u8>)> {
+    const MANY: usize = 5 << 20;
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+    let body = r#"{"success":true}"#;
+    let with_length = |body: &[u8]| {
+        [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+    };
+    let headers = format!("x-filler: {}\r\n", "x".repeat(1_000)).repeat(MANY / 1_000);
+    let short = "a: b\r\n".repeat(MANY / 6);
+    let rules: Vec<_> = (0..300_000).map(|n| format!("{}.{}.{}.1", n >> 16, n >> 8 & 255, n & 255)).collect();
+    let rules = serde_json::json!({"rule_id": "flood", "ip_blacklist": rules}).to_string();
+    let text = |text: String| text.into_bytes();
+    vec![
+        ("50 MB of body", with_length(&b"x".repeat(50 << 20))),
+        ("1 MB of brackets", with_length(&b"[".repeat(1 << 20))),
+        ("1 MB of objects", with_length(&b"{\"a\":".repeat((1 << 20) / 5))),
+        ("300,000 rules", with_length(rules.as_bytes())),
+        ("5 MB of headers", text(format!("HTTP/1.1 200 OK\r\n{headers}content-length: 16\r\n\r\n{body}"))),
+        ("800,000 headers", text(format!("HTTP/1.1 200 OK\r\n{short}content-length: 16\r\n\r\n{body}"))),
+        (
+            "5 MB of reason",
+            text(format!("HTTP/1.1 200 {}\r\ncontent-length: 16\r\n\r\n{body}", "x".repeat(MANY))),
+        ),
+        (
+            "200,000 interim answers",
+            text(format!(
+                "{}HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{body}",
+                "HTTP/1.1 102 Processing\r\n\r\n".repeat(200_000)
+            )),
+        ),
+        (
+            "5 MB of a chunk's extension",
+            text(format!("{CHUNKED}\r\n10;a={}\r\n{body}\r\n0\r\n\r\n", "x".repeat(MANY))),
+        ),
+        (
+            "300,000 extensions",
+            text(format!("{CHUNKED}\r\n{}0\r\n\r\n", "1;aaaaaaaaaaaa\r\n \r\n".repeat(300_000))),
+        ),
+        ("5 MB of trailers", text(format!("{CHUNKED}\r\n10\r\n{body}\r\n0\r\n{headers}\r\n"))),
+        (
+            "5 MB of a chunk's length",
+            text(format!("{CHUNKED}\r\n{}10\r\n{body}\r\n0\r\n\r\n", "0".repeat(MANY))),
+        ),
+    ]
+}
+
+pub async fn floods_around_an_answer_do_no_harm<C: HttpClient>() {
+    for (flood, bytes) in floods() {
+        let bytes: Arc<[u8]> = bytes.into();
+        let server = Server::start(move |mut stream: TcpStream| {
+            let bytes = Arc::clone(&bytes);
+            async move {
+                if let Ok(Some(_)) = read_request(&mut stream).await {
+                    // Whoever hangs up had enough.
+                    let _ = stream.write_all(&bytes).await;
+                }
+            }
+        })
+        .await;
+        match send(&transport::<C>(&server.url())).await {
+            Ok(answer) => {
+                assert_eq!(answer.status, 200, "{flood}");
+                assert!(answer.body.len() <= Response::MAX_BODY, "{flood}");
+            }
+            Err(error) => {
+                assert!(is_broken(&error), "{flood}: {error}");
+                assert!(error.message.len() < 1_000, "{flood}");
+            }
+        }
     }
 }
 

@@ -10,6 +10,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -383,4 +387,60 @@ pub fn names_are_looked_up_again(pipe: Pipe) {
     collector.wait_for(|received| received.event_count == 2, HANG);
     process.end_input();
     assert_eq!(process.wait().code, Some(0));
+}
+
+/// Each answer to a batch, to the status or for rules is a flood of another kind.
+pub fn memory_stays_small_whatever_the_platform_answers(pipe: Pipe) {
+    // A debug build alone takes some 20 MB.
+    const MOST_KB: u64 = 40 << 10;
+    let floods: Vec<_> = super::http::floods().into_iter().map(|(_, bytes)| bytes).collect();
+    let rounds = 3 * floods.len();
+    let platform = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", platform.local_addr().unwrap());
+    let (served, all_served) = mpsc::channel();
+    thread::spawn(move || {
+        for (number, stream) in platform.incoming().enumerate() {
+            let Ok(mut stream) = stream else { continue };
+            let mut head = [0; 1 << 14];
+            // Requests are small.
+            if !stream.read(&mut head).is_ok_and(|length| length > 0) {
+                continue;
+            }
+            // Whoever hangs up had enough.
+            let _ = stream.write_all(&floods[number % floods.len()]);
+            let _ = stream.shutdown(Shutdown::Both);
+            if number > rounds && served.send(()).is_err() {
+                return;
+            }
+        }
+    });
+    let flags = [
+        "project_id=shop",
+        "rate_limit=100000",
+        "backoff_factor=0.01",
+        "breaker_recovery=0.05",
+        "breaker_recovery_max=0.05",
+        "retry_attempts=0",
+        "timeout=5",
+        "batch_max_records=1",
+    ];
+    let mut flags: Vec<_> = flags.into_iter().flat_map(|field| ["--set", field]).collect();
+    flags.extend(["--shutdown-timeout", "0.1"]);
+    let mut process = pipe.start(&endpoint, &flags);
+    process.write(&events(50));
+    process.write(&"{\"kind\":\"metric\",\"metric_type\":\"error_rate\",\"value\":1}\n".repeat(50));
+
+    all_served.recv_timeout(HANG).unwrap();
+
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap_or_default();
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")?.trim().parse().ok());
+    if cfg!(target_os = "linux") {
+        let peak: u64 = peak.unwrap();
+        eprintln!("{}: at most {peak} kB", pipe.name);
+        assert!(peak < MOST_KB, "{peak} kB");
+    }
+    process.signal("TERM");
+    let ended = process.wait();
+    assert!(ended.errors.lines().all(|line| line.len() <= 1_024), "{}", ended.errors);
 }
