@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::alphabet::URL_SAFE as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::aes::Aes;
 use crate::{AgentConfig, ConfigProblem, Secret};
@@ -46,9 +47,10 @@ impl Cipher {
             bound: String::from(Aes::WANTED),
         };
         // The reference takes the standard alphabet as well.
-        let key = BASE64.decode(text.replace('+', "-").replace('/', "_")).map_err(|_| problem())?;
+        let url_safe: Zeroizing<String> = Zeroizing::new(text.chars().map(to_url_safe).collect());
+        let key = Zeroizing::new(BASE64.decode(url_safe.as_bytes()).map_err(|_| problem())?);
         let aes = Aes::new(&key).ok_or_else(problem)?;
-        let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(&key).into();
+        let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(key.as_slice()).into();
         // Zero is for none.
         let fingerprint = u32::from_be_bytes([a, b, c, d]).max(1);
         Ok(Some(Self { aes, key: Secret::new(text), fingerprint }))
@@ -102,6 +104,14 @@ impl Cipher {
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Cipher")
+    }
+}
+
+const fn to_url_safe(c: char) -> char {
+    match c {
+        '+' => '-',
+        '/' => '_',
+        c => c,
     }
 }
 
