@@ -174,8 +174,16 @@ mutants:
 		echo "make mutants: cargo-mutants is missing; install it with: cargo install --locked cargo-mutants" >&2; exit 1; }
 	FILE="$(FILE)" SHARD="$(SHARD)" tests/steps/mutants
 
-## Licences, sources and duplicates of the dependencies.
+# Where `cargo deny fetch db` puts a copy of the RustSec database.
+ADVISORIES ?= $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+## Licences, sources and duplicates of the dependencies; known weaknesses too where there is a local copy of the database.
 deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \
 		echo "make deny: cargo-deny is missing; install it with: cargo install --locked cargo-deny" >&2; exit 1; }
 	$(CARGO) deny --locked check licenses bans sources
+	@if [ -n "$$(ls -A "$(ADVISORIES)" 2>/dev/null)" ]; then \
+		$(CARGO) deny --locked check --disable-fetch advisories; \
+	else \
+		echo "make deny: advisories were NOT checked: no copy of the RustSec database in $(ADVISORIES); make one with: cargo deny fetch db" >&2; \
+	fi
