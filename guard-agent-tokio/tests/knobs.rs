@@ -156,11 +156,9 @@ const ROWS: &[Row] = &[
     }),
     ("accept_any_rules", [("false", "version 2"), ("true", "version 1")], |knob| {
         let mut core = Core::new(&knob.with("project_id", "shop").config());
-        for version in [2, 1] {
-            let body = format!(r#"{{"rule_id":"a","version":{version},"ip_blacklist":["192.0.2.7"]}}"#);
-            core.input(Input::RefreshRules);
-            core.pass(5 * SECOND, |_| Response { body: body.clone().into_bytes(), ..answer(200) });
-        }
+        core.pass(5 * SECOND, |_| rules(2));
+        core.input(Input::RefreshRules);
+        core.pass(5 * SECOND, |_| rules(1));
         format!("version {}", core.agent.rules().unwrap().rules.version)
     }),
     ("informational_event_types", [("", "polled quickly"), ("rate_limited", "not polled")], |knob| {
@@ -226,7 +224,7 @@ const ROWS: &[Row] = &[
             collector.read(|received| received.exchanges[0].headers["x-agent-install-id"].clone())
         })
     }),
-    ("redis_url", [("", "0 of 1, none"), ("redis://127.0.0.1:1", "0 of 1, unreachable")], |knob| {
+    ("redis_url", [("none", "0 of 1, none"), ("redis://127.0.0.1:1", "0 of 1, unreachable")], |knob| {
         in_real_time(async move {
             let agent = Agent::builder(knob.config()).transport(Arc::new(Silent)).start().unwrap();
             agent.send_event(event());
@@ -248,10 +246,12 @@ const ROWS: &[Row] = &[
             server.cli(&["KEYS", "*:streams"]).trim().to_owned()
         })
     }),
-    ("redis_ca_file", [("", "started"), ("/nonexistent", "refused")], |knob| {
+    ("redis_ca_file", [("none", "started"), ("/nonexistent", "refused")], |knob| {
         starts(knob.with("redis_url", "rediss://127.0.0.1:1"), "redis_ca_file")
     }),
-    ("journal_dir", [("", "started"), ("/dev/null/journal", "refused")], |knob| starts(knob, "journal_dir")),
+    ("journal_dir", [("none", "started"), ("/dev/null/journal", "refused")], |knob| {
+        starts(knob, "journal_dir")
+    }),
     ("journal_records", [("100", "100 kept"), ("200", "200 kept")], |knob| {
         journaled(knob.with("buffer_size", "40"), 10)
     }),
@@ -492,6 +492,11 @@ fn batch_sizes(knob: Knob, count: usize, size: usize) -> String {
     core.send(Kind::Event, count, size);
     let batches = core.pass(60 * SECOND, |_| answer(200));
     format!("{:?}", batches.iter().map(|batch| batch.records().len()).collect::<Vec<_>>())
+}
+
+fn rules(version: u32) -> Response {
+    let body = format!(r#"{{"rule_id":"a","version":{version},"ip_blacklist":["192.0.2.7"]}}"#);
+    Response { body: body.into_bytes(), ..answer(200) }
 }
 
 /// Whether a load that never ends keeps within ten requests in its first minute.

@@ -36,6 +36,18 @@ impl Pipe {
         PipeProcess::start(program, endpoint, self.flags.iter().chain(flags))
     }
 
+    /// Starts it with these environment variables.
+    ///
+    /// # Panics
+    ///
+    /// If it was not built or does not start.
+    #[must_use]
+    pub fn start_with_env(self, endpoint: &str, flags: &[&str], vars: &[(&str, &str)]) -> PipeProcess {
+        let mut program = Command::new(example(self.name));
+        program.envs(vars.iter().copied());
+        PipeProcess::start(program, endpoint, self.flags.iter().chain(flags))
+    }
+
     /// Starts it where `/etc/hosts` is that file, which may change. `None` where nothing can be mounted: that takes an
     /// administrator, or a user in a name space of its own.
     ///

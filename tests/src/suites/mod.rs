@@ -25,6 +25,7 @@ macro_rules! pipe_suite {
             what_may_still_arrive_is_not_answered,
             it_ends_in_time_although_nobody_reads_its_output,
             names_are_looked_up_again,
+            secrets_come_from_the_environment,
             memory_stays_small_whatever_the_platform_answers,
         }
     };

@@ -389,12 +389,27 @@ pub fn names_are_looked_up_again(pipe: Pipe) {
     assert_eq!(process.wait().code, Some(0));
 }
 
+pub fn secrets_come_from_the_environment(pipe: Pipe) {
+    let collector = Collector::builder().signing_secret("topsecret").start();
+    let signed = [("GUARD_AGENT_PAYLOAD_SIGNING_SECRET", "topsecret")];
+    let ended = pipe.start_with_env(&collector.url(), &[], &signed).run(&events(1));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(collector.violations(), [""; 0]);
+
+    let key = "GUARD_AGENT_PROJECT_ENCRYPTION_KEY";
+    let blank = pipe.start_with_env(&collector.url(), &[], &[(key, " \n")]).wait();
+    assert_eq!(blank.code, Some(2), "{blank:?}");
+    assert!(blank.errors.contains(key), "{blank:?}");
+    let empty = pipe.start_with_env(&collector.url(), &[], &[signed[0], (key, "")]).run("");
+    assert!(empty.code == Some(0) && empty.errors.contains("records are not encrypted"), "{empty:?}");
+}
+
 /// Each answer to a batch, to the status or for rules is a flood of another kind.
 pub fn memory_stays_small_whatever_the_platform_answers(pipe: Pipe) {
     // A debug build alone takes some 20 MB.
     const MOST_KB: u64 = 40 << 10;
     let floods: Vec<_> = super::http::floods().into_iter().map(|(_, bytes)| bytes).collect();
-    let rounds = 3 * floods.len();
+    let rounds = 2 * floods.len();
     let platform = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", platform.local_addr().unwrap());
     let (served, all_served) = mpsc::channel();
@@ -421,7 +436,7 @@ pub fn memory_stays_small_whatever_the_platform_answers(pipe: Pipe) {
         "breaker_recovery=0.05",
         "breaker_recovery_max=0.05",
         "retry_attempts=0",
-        "timeout=5",
+        "timeout=1",
         "batch_max_records=1",
     ];
     let mut flags: Vec<_> = flags.into_iter().flat_map(|field| ["--set", field]).collect();
