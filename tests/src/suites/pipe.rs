@@ -409,7 +409,7 @@ pub fn memory_stays_small_whatever_the_platform_answers(pipe: Pipe) {
     // A debug build alone takes some 20 MB.
     const MOST_KB: u64 = 40 << 10;
     let floods: Vec<_> = super::http::floods().into_iter().map(|(_, bytes)| bytes).collect();
-    let rounds = 2 * floods.len();
+    let rounds = floods.len();
     let platform = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", platform.local_addr().unwrap());
     let (served, all_served) = mpsc::channel();
