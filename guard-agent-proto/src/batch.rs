@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::{BatchId, Instant, Kind, Record, Seq, Timestamp};
 
-/// A sealed batch: it never changes, so that every retry sends the same bytes under the same id.
+/// A sealed batch: it never changes, so that every retry of this run of the agent sends the same bytes under the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     pub(crate) id: BatchId,
@@ -33,7 +33,8 @@ impl Batch {
         self.created_at
     }
 
-    /// The nonce of its encryption, fixed at sealing so that a retry repeats the same ciphertext.
+    /// The nonce of its encryption, fixed at sealing so that a retry repeats the same ciphertext. A batch that comes back
+    /// from a journal has the same id, time and records, and another nonce: it was sealed by another run.
     #[must_use]
     pub const fn nonce(&self) -> &[u8; 12] {
         &self.nonce

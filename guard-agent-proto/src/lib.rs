@@ -29,6 +29,7 @@
 //!     wall: Timestamp::from_unix_micros(1_795_342_404_000_000 + millis as i64 * 1_000),
 //! };
 //! // Seeds come from the operating system's randomness; in a simulation, from the seed of the run.
+//! // Runtimes mix more of it in later, by `reseed`.
 //! let mut encoder = Encoder::new(&config, [1; 32])?;
 //! let mut agent = Agent::new(&config, false, [2; 32], at(0))?;
 //!

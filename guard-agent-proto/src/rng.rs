@@ -13,6 +13,16 @@ impl Rng {
         Self(ChaCha8Rng::from_seed(seed))
     }
 
+    /// Mixes fresh randomness in. Copies of a generator go apart from here on, if they are given different ones.
+    pub(crate) fn reseed(&mut self, entropy: [u8; 32]) {
+        // What is mixed in may be poor: it must not make worse what is there.
+        let mut seed = entropy;
+        let mut own = [0; 32];
+        self.0.fill_bytes(&mut own);
+        seed.iter_mut().zip(own).for_each(|(byte, own)| *byte ^= own);
+        self.0 = ChaCha8Rng::from_seed(seed);
+    }
+
     pub(crate) fn next_u32(&mut self) -> u32 {
         self.0.next_u32()
     }
@@ -65,6 +75,20 @@ mod tests {
             let drawn = Rng::new(bytes).duration(low, high);
             prop_assert!(low <= drawn && drawn <= high);
         }
+    }
+
+    #[test]
+    fn copies_go_apart_with_what_is_mixed_in_and_never_back() {
+        let mut rng = Rng::new([7; 32]);
+        let [mut same, mut other] = [rng.clone(), rng.clone()];
+        rng.reseed([1; 32]);
+        same.reseed([1; 32]);
+        other.reseed([2; 32]);
+        assert_eq!(rng.nonce(), same.nonce());
+        assert_ne!(rng.nonce(), other.nonce());
+        let mut of_another_seed = Rng::new([8; 32]);
+        of_another_seed.reseed([1; 32]);
+        assert_ne!(same.nonce(), of_another_seed.nonce());
     }
 
     #[test]

@@ -345,7 +345,7 @@ pub struct Space {
 
 impl Space {
     /// Version of the format of blocks and notes.
-    const FORMAT: &'static str = "v1";
+    const FORMAT: &'static str = "v2";
 
     /// The space of that key's fingerprint.
     #[must_use]
@@ -356,7 +356,7 @@ impl Space {
 
 /// Identity of a stream: one per run of an agent, random, never reused.
 ///
-/// Its text form, for example `v1-00000000-00c0ffee00c0ffee`, is made for names of keys and folders; it begins
+/// Its text form, for example `v2-00000000-00c0ffee00c0ffee`, is made for names of keys and folders; it begins
 /// with that of its [`Space`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
@@ -375,10 +375,6 @@ impl StreamId {
     #[must_use]
     pub const fn space(self) -> Space {
         self.space
-    }
-
-    pub(crate) const fn number(self) -> u64 {
-        self.id
     }
 }
 

@@ -338,7 +338,7 @@ async fn streams_without_owners_are_found() {
 
     // Streams of other keys and versions are counted.
     for name in
-        ["v2-00000000-0000000000000001", "v1-00000000-1", "", "\u{fc}", "v1-0000002a-0000000000000001"]
+        ["v1-00000000-0000000000000001", "v2-00000000-1", "", "\u{fc}", "v2-0000002a-0000000000000001"]
     {
         server.cli(&["SADD", "guard:agent:streams", name]);
     }

@@ -188,7 +188,7 @@ impl Agent {
         let Some(journal) = &self.journal else { return };
         let stream = &mut self.streams[kind];
         stream.backlog.merge(came);
-        stream.restore(kind, |seq| journal.may_return(kind, seq));
+        stream.restore(kind, |seq| journal.may_return(kind, seq), &mut self.rng);
     }
 
     /// The next record of the journal, if there is room for it, even behind those that `came`, or if it is to

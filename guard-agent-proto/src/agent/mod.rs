@@ -155,6 +155,17 @@ impl Agent {
         self.store = Some(printable_within(LONGEST, place.into()).into());
     }
 
+    /// Mixes fresh randomness from the operating system in: 32 bytes, best before each input, once the input and its time
+    /// are known.
+    ///
+    /// What the agent draws between two inputs (nonces, ids, waits) follows from the inputs alone. Where its machine was
+    /// cloned, or set back to a snapshot, two of it would draw the same for different records, and a nonce that comes
+    /// twice breaks the encryption. With this they go apart before their inputs do. Who needs a run to repeat, as
+    /// simulations do, leaves it out or gives the same.
+    pub fn reseed(&mut self, entropy: [u8; 32]) {
+        self.rng.reseed(entropy);
+    }
+
     /// Takes in what happened at `now`.
     ///
     /// Call [`Agent::poll_output`] until it answers [`Output::Idle`] before the next input. A clock that

@@ -5,6 +5,7 @@ use crate::batch::Entry;
 use crate::fair::Flow;
 use crate::journal::SealedBatch;
 use crate::lane::Lane;
+use crate::rng::Rng;
 use crate::{Batch, Endpoint, Instant, Kind, Ledger, ReceiptId, Seq};
 
 /// One kind of records: its lanes, what they share, and the accounting.
@@ -117,15 +118,17 @@ impl Stream {
         }
     }
 
-    /// Sends batches as they were of which all records came back. One of which a record is missing does not
-    /// exist any more: its records are sent in others.
-    pub(super) fn restore(&mut self, kind: Kind, may_return: impl Fn(Seq) -> bool) {
+    /// Sends batches again of which all records came back, as they were but for the nonce: one that was read from where
+    /// others can write could be one that was used. One of which a record is missing does not exist any more: its
+    /// records are sent in others.
+    pub(super) fn restore(&mut self, kind: Kind, may_return: impl Fn(Seq) -> bool, rng: &mut Rng) {
         let complete = |(sealed, entries): &mut (SealedBatch, Vec<Entry>)| {
             entries.len() as u64 == sealed.len || !may_return(sealed.last)
         };
         for (sealed, entries) in self.partial.extract_if(.., complete) {
-            let SealedBatch { id, created_at, nonce, len, .. } = sealed;
+            let SealedBatch { id, created_at, len, .. } = sealed;
             if entries.len() as u64 == len {
+                let nonce = rng.nonce();
                 self.backlog.restore(Batch { id, kind, created_at, nonce, entries });
             } else {
                 self.backlog.merge(entries.into_iter().collect());

@@ -53,7 +53,7 @@ fn sending(live: usize, backlog: usize, memory: usize) -> Bench {
 /// A batch of nine records that comes back from a journal.
 fn sealed(id: u64) -> SealedBatch {
     let (created_at, last) = (crate::Timestamp::from_unix_micros(0), Seq::from_u64(9));
-    SealedBatch { id: crate::BatchId::new(id, 0), created_at, nonce: [7; 12], len: 9, last }
+    SealedBatch { id: crate::BatchId::new(id, 0), created_at, len: 9, last }
 }
 
 #[test]
@@ -271,21 +271,16 @@ fn a_sealed_batch_comes_back_whole_or_its_records_are_sent_in_others() {
         let mut agent = Bench::new(|_| {}).agent;
         let stream = &mut agent.streams[EVENT];
         let [id, other] = [1, 2].map(|id| crate::BatchId::new(id, 0));
-        let batch = |id, len| SealedBatch {
-            id,
-            created_at: agent.now.wall,
-            nonce: [7; 12],
-            len,
-            last: Seq::from_u64(9),
-        };
+        let batch = |id, len| SealedBatch { id, created_at: agent.now.wall, len, last: Seq::from_u64(9) };
         stream.reassemble(batch(id, len), entry(1));
         stream.reassemble(batch(other, 5), entry(2));
         stream.reassemble(batch(id, len), entry(3));
         assert_eq!(stream.partial.len(), 2);
-        stream.restore(EVENT, |seq| {
+        let may_come = |seq| {
             assert_eq!(seq, Seq::from_u64(9));
             may_return
-        });
+        };
+        stream.restore(EVENT, may_come, &mut agent.rng);
         // The other one comes back later, or is given up.
         let others = if may_return { (1, 0) } else { (0, 1) };
         assert_eq!(stream.backlog.has_sealed(), sealed, "{len} {may_return}");

@@ -125,6 +125,12 @@ impl Encoder {
         })
     }
 
+    /// Mixes fresh randomness from the operating system in, so that the keys of a clone or a snapshot of the machine are not
+    /// those of others: see [`Agent::reseed`](crate::Agent::reseed). Best before each few records.
+    pub fn reseed(&mut self, entropy: [u8; 32]) {
+        self.rng.reseed(entropy);
+    }
+
     /// Encodes an event. What JSON cannot say is null; of an event that is too large for any batch, members of
     /// `metadata` and `extra` that do not fit are left out, and `[TRUNCATED]` says how many. Then its fields are cut.
     ///

@@ -1,26 +1,24 @@
 //! Blocks: what of the records goes into a log.
 //!
 //! ```text
-//! block   = version (1) | checksum (4, CRC-32 of place and body) | body
-//! place   = stream | kind | id: not written, so that a block is only valid where it belongs
-//! body    = content, or nonce (12) | AES-256-GCM of content | tag (16)
+//! block   = content, in an envelope
 //! content = count | first place | when it was accepted (µs) | record*
 //! record  = (places since the last - 1) * 2 + attack | µs since the last | length | JSON
 //! ```
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::journal::codec::{Reader, push_number, push_signed};
+use crate::journal::envelope::{Envelope, Place};
 use crate::rng::Rng;
 use crate::store::{Block, StreamId};
-use crate::wire::Cipher;
+use crate::wire::ProjectKey;
 use crate::{AgentConfig, ConfigError, Kind, Seq, Timestamp};
 
-const VERSION: u8 = 1;
-const HEAD: usize = 1 + size_of::<u32>();
+/// What a record adds to its JSON, about.
+pub(super) const OVERHEAD: usize = 8;
 
 /// A record as a journal holds it.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,7 +64,7 @@ pub(crate) struct Unwritten<'a> {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct BlockReader(BlockFormat);
+pub struct BlockReader(Option<ProjectKey>);
 
 impl BlockReader {
     /// Reads what agents with that configuration's encryption key wrote.
@@ -75,117 +73,72 @@ impl BlockReader {
     ///
     /// That key is not one.
     pub fn new(config: &AgentConfig) -> Result<Self, ConfigError> {
-        BlockFormat::from_config(config).map(Self)
+        ProjectKey::from_config(config)
+            .map(Self)
+            .map_err(|problem| ConfigError { problems: alloc::vec![problem] })
     }
 
     /// The records of a block of that log, in ascending order of places; `None` if it is damaged, was moved, or
     /// belongs to somebody else. Some of them may have been delivered already.
     #[must_use]
     pub fn read(&self, stream: StreamId, kind: Kind, block: &Block) -> Option<Vec<StoredRecord>> {
-        self.0.decode(stream, kind, block)
+        decode(&Envelope::new(self.0.as_ref(), stream), kind, block)
     }
 }
 
-/// Turns records into blocks and back.
-#[derive(Clone, Debug, Default)]
-pub(super) struct BlockFormat {
-    pub(super) cipher: Option<Cipher>,
+/// A block of these records, which are not empty and in ascending order.
+pub(super) fn encode(
+    envelope: &Envelope,
+    kind: Kind,
+    records: &[Unwritten<'_>],
+    rng: &mut Rng,
+) -> Option<Block> {
+    let (first, last) = (records.first()?, records.last()?);
+    let json: usize = records.iter().map(|record| record.json.len()).sum();
+    let mut bytes = envelope.open_new(json + OVERHEAD * records.len() + 32, rng);
+    push_number(records.len() as u64, &mut bytes);
+    push_number(first.seq.as_u64(), &mut bytes);
+    push_signed(first.accepted_at.as_unix_micros(), &mut bytes);
+    let (mut place, mut accepted_at) = (first.seq, first.accepted_at.as_unix_micros());
+    for record in records {
+        let step = record.seq.as_u64().saturating_sub(place.as_u64());
+        push_number(step << 1 | u64::from(record.attack), &mut bytes);
+        push_signed(record.accepted_at.as_unix_micros().wrapping_sub(accepted_at), &mut bytes);
+        push_number(record.json.len() as u64, &mut bytes);
+        bytes.extend_from_slice(record.json);
+        (place, accepted_at) = (record.seq.next(), record.accepted_at.as_unix_micros());
+    }
+    Some(Block { id: last.seq, bytes: envelope.seal(Place::Block(kind, last.seq), bytes) })
 }
 
-impl BlockFormat {
-    /// What a record adds to its JSON, about.
-    pub(super) const OVERHEAD: usize = 8;
-
-    pub(super) fn from_config(config: &AgentConfig) -> Result<Self, ConfigError> {
-        let cipher =
-            Cipher::from_config(config).map_err(|problem| ConfigError { problems: alloc::vec![problem] })?;
-        Ok(Self { cipher })
+/// The records of a block; `None` if it is damaged or somebody else's.
+pub(super) fn decode(envelope: &Envelope, kind: Kind, block: &Block) -> Option<Vec<StoredRecord>> {
+    // No agent gets that far.
+    if block.id.origin() > 0 {
+        return None;
     }
-
-    /// A block of these records, which are not empty and in ascending order.
-    pub(super) fn encode(
-        &self,
-        stream: StreamId,
-        kind: Kind,
-        records: &[Unwritten<'_>],
-        rng: &mut Rng,
-    ) -> Option<Block> {
-        let (first, last) = (records.first()?, records.last()?);
-        let json: usize = records.iter().map(|record| record.json.len()).sum();
-        let mut bytes =
-            Vec::with_capacity(HEAD + Cipher::OVERHEAD + json + Self::OVERHEAD * records.len() + 32);
-        bytes.resize(HEAD, 0);
-        if self.cipher.is_some() {
-            bytes.extend(rng.nonce());
-        }
-        push_number(records.len() as u64, &mut bytes);
-        push_number(first.seq.as_u64(), &mut bytes);
-        push_signed(first.accepted_at.as_unix_micros(), &mut bytes);
-        let (mut place, mut accepted_at) = (first.seq, first.accepted_at.as_unix_micros());
-        for record in records {
-            let step = record.seq.as_u64().saturating_sub(place.as_u64());
-            push_number(step << 1 | u64::from(record.attack), &mut bytes);
-            push_signed(record.accepted_at.as_unix_micros().wrapping_sub(accepted_at), &mut bytes);
-            push_number(record.json.len() as u64, &mut bytes);
-            bytes.extend_from_slice(record.json);
-            (place, accepted_at) = (record.seq.next(), record.accepted_at.as_unix_micros());
-        }
-        if let Some(cipher) = &self.cipher {
-            cipher.seal(&mut bytes, HEAD);
-        }
-        let checksum = checksum(stream, kind, last.seq, &bytes[HEAD..]);
-        bytes[0] = VERSION;
-        bytes[1..HEAD].copy_from_slice(&checksum.to_le_bytes());
-        Some(Block { id: last.seq, bytes: Arc::from(bytes) })
+    let content = envelope.open(Place::Block(kind, block.id), &block.bytes)?;
+    let mut reader = Reader(&content);
+    let count = reader.length()?;
+    let mut place = reader.number()?;
+    let mut accepted_at = reader.signed()?;
+    // What is said of the length is not believed before it is there.
+    let mut records = Vec::with_capacity(count.min(reader.0.len() / 4));
+    for _ in 0..count {
+        let step = reader.number()?;
+        place = place.checked_add(step >> 1)?;
+        accepted_at = accepted_at.wrapping_add(reader.signed()?);
+        let length = reader.length()?;
+        records.push(StoredRecord {
+            seq: Seq::from_u64(place),
+            accepted_at: Timestamp::from_unix_micros(accepted_at),
+            attack: step & 1 == 1,
+            json: reader.bytes(length)?.into(),
+        });
+        place = place.checked_add(1)?;
     }
-
-    /// The records of a block; `None` if it is damaged or somebody else's.
-    pub(super) fn decode(&self, stream: StreamId, kind: Kind, block: &Block) -> Option<Vec<StoredRecord>> {
-        let mut reader = Reader(&block.bytes);
-        let [version] = reader.array()?;
-        // No agent gets that far.
-        if block.id.origin() > 0 {
-            return None;
-        }
-        let checksum_read = u32::from_le_bytes(reader.array()?);
-        if version != VERSION || checksum_read != checksum(stream, kind, block.id, reader.0) {
-            return None;
-        }
-        let opened;
-        if let Some(cipher) = &self.cipher {
-            opened = cipher.open(reader.0)?;
-            reader = Reader(&opened);
-        }
-        let count = reader.length()?;
-        let mut place = reader.number()?;
-        let mut accepted_at = reader.signed()?;
-        // What is said of the length is not believed before it is there.
-        let mut records = Vec::with_capacity(count.min(reader.0.len() / 4));
-        for _ in 0..count {
-            let step = reader.number()?;
-            place = place.checked_add(step >> 1)?;
-            accepted_at = accepted_at.wrapping_add(reader.signed()?);
-            let length = reader.length()?;
-            records.push(StoredRecord {
-                seq: Seq::from_u64(place),
-                accepted_at: Timestamp::from_unix_micros(accepted_at),
-                attack: step & 1 == 1,
-                json: reader.bytes(length)?.into(),
-            });
-            place = place.checked_add(1)?;
-        }
-        let whole = reader.is_empty() && records.last().is_some_and(|record| record.seq == block.id);
-        whole.then_some(records)
-    }
-}
-
-fn checksum(stream: StreamId, kind: Kind, id: Seq, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&stream.number().to_le_bytes());
-    hasher.update(&[kind as u8]);
-    hasher.update(&id.as_u64().to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
+    let whole = reader.is_empty() && records.last().is_some_and(|record| record.seq == block.id);
+    whole.then_some(records)
 }
 
 #[cfg(test)]
@@ -193,18 +146,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::journal::envelope::tests::{STREAM, envelopes, key};
     use crate::rng::Rng;
     use crate::store::Space;
-
-    const STREAM: StreamId = StreamId::new(Space::new(0), 7);
-
-    fn formats() -> [BlockFormat; 2] {
-        let config = crate::AgentConfig::builder("0123456789")
-            .project_encryption_key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
-            .build()
-            .unwrap();
-        [BlockFormat::default(), BlockFormat::from_config(&config).unwrap()]
-    }
 
     fn records() -> impl Strategy<Value = Vec<StoredRecord>> {
         let record = (1u64..1_000, any::<i64>(), any::<bool>(), prop::collection::vec(any::<u8>(), 0..50));
@@ -223,7 +167,7 @@ mod tests {
         })
     }
 
-    fn encode(format: &BlockFormat, records: &[StoredRecord]) -> Block {
+    fn encode(envelope: &Envelope, records: &[StoredRecord]) -> Block {
         let unwritten: Vec<_> = records
             .iter()
             .map(|StoredRecord { seq, accepted_at, attack, json }| Unwritten {
@@ -233,48 +177,42 @@ mod tests {
                 json,
             })
             .collect();
-        format.encode(STREAM, Kind::Event, &unwritten, &mut Rng::new([1; 32])).unwrap()
+        super::encode(envelope, Kind::Event, &unwritten, &mut Rng::new([1; 32])).unwrap()
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read(records in records()) {
-            for format in formats() {
-                let block = encode(&format, &records);
+            let readers = [None, key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")].map(BlockReader);
+            for (envelope, reader) in envelopes(STREAM).into_iter().zip(readers) {
+                let block = encode(&envelope, &records);
                 prop_assert_eq!(block.id, records.last().unwrap().seq);
-                prop_assert_eq!(format.decode(STREAM, Kind::Event, &block), Some(records.clone()));
-                let reader = BlockReader(format.clone());
+                prop_assert_eq!(decode(&envelope, Kind::Event, &block), Some(records.clone()));
                 prop_assert_eq!(reader.read(STREAM, Kind::Event, &block), Some(records.clone()));
-            }
-        }
-
-        #[test]
-        fn a_block_is_valid_as_it_is_and_where_it_is_alone(records in records(), place: prop::sample::Index, bit in 0u8..8) {
-            for format in formats() {
-                let block = encode(&format, &records);
                 let elsewhere = StreamId::new(Space::new(0), 8);
-                prop_assert_eq!(format.decode(elsewhere, Kind::Event, &block), None);
-                prop_assert_eq!(format.decode(STREAM, Kind::Metric, &block), None);
+                prop_assert_eq!(reader.read(elsewhere, Kind::Event, &block), None);
+                prop_assert_eq!(reader.read(STREAM, Kind::Metric, &block), None);
                 let moved = Block { id: block.id.next(), bytes: block.bytes.clone() };
-                prop_assert_eq!(format.decode(STREAM, Kind::Event, &moved), None);
-                let mut bytes = block.bytes.to_vec();
-                let place = place.index(bytes.len());
-                bytes[place] ^= 1u8 << bit;
-                prop_assert_eq!(format.decode(STREAM, Kind::Event, &Block { id: block.id, bytes: bytes.into() }), None);
-                let cut = block.bytes[..place].into();
-                prop_assert_eq!(format.decode(STREAM, Kind::Event, &Block { id: block.id, bytes: cut }), None);
+                prop_assert_eq!(reader.read(STREAM, Kind::Event, &moved), None);
             }
         }
 
         #[test]
-        fn no_bytes_panic(mut body in prop::collection::vec(any::<u8>(), 0..80), id: u64) {
+        fn no_content_panics(content in prop::collection::vec(any::<u8>(), 0..80), id: u64) {
             let id = Seq::from_u64(id);
-            let sum = checksum(STREAM, Kind::Event, id, &body);
-            let mut bytes = alloc::vec![VERSION];
-            bytes.extend(sum.to_le_bytes());
-            bytes.append(&mut body);
-            for format in formats() {
-                let _ = format.decode(STREAM, Kind::Event, &Block { id, bytes: bytes.clone().into() });
+            for envelope in envelopes(STREAM) {
+                let mut bytes = envelope.open_new(0, &mut Rng::new([1; 32]));
+                bytes.extend(&content);
+                let bytes = envelope.seal(Place::Block(Kind::Event, id), bytes);
+                let _ = decode(&envelope, Kind::Event, &Block { id, bytes });
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..80), id: u64) {
+            for envelope in envelopes(STREAM) {
+                let block = Block { id: Seq::from_u64(id), bytes: bytes.clone().into() };
+                let _ = decode(&envelope, Kind::Event, &block);
             }
         }
     }
@@ -288,15 +226,15 @@ mod tests {
             attack: false,
             json: b"{}"[..].into(),
         };
-        for format in formats() {
-            let block = encode(&format, core::slice::from_ref(&record));
-            assert_eq!(format.decode(STREAM, Kind::Event, &block), None);
+        for envelope in envelopes(STREAM) {
+            let block = encode(&envelope, core::slice::from_ref(&record));
+            assert_eq!(decode(&envelope, Kind::Event, &block), None);
         }
     }
 
     #[test]
     fn an_encrypted_block_does_not_show_its_records() {
-        let [plain, encrypted] = formats();
+        let [plain, encrypted] = envelopes(STREAM);
         let record = StoredRecord {
             seq: Seq::from_u64(1),
             accepted_at: Timestamp::from_unix_micros(0),

@@ -73,12 +73,6 @@ impl<'a> Reader<'a> {
         Some(bytes)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*array)
-    }
-
     pub(super) fn spans(&mut self) -> Option<Spans> {
         let mut spans = Spans::default();
         let mut end = 0_u64;

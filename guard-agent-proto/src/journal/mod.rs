@@ -1,5 +1,6 @@
 mod block;
 mod codec;
+mod envelope;
 mod log;
 mod note;
 mod orphans;
@@ -17,7 +18,6 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
-use self::block::BlockFormat;
 pub(crate) use self::block::Unwritten;
 pub use self::block::{BlockReader, StoredRecord};
 use self::log::Log;
@@ -28,7 +28,7 @@ use self::stream::{Stream, Told};
 use self::trouble::{Part, Troubles};
 use crate::rng::Rng;
 use crate::store::{OwnerId, Space, StoreError, StoreErrorKind, StreamId, Write};
-use crate::wire::Cipher;
+use crate::wire::ProjectKey;
 use crate::{AgentConfig, Batch, BatchId, ByKind, ConfigError, Instant, Kind, Seq, StoreOpId};
 
 /// Write-ahead log of what waits: append, wait for the acknowledgement, remove once settled.
@@ -40,7 +40,7 @@ use crate::{AgentConfig, Batch, BatchId, ByKind, ConfigError, Instant, Kind, Seq
 /// appended when the store is back.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
-    format: BlockFormat,
+    key: Option<ProjectKey>,
     space: Space,
     owner: OwnerId,
     lease: Lease,
@@ -131,12 +131,11 @@ pub(crate) struct Returned {
     pub(crate) sealed: Option<SealedBatch>,
 }
 
-/// A batch of another run of the agent, to be sent as it was.
+/// A batch of another run of the agent: its records are sent together again, under its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SealedBatch {
     pub(crate) id: BatchId,
     pub(crate) created_at: crate::Timestamp,
-    pub(crate) nonce: [u8; 12],
     pub(crate) len: u64,
     /// Its last record.
     pub(crate) last: Seq,
@@ -259,13 +258,14 @@ impl Outstanding {
 
 impl Journal {
     pub(crate) fn new(config: &AgentConfig, now: Instant, rng: &mut Rng) -> Result<Self, ConfigError> {
-        let format = BlockFormat::from_config(config)?;
-        let space = Space::new(format.cipher.as_ref().map_or(0, Cipher::fingerprint));
+        let key = ProjectKey::from_config(config)
+            .map_err(|problem| ConfigError { problems: alloc::vec![problem] })?;
+        let space = Space::new(key.as_ref().map_or(0, ProjectKey::fingerprint));
         let lease = Lease::new(config.journal_lease);
         let owner = OwnerId::from_u64(rng.next_u64());
-        let own = Stream::own(space, rng);
+        let own = Stream::own(StreamId::new(space, rng.next_u64()), key.as_ref());
         Ok(Self {
-            format,
+            key,
             space,
             owner,
             lease,
@@ -294,6 +294,11 @@ impl Journal {
             given_up: BTreeMap::new(),
             closing: false,
         })
+    }
+
+    /// A stream of our own that nobody had before.
+    fn fresh_stream(&self, rng: &mut Rng) -> Stream {
+        Stream::own(StreamId::new(self.space, rng.next_u64()), self.key.as_ref())
     }
 
     /// It is that late. Whoever slept does not know any more whether the store is down, and has to ask.
@@ -394,8 +399,8 @@ impl Journal {
             records.insert(entry.seq().place());
         }
         let Some(stream) = self.streams.get_mut(&origin) else { return false };
-        let (id, created_at, nonce) = (batch.id(), batch.created_at(), *batch.nonce());
-        stream.seal(Seal { kind, id, created_at, nonce, records }, awaited);
+        let (id, created_at) = (batch.id(), batch.created_at());
+        stream.seal(Seal { kind, id, created_at, records }, awaited);
         true
     }
 

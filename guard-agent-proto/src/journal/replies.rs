@@ -1,5 +1,6 @@
 use alloc::vec::Vec;
 
+use super::block;
 use super::note::{self, Content};
 use super::stream::{SealState, Stream, Told};
 use super::trouble::Part;
@@ -256,7 +257,8 @@ impl Journal {
             self.unsure = None;
         }
         if origin == 0 && !self.closing {
-            self.streams.insert(0, Stream::own(self.space, rng));
+            let fresh = self.fresh_stream(rng);
+            self.streams.insert(0, fresh);
             self.waiting = Some((GROUP_BYTES, now));
         }
     }
@@ -271,11 +273,11 @@ impl Journal {
         self.orphans.on_taken(id);
         let origin = self.next_origin;
         self.next_origin = if origin < LAST_ORIGIN { origin + 1 } else { 1 };
-        let mut stream = Stream::adopted(id);
+        let mut stream = Stream::adopted(id, self.key.as_ref());
         stream.renew(asked_at, self.lease);
         let mut seals = Vec::new();
         for note in notes {
-            match note::read(note) {
+            match note::read(note, &stream.envelope) {
                 Some(Content::Seal(seal)) => seals.push(seal),
                 Some(Content::Settled { kind, block, records }) => stream.logs[kind].on_noted(block, records),
                 None => news.corrupt += 1,
@@ -321,7 +323,7 @@ impl Journal {
         // Blocks of ours do not overlap.
         let mut end = Seq::from_u64(0);
         for block in blocks {
-            let Some(records) = self.format.decode(stream.id, kind, &block) else {
+            let Some(records) = block::decode(&stream.envelope, kind, &block) else {
                 news.corrupt += 1;
                 log.discard(block.id);
                 continue;

@@ -2,7 +2,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::block::BlockFormat;
+use super::block;
 use super::orphans::Search;
 use super::spans::Spans;
 use super::stream::Stream;
@@ -229,7 +229,7 @@ impl Journal {
         // An append renews the lease of our own stream.
         let mut adopted = self.streams.range(1..).map(|(_, stream)| stream);
         if (self.is_down() || adopted.any(|stream| self.is_overdue(stream, now)))
-            && let Some(change) = self.next_change(now)
+            && let Some(change) = self.next_change(now, rng)
         {
             return Some(change);
         }
@@ -247,7 +247,7 @@ impl Journal {
                 }
             }
         }
-        self.next_change(now)
+        self.next_change(now, rng)
     }
 
     /// Whether its lease should have been renewed a whole interval ago.
@@ -275,10 +275,10 @@ impl Journal {
         }
         // What was settled meanwhile counts no more.
         self.waiting = (!is_all).then(|| (bytes.saturating_sub(appended), now));
-        if appended > 0 { self.write(0, logs) } else { None }
+        if appended > 0 { self.write(0, logs, rng) } else { None }
     }
 
-    pub(super) fn next_change(&mut self, now: Instant) -> Option<Box<Writing>> {
+    pub(super) fn next_change(&mut self, now: Instant, rng: &mut Rng) -> Option<Box<Writing>> {
         if self.change_at()? > now {
             return None;
         }
@@ -290,7 +290,7 @@ impl Journal {
         // The stream whose lease was renewed longest ago goes first: with many streams and a slow store the first of all
         // would be due again before the last has its turn.
         let (origin, _) = self.streams.iter().filter(needs).min_by_key(|(_, stream)| stream.renew_at)?;
-        self.write(*origin, ByKind::default())
+        self.write(*origin, ByKind::default(), rng)
     }
 
     /// Divides records into blocks.
@@ -302,13 +302,13 @@ impl Journal {
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = rest.iter().take(most_records).take_while(|record| {
-                bytes += record.json.len() + BlockFormat::OVERHEAD;
+                bytes += record.json.len() + block::OVERHEAD;
                 bytes <= most_bytes
             });
             let count = fits.count().max(1);
             let (these, others) = rest.split_at(count);
             rest = others;
-            if let Some(block) = self.format.encode(own.id, kind, these, rng) {
+            if let Some(block) = block::encode(&own.envelope, kind, these, rng) {
                 let mut spans = Spans::default();
                 for record in these {
                     spans.push(record.seq, record.seq);
@@ -320,14 +320,19 @@ impl Journal {
         appends
     }
 
-    pub(super) fn write(&mut self, origin: u16, logs: ByKind<Appends>) -> Option<Box<Writing>> {
+    pub(super) fn write(
+        &mut self,
+        origin: u16,
+        logs: ByKind<Appends>,
+        rng: &mut Rng,
+    ) -> Option<Box<Writing>> {
         let stream = self.streams.get_mut(&origin)?;
         let ByKind { events, metrics } = logs;
         let last = stream.last;
         let behind = |appends: &Appends, last: Seq| appends.blocks.last().map_or(last, |block| block.id);
         let covered =
             ByKind { events: behind(&events, last.events), metrics: behind(&metrics, last.metrics) };
-        let (mut remove, mut told) = stream.tell(&covered, MOST_BLOCKS);
+        let (mut remove, mut told) = stream.tell(&covered, MOST_BLOCKS, rng);
         // An append that may have been made moved the end of its log, or did not.
         let is_sure = origin == 0 && self.unsure.is_none();
         let mut log = |kind: Kind, append: Vec<Block>| LogWrite {
@@ -358,7 +363,7 @@ impl Journal {
 
     /// Our stream is empty and its lease to be renewed: an idle agent keeps nothing in the store.
     fn close_own(&mut self, rng: &mut Rng) -> StoreRequest {
-        let fresh = Stream::own(self.space, rng);
+        let fresh = self.fresh_stream(rng);
         let old = self.streams.insert(0, fresh).map_or_else(|| StreamId::new(self.space, 0), |old| old.id);
         self.start(
             StoreOp::Close { stream: old, keep: false },

@@ -1,17 +1,20 @@
 use alloc::vec::Vec;
 
+use super::envelope::Envelope;
 use super::log::Log;
 use super::note::{self, Seal};
 use super::spans::Spans;
 use super::{Lease, SealedBatch};
 use crate::rng::Rng;
-use crate::store::{Note, Space, StreamId, Write};
+use crate::store::{Note, StreamId, Write};
+use crate::wire::ProjectKey;
 use crate::{BatchId, ByKind, Instant, Kind, Seq};
 
 /// A stream that is ours.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
+    pub(super) envelope: Envelope,
     pub(super) logs: ByKind<Log>,
     /// Highest ids that the store has acknowledged; in an adopted stream all there can be.
     pub(super) last: ByKind<Seq>,
@@ -58,26 +61,23 @@ impl SealState {
 }
 
 impl Stream {
-    pub(super) fn own(space: Space, rng: &mut Rng) -> Self {
+    pub(super) fn own(id: StreamId, key: Option<&ProjectKey>) -> Self {
         let logs = ByKind { events: Log::own(), metrics: Log::own() };
-        Self {
-            register: true,
-            ended: ByKind { events: true, metrics: true },
-            ..Self::new(StreamId::new(space, rng.next_u64()), logs)
-        }
+        Self { register: true, ended: ByKind { events: true, metrics: true }, ..Self::new(id, key, logs) }
     }
 
-    pub(super) fn adopted(id: StreamId) -> Self {
+    pub(super) fn adopted(id: StreamId, key: Option<&ProjectKey>) -> Self {
         let last = Seq::from_u64(u64::MAX);
         Self {
             last: ByKind { events: last, metrics: last },
-            ..Self::new(id, ByKind { events: Log::adopted(), metrics: Log::adopted() })
+            ..Self::new(id, key, ByKind { events: Log::adopted(), metrics: Log::adopted() })
         }
     }
 
-    fn new(id: StreamId, logs: ByKind<Log>) -> Self {
+    fn new(id: StreamId, key: Option<&ProjectKey>, logs: ByKind<Log>) -> Self {
         Self {
             id,
+            envelope: Envelope::new(key, id),
             logs,
             last: ByKind { events: Seq::from_u64(0), metrics: Seq::from_u64(0) },
             register: false,
@@ -123,21 +123,26 @@ impl Stream {
     }
 
     /// What the store is to be told of it now, when it has records up to `last`: which blocks to remove, and the rest.
-    pub(super) fn tell(&mut self, last: &ByKind<Seq>, most_blocks: usize) -> (ByKind<Vec<Seq>>, Told) {
+    pub(super) fn tell(
+        &mut self,
+        last: &ByKind<Seq>,
+        most_blocks: usize,
+        rng: &mut Rng,
+    ) -> (ByKind<Vec<Seq>>, Told) {
         let mut told = Told { unsealed: core::mem::take(&mut self.unsealed), ..Told::default() };
         for (kind, id) in &told.unsealed {
             told.notes.push(Note { name: Seal::name(*kind, *id), value: None });
         }
         for state in self.seals.iter_mut().filter(|state| state.due && state.is_covered(last)) {
             (state.noted, state.due) = (true, false);
-            told.notes.push(state.seal.note());
+            told.notes.push(state.seal.note(&self.envelope, rng));
             told.seals.push((state.seal.kind, state.seal.id));
         }
         let mut remove = ByKind::<Vec<Seq>>::default();
         for kind in Kind::ALL {
             let log = &mut self.logs[kind];
             for (block, settled) in log.take_changed(most_blocks) {
-                told.notes.push(note::settled_note(kind, block, &settled));
+                told.notes.push(note::settled_note(kind, block, &settled, &self.envelope, rng));
                 told.changed[kind].push(block);
             }
             for (block, noted) in log.take_removable(most_blocks) {
@@ -188,7 +193,6 @@ impl Stream {
         Some(SealedBatch {
             id: seal.id,
             created_at: seal.created_at,
-            nonce: seal.nonce,
             len: seal.records.len(),
             last: seal.records.last()?,
         })

@@ -57,7 +57,7 @@ fn journal() -> Journal {
     let own = own(&mut journal);
     own.renew(Instant::ZERO, lease);
     own.register = false;
-    let mut adopted = Stream::adopted(stream(77));
+    let mut adopted = Stream::adopted(stream(77), None);
     adopted.renew(Instant::ZERO, lease);
     journal.streams.insert(1, adopted);
     journal
@@ -91,7 +91,7 @@ fn paged(journal: &Journal) -> Vec<u64> {
 /// A block of that stream of the journal with these records.
 fn block(journal: &Journal, origin: u16, first: u64, last: u64) -> Block {
     let records: Vec<_> = (first..=last).map(|place| unwritten(place, b"{}")).collect();
-    journal.format.encode(journal.streams[&origin].id, EVENT, &records, &mut rng()).unwrap()
+    block::encode(&journal.streams[&origin].envelope, EVENT, &records, &mut rng()).unwrap()
 }
 
 fn read(journal: &mut Journal, origin: u16, blocks: Vec<Block>) -> JournalNews {
@@ -103,12 +103,12 @@ fn read(journal: &mut Journal, origin: u16, blocks: Vec<Block>) -> JournalNews {
 fn seal(kind: Kind, records: Spans, due: bool, awaited: bool) -> SealState {
     let id = BatchId::new(records.last().map_or(0, Seq::as_u64), 0);
     let created_at = crate::Timestamp::from_unix_micros(0);
-    SealState { seal: Seal { kind, id, created_at, nonce: [0; 12], records }, noted: false, due, awaited }
+    SealState { seal: Seal { kind, id, created_at, records }, noted: false, due, awaited }
 }
 
 /// An append of own records from 1 to 3 of which nobody knows whether it was made.
 fn unsure(journal: &mut Journal, settled: &[u64]) -> Box<Writing> {
-    let mut writing = journal.write(0, ByKind::<Appends>::default()).unwrap();
+    let mut writing = journal.write(0, ByKind::<Appends>::default(), &mut rng()).unwrap();
     writing.appended[EVENT].push((seq(3), spans(1, 3)));
     writing.settled[EVENT].extend(settled.iter().map(|place| seq(*place)));
     writing
@@ -224,7 +224,7 @@ fn a_settled_record_counts_for_the_append_that_is_under_way() {
         let writing = unsure(&mut journal, &[]);
         if is_unsure {
             // The operation under way is no append.
-            let change = journal.write(0, ByKind::default()).unwrap();
+            let change = journal.write(0, ByKind::default(), &mut rng()).unwrap();
             journal.outstanding = Some((StoreOpId::from_u64(0), Instant::ZERO, Outstanding::Write(change)));
             journal.unsure = Some(writing);
         } else {
@@ -275,7 +275,7 @@ fn others_are_adopted_where_there_is_room_for_both_kinds_and_few_streams() {
     }
     for origin in 2..=64 {
         assert!(journal.search_at(room(true, true, true)).is_some(), "{origin}");
-        journal.streams.insert(origin, Stream::adopted(stream(100 + u64::from(origin))));
+        journal.streams.insert(origin, Stream::adopted(stream(100 + u64::from(origin)), None));
     }
     assert!(journal.search_at(room(true, true, true)).is_none(), "64 of others");
     journal.streams.retain(|origin, _| *origin < 2);
@@ -348,7 +348,7 @@ fn a_store_that_went_back_is_read_again_where_it_is_ours() {
         journal.release(EVENT, seq(2), 10);
         own(&mut journal).logs[EVENT].read_on_after(seq(8));
         page(&mut journal, origin, 2);
-        let writing = journal.write(0, ByKind::default()).unwrap();
+        let writing = journal.write(0, ByKind::default(), &mut rng()).unwrap();
         let last = ByKind { events: seq(4), metrics: seq(0) };
         let mut news = JournalNews::default();
         journal.on_diverged(&writing, last, Instant::ZERO, &mut rng(), &mut news);
@@ -477,9 +477,9 @@ fn a_seal_is_written_once_its_records_are_and_hurries_what_it_waits_for() {
             assert_eq!(own.is_awaited(true), hurries && stored == 3, "{due} {awaited} {stored}");
             assert_eq!(own.is_awaited(false), hurries && stored == 2, "{due} {awaited} {stored}");
             assert_eq!(own.has_changes(), due && stored == 3);
-            let (_, told) = own.tell(&last(stored), 9);
+            let (_, told) = own.tell(&last(stored), 9, &mut rng());
             assert_eq!(told.notes.len(), usize::from(due && stored == 3));
-            assert_eq!(own.tell(&last(stored), 9).1.notes.len(), 0, "once");
+            assert_eq!(own.tell(&last(stored), 9, &mut rng()).1.notes.len(), 0, "once");
         }
     }
 }
@@ -501,9 +501,39 @@ fn a_batch_that_is_sent_again_keeps_its_seal() {
     let own = own(&mut journal);
     let SealState { seal: known, .. } = seal(EVENT, spans(1, 3), true, false);
     own.seal(known.clone(), false);
-    own.tell(&ByKind { events: seq(3), metrics: seq(0) }, 9);
+    own.tell(&ByKind { events: seq(3), metrics: seq(0) }, 9, &mut rng());
     own.seal(known, false);
     assert!(own.seals.len() == 1 && own.unsealed.is_empty() && !own.has_changes());
+}
+
+#[test]
+fn with_a_key_what_was_not_written_under_it_is_skipped_and_counted() {
+    let key = crate::Secret::new("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    let mut journal = journal_with(|config| config.project_encryption_key = Some(key));
+    let id = StreamId::new(journal.space, 77);
+    let ours = Stream::adopted(id, journal.key.as_ref()).envelope;
+    let forged = Stream::adopted(id, None).envelope;
+    let moved = Stream::adopted(StreamId::new(journal.space, 78), journal.key.as_ref()).envelope;
+    let batch = |last: u64| seal(EVENT, spans(1, last), false, false).seal;
+    let mut copied = batch(2).note(&ours, &mut rng());
+    copied.name = batch(4).note(&ours, &mut rng()).name;
+    let notes = [
+        batch(3).note(&ours, &mut rng()),
+        batch(5).note(&forged, &mut rng()),
+        settled_note(EVENT, seq(3), &spans(1, 2), &forged, &mut rng()),
+        settled_note(EVENT, seq(6), &spans(4, 5), &moved, &mut rng()),
+        copied,
+    ];
+    let mut news = JournalNews::default();
+    journal.on_adopted(id, &notes, Instant::ZERO, &mut news);
+    assert_eq!((news.corrupt, adopted(&mut journal).seals.len()), (4, 1));
+    let block =
+        |envelope, place| block::encode(envelope, EVENT, &[unwritten(place, b"{}")], &mut rng()).unwrap();
+    let blocks = vec![block(&ours, 1), block(&forged, 2), block(&moved, 3), block(&ours, 4)];
+    let mut renamed = block(&ours, 5);
+    renamed.id = seq(6);
+    assert_eq!(read(&mut journal, 1, [blocks, vec![renamed]].concat()).corrupt, 3);
+    assert_eq!(paged(&journal), [1, 4]);
 }
 
 #[test]
@@ -511,7 +541,7 @@ fn a_note_counts_as_far_as_its_block_says_the_same() {
     let mut journal = journal();
     let mut settled = spans(1, 2);
     settled.insert(seq(9));
-    let note = settled_note(EVENT, seq(3), &settled);
+    let note = settled_note(EVENT, seq(3), &settled, &adopted(&mut journal).envelope, &mut rng());
     journal.streams.remove(&1);
     journal.on_adopted(stream(77), &[note], Instant::ZERO, &mut JournalNews::default());
     let block = block(&journal, 1, 1, 3);
@@ -673,7 +703,7 @@ fn a_stream_that_somebody_wrote_into_is_left_and_one_that_lost_something_is_not(
     for (origin, last, left) in [(0, 3, false), (0, 2, false), (0, 4, true), (1, 3, true)] {
         let mut journal = journal();
         append(&mut journal, 3);
-        let writing = journal.write(origin, ByKind::default()).unwrap();
+        let writing = journal.write(origin, ByKind::default(), &mut rng()).unwrap();
         let id = journal.streams[&origin].id;
         let last = ByKind { events: seq(last), metrics: seq(0) };
         let mut news = JournalNews::default();
@@ -688,7 +718,7 @@ fn a_doubt_stays_until_the_end_was_read() {
     append(&mut journal, 8);
     journal.release(EVENT, seq(2), 10);
     for last in [6, 4] {
-        let writing = journal.write(0, ByKind::default()).unwrap();
+        let writing = journal.write(0, ByKind::default(), &mut rng()).unwrap();
         let last = ByKind { events: seq(last), metrics: seq(0) };
         journal.on_diverged(&writing, last, Instant::ZERO, &mut rng(), &mut JournalNews::default());
         assert!(journal.doubt[EVENT], "{last:?}");
@@ -716,7 +746,7 @@ fn damaged_notes_are_counted() {
 #[test]
 fn the_first_append_makes_a_stream_known() {
     let mut journal = journal_with(|_| {});
-    let writing = |journal: &mut Journal| journal.write(0, ByKind::default()).unwrap();
+    let writing = |journal: &mut Journal| journal.write(0, ByKind::default(), &mut rng()).unwrap();
     let first = writing(&mut journal);
     assert!(first.write.register);
     journal.on_written(*first, Instant::ZERO, &mut JournalNews::default());
@@ -728,7 +758,7 @@ fn every_stream_is_renewed_in_turn_however_slow_the_store_is() {
     let mut journal = journal_with(|_| {});
     let lease = journal.lease;
     for origin in 0..10 {
-        let mut held = Stream::adopted(stream(u64::from(origin)));
+        let mut held = Stream::adopted(stream(u64::from(origin)), None);
         held.renew(Instant::ZERO, lease);
         journal.streams.insert(origin, held);
     }
@@ -736,7 +766,7 @@ fn every_stream_is_renewed_in_turn_however_slow_the_store_is() {
     let mut renewed = vec![];
     for _ in 0..20 {
         now = now + lease.renewal;
-        let origin = journal.next_change(now).unwrap().origin;
+        let origin = journal.next_change(now, &mut rng()).unwrap().origin;
         journal.streams.get_mut(&origin).unwrap().renew(now, lease);
         renewed.push(origin);
     }

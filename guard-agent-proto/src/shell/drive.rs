@@ -158,6 +158,11 @@ fn seed() -> Result<[u8; 32], LaunchError> {
     Ok(seed)
 }
 
+/// Fresh randomness; `None` where the operating system has none any more, and what it gave at the start has to do.
+pub(super) fn entropy() -> Option<[u8; 32]> {
+    seed().ok()
+}
+
 /// Carries inputs to the core and its outputs into the world. It decides nothing about retry, size,
 /// order or loss.
 struct Driver<R> {
@@ -539,7 +544,12 @@ impl<R: Runtime> Driver<R> {
     }
 
     fn step(&mut self, input: Input) {
-        self.core.handle_input(self.runtime.now(), input);
+        let now = self.runtime.now();
+        // After the clock was read: whatever a clone of the machine does differently from here on, it draws otherwise.
+        if let Some(entropy) = entropy() {
+            self.core.reseed(entropy);
+        }
+        self.core.handle_input(now, input);
         self.perform();
     }
 

@@ -1,6 +1,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::vec::Vec;
 
+use super::drive::entropy;
 use super::hooks::Processors;
 use super::inbox::Intake;
 use super::item::Item;
@@ -92,6 +93,10 @@ impl Workbench {
 
     pub(super) fn encode(&mut self, mut chunk: Chunk) -> Encoded {
         let Self { encoder, processors, receipts } = self;
+        // The records are known: a clone of the machine gives the same ones the same keys, and others to all that come.
+        if let Some(entropy) = entropy() {
+            encoder.reseed(entropy);
+        }
         let mut encoded = Encoded::default();
         while let Some((event, promise)) = chunk.events.pop() {
             let receipt = promise.map(|promise| encoded.promise(receipts, promise));

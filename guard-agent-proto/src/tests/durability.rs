@@ -451,9 +451,40 @@ fn a_batch_that_may_have_been_sent_is_sent_again_as_it_was() {
             (again.id(), again.created_at(), numbers(&again)),
             (batch.id(), batch.created_at(), numbers(&batch))
         );
+        assert_ne!(again.nonce(), batch.nonce(), "whoever can write to the store would choose it");
         bench.answer(&request, 200);
         assert_eq!(bench.deliver(LEASE), [[5, 6, 7]]);
         assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+    }
+}
+
+#[test]
+fn a_clone_of_the_machine_draws_nothing_that_the_original_draws() {
+    // Two of one seed and the same inputs are one and its clone.
+    let [mut original, mut clone, mut other] = [(); 3].map(|()| Bench::journaled(|_| {}));
+    let drawn = |bench: &mut Bench| {
+        bench.events(1);
+        bench.serve();
+        let mut streams = Vec::new();
+        bench.store.for_each_block(|stream, _, _| streams.push(stream));
+        bench.pass_served(SECOND);
+        let (request, batch) = bench.take_batch();
+        bench.answer(&request, 200);
+        // With nothing left it deletes its stream, and makes another with the next record.
+        bench.pass_served(LEASE);
+        bench.requests.clear();
+        (batch.id().random(), *batch.nonce(), streams)
+    };
+    let [first, same, _] = [&mut original, &mut clone, &mut other].map(drawn);
+    assert_eq!(first, same);
+    original.agent.reseed([1; 32]);
+    clone.agent.reseed([1; 32]);
+    other.agent.reseed([2; 32]);
+    for round in 0..3 {
+        let [one, same, another] = [&mut original, &mut clone, &mut other].map(drawn);
+        assert_eq!(one, same);
+        assert!(one.0 != another.0 && one.1 != another.1);
+        assert_eq!(one.2 == another.2, round == 0, "{:?} {:?}", one.2, another.2);
     }
 }
 
@@ -1189,9 +1220,9 @@ fn agents_with_other_keys_leave_each_other_alone() {
 #[test]
 fn ids_and_keys_stay_what_they_are() {
     let stream = StreamId::new(Space::new(7), 0xc0ffee);
-    assert_eq!(alloc::format!("{stream}"), "v1-00000007-0000000000c0ffee");
-    assert_eq!("v1-00000007-0000000000c0ffee".parse(), Ok(stream));
-    for foreign in ["v2-00000007-0000000000c0ffee", "v1-7-c0ffee", "v1-00000007-0000000000C0FFEE", ""] {
+    assert_eq!(alloc::format!("{stream}"), "v2-00000007-0000000000c0ffee");
+    assert_eq!("v2-00000007-0000000000c0ffee".parse(), Ok(stream));
+    for foreign in ["v1-00000007-0000000000c0ffee", "v2-7-c0ffee", "v2-00000007-0000000000C0FFEE", ""] {
         assert!(foreign.parse::<StreamId>().is_err(), "{foreign}");
     }
     assert_eq!(key(1).len(), 36);

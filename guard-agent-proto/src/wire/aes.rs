@@ -21,16 +21,32 @@ mod with {
             Aes256Gcm::new_from_slice(key).ok().map(Self)
         }
 
-        /// Encrypts in place; the tag.
-        pub(in crate::wire) fn encrypt(&self, nonce: [u8; 12], text: &mut [u8]) -> Option<[u8; 16]> {
-            let tag = self.0.encrypt_inout_detached(&Nonce::from(nonce), b"", text.into());
+        /// The same under another key.
+        pub(in crate::wire) fn under(&self, key: [u8; 32]) -> Self {
+            Self(Aes256Gcm::new(&key.into()))
+        }
+
+        /// Encrypts in place; the tag, which covers `context` as well.
+        pub(in crate::wire) fn encrypt(
+            &self,
+            nonce: [u8; 12],
+            context: &[u8],
+            text: &mut [u8],
+        ) -> Option<[u8; 16]> {
+            let tag = self.0.encrypt_inout_detached(&Nonce::from(nonce), context, text.into());
             tag.ok().map(Into::into)
         }
 
-        /// Decrypts in place; false under another key, or if anything was changed.
-        pub(in crate::wire) fn decrypt(&self, nonce: [u8; 12], text: &mut [u8], tag: [u8; 16]) -> bool {
+        /// Decrypts in place; false under another key, in another context, or if anything was changed.
+        pub(in crate::wire) fn decrypt(
+            &self,
+            nonce: [u8; 12],
+            context: &[u8],
+            text: &mut [u8],
+            tag: [u8; 16],
+        ) -> bool {
             let (nonce, tag) = (Nonce::from(nonce), Tag::from(tag));
-            self.0.decrypt_inout_detached(&nonce, b"", text.into(), &tag).is_ok()
+            self.0.decrypt_inout_detached(&nonce, context, text.into(), &tag).is_ok()
         }
     }
 }
@@ -49,13 +65,23 @@ mod without {
             None
         }
 
-        pub(in crate::wire) const fn encrypt(&self, _nonce: [u8; 12], _text: &mut [u8]) -> Option<[u8; 16]> {
+        pub(in crate::wire) const fn under(&self, _key: [u8; 32]) -> Self {
+            match *self {}
+        }
+
+        pub(in crate::wire) const fn encrypt(
+            &self,
+            _nonce: [u8; 12],
+            _context: &[u8],
+            _text: &mut [u8],
+        ) -> Option<[u8; 16]> {
             match *self {}
         }
 
         pub(in crate::wire) const fn decrypt(
             &self,
             _nonce: [u8; 12],
+            _context: &[u8],
             _text: &mut [u8],
             _tag: [u8; 16],
         ) -> bool {

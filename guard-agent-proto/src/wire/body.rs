@@ -52,7 +52,7 @@ impl Frame {
         document.push(b'{');
         push_lists(&mut document, batch);
         document.push(b'}');
-        cipher.seal(&mut document, 0);
+        cipher.seal(b"", &mut document, 0);
 
         let text_len = Cipher::text_len(document.len());
         let mut body = String::with_capacity(text_len + self.envelope_overhead());

@@ -2,6 +2,7 @@
 
 mod aes;
 mod body;
+mod derive;
 mod echo;
 mod encrypt;
 mod response;
@@ -19,7 +20,7 @@ use alloc::{format, vec};
 use core::fmt;
 
 use self::body::Frame;
-pub(crate) use self::encrypt::Cipher;
+pub(crate) use self::encrypt::{Cipher, ProjectKey};
 use self::sign::Signer;
 use crate::{AgentConfig, Batch, ConfigError, ConfigProblem, Kind, Payload, Secret};
 
@@ -50,7 +51,7 @@ pub struct Wire {
     project_id: Option<Secret>,
     api_key: Secret,
     signer: Option<Signer>,
-    cipher: Option<Cipher>,
+    key: Option<ProjectKey>,
     /// Smallest body that is compressed; `None` compresses nothing.
     compress_from: Option<usize>,
     frame: Frame,
@@ -103,7 +104,7 @@ impl Wire {
         problems.extend(project_id.and_then(|id| header_problem("project_id", id)));
         problems.extend(header_problem("install_id", install_id));
         problems.extend(signing_secret_problem(config.payload_signing_secret.as_ref()));
-        let cipher = Cipher::from_config(config).unwrap_or_else(|problem| {
+        let key = ProjectKey::from_config(config).unwrap_or_else(|problem| {
             problems.push(problem);
             None
         });
@@ -116,7 +117,7 @@ impl Wire {
             project_id: project_id.map(Secret::new),
             api_key: config.api_key.clone(),
             signer: Signer::new(config.payload_signing_secret.as_ref()),
-            cipher,
+            key,
             compress_from: config.compression_enabled.then_some(config.compression_threshold),
             frame: Frame::new(config),
         })
@@ -149,7 +150,7 @@ impl Wire {
     pub fn encode(&self, payload: &Payload, gzip: fn(&[u8], Content) -> Vec<u8>) -> HttpRequest {
         match payload {
             Payload::Batch(batch) => {
-                let content = if self.cipher.is_some() { Content::Ciphertext } else { Content::Json };
+                let content = if self.key.is_some() { Content::Ciphertext } else { Content::Json };
                 let (path, body) = self.batch(batch);
                 self.post(path, body, |body| gzip(body, content))
             }
@@ -176,15 +177,15 @@ impl Wire {
         let secrets = [
             Some(&self.api_key),
             self.signer.as_ref().map(Signer::secret),
-            self.cipher.as_ref().map(Cipher::key),
+            self.key.as_ref().map(ProjectKey::text),
         ];
         secrets.into_iter().flatten().any(|secret| echo::repeats(&answer, &printable(secret.expose())))
     }
 
     fn batch(&self, batch: &Batch) -> (&'static str, Vec<u8>) {
-        match (&self.cipher, batch.kind()) {
-            (Some(cipher), Kind::Event | Kind::Metric) => {
-                ("/api/v1/events/encrypted", self.frame.encrypted(batch, cipher))
+        match (&self.key, batch.kind()) {
+            (Some(key), Kind::Event | Kind::Metric) => {
+                ("/api/v1/events/encrypted", self.frame.encrypted(batch, key.wire()))
             }
             (None, Kind::Event) => ("/api/v1/events", self.frame.plain(batch)),
             (None, Kind::Metric) => ("/api/v1/metrics", self.frame.plain(batch)),
@@ -252,7 +253,7 @@ impl Credentials {
 /// uncompressed body stays within `batch_max_bytes` whatever the ids, the base64 envelope too.
 pub(crate) fn record_budget(config: &AgentConfig) -> usize {
     let frame = Frame::new(config);
-    if Cipher::is_configured(config) {
+    if ProjectKey::is_configured(config) {
         frame.encrypted_budget(config.batch_max_bytes)
     } else {
         frame.plain_budget(config.batch_max_bytes)
@@ -291,7 +292,7 @@ pub(crate) fn header_problem(field: &'static str, value: &str) -> Option<ConfigP
 }
 
 pub(crate) fn encryption_key_problem(config: &AgentConfig) -> Option<ConfigProblem> {
-    Cipher::from_config(config).err()
+    ProjectKey::from_config(config).err()
 }
 
 /// Whether every HTTP client sends this as a header value, unchanged.

@@ -139,6 +139,16 @@ fn keys_are_minted_from_the_seed() {
 }
 
 #[test]
+fn a_clone_of_the_machine_mints_other_keys() {
+    let [mut original, mut clone] = [(); 2].map(|()| encoder(&config()));
+    let key = |encoder: &mut Encoder| encoder.event(&event()).unwrap().json().to_vec();
+    assert_eq!(key(&mut original), key(&mut clone));
+    original.reseed([1; 32]);
+    clone.reseed([2; 32]);
+    assert_ne!(key(&mut original), key(&mut clone));
+}
+
+#[test]
 fn muted_and_sampled_types_are_filtered() {
     let mut config = config();
     config.muted_event_types = vec![String::from("path_excluded")];

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! ```text
-//! DIR/v1-00000000-00c0ffee00c0ffee/    one per stream
+//! DIR/v2-00000000-00c0ffee00c0ffee/    one per stream
 //!         lock                         locked by the owner; holds its id
 //!         00000001-5f0c3d21.log        segments: number, mark of its frames
 //!         00000002-9a44e1b7.log

@@ -31,11 +31,11 @@ fn str_of<'a>(case: &'a Value, name: &str) -> &'a str {
 fn the_references_documents_encrypt_to_its_ciphertexts() {
     for case in vectors!("encrypted") {
         let (document, payload) = (str_of(&case, "document"), str_of(&case, "payload"));
-        let key = Some(Secret::new(str_of(&case, "key")));
-        let cipher = Cipher::from_config(&AgentConfig { project_encryption_key: key, ..config() });
+        let project_encryption_key = Some(Secret::new(str_of(&case, "key")));
+        let key = ProjectKey::from_config(&AgentConfig { project_encryption_key, ..config() });
         let nonce = &URL_SAFE.decode(payload).unwrap()[..12];
         let mut sealed = [nonce, document.as_bytes()].concat();
-        cipher.unwrap().unwrap().seal(&mut sealed, 0);
+        key.unwrap().unwrap().wire().seal(b"", &mut sealed, 0);
         assert_eq!(URL_SAFE.encode(&sealed), payload);
     }
 }

@@ -64,11 +64,11 @@ fn what_is_not_ours_is_left_alone() {
     let scratch = Scratch::new();
     let other_key = StreamId::new(Space::new(1), 1).to_string();
     for name in
-        [&other_key, "v2-00000000-00c0ffee00c0ffee", "v1-short", "V1-00000000-00c0ffee00c0ffee", "other"]
+        [&other_key, "v1-00000000-00c0ffee00c0ffee", "v2-short", "V2-00000000-00c0ffee00c0ffee", "other"]
     {
         fs::create_dir(scratch.0.join(name)).unwrap();
     }
-    fs::write(scratch.0.join("v1-00000000-00000000000000ff"), "a file").unwrap();
+    fs::write(scratch.0.join("v2-00000000-00000000000000ff"), "a file").unwrap();
     let before = super::files(&scratch.0);
     let agent = scratch.agent(1);
     assert_eq!(agent.list(), (0, 0, 3));
