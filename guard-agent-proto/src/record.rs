@@ -42,7 +42,7 @@ pub enum DropReason {
     DeadLetter,
     /// Older than the configured maximum age.
     Expired,
-    /// The journal's store lost it while it was no longer in memory.
+    /// The journal's store lost it while it was no longer in memory, or has something in its place that is no record.
     StoreLost,
     /// The agent had stopped before it was taken over, or its runtime went away before it was delivered or durable.
     Closed,
@@ -98,7 +98,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record of encoded bytes. `attack` marks an event after whose delivery the rules are polled
+    /// A record of encoded bytes: one JSON object of at most 256 KiB and not more than 256 values deep, without white space
+    /// around it, since what is none is not taken back from a journal. `attack` marks an event after whose delivery the rules are polled
     /// quickly. [`Encoder`](crate::Encoder) is what makes records; a journal brings them back.
     #[must_use]
     pub const fn new(kind: Kind, attack: bool, json: Box<[u8]>) -> Self {

@@ -167,8 +167,12 @@ impl Agent {
     fn take_back(&mut self, kind: Kind) {
         let mut came = Buffer::default();
         while let Some((returned, surplus)) = self.next_returned(kind, &came) {
-            let Returned { seq, record, recovered, sealed } = returned;
+            let Returned { seq, record, is_sound, recovered, sealed } = returned;
             self.streams[kind].ledger.recovered += u64::from(recovered);
+            if !is_sound {
+                self.give_up(kind, seq, DropReason::StoreLost);
+                continue;
+            }
             if surplus {
                 self.give_up(kind, seq, DropReason::Overflow);
                 continue;

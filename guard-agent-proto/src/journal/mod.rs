@@ -1,6 +1,7 @@
 mod block;
 mod codec;
 mod envelope;
+mod json;
 mod log;
 mod note;
 mod orphans;
@@ -118,6 +119,7 @@ struct Paged {
     block: Seq,
     total: u64,
     record: StoredRecord,
+    is_sound: bool,
 }
 
 /// A stored record that came back.
@@ -125,6 +127,8 @@ struct Paged {
 pub(crate) struct Returned {
     pub(crate) seq: Seq,
     pub(crate) record: StoredRecord,
+    /// It is one JSON object. Otherwise its bytes are gone already.
+    pub(crate) is_sound: bool,
     /// It is met for the first time: another run of the agent accepted it.
     pub(crate) recovered: bool,
     /// The batch in which it may have been sent.
@@ -440,13 +444,13 @@ impl Journal {
 
     /// Takes it.
     pub(crate) fn take(&mut self, kind: Kind) -> Option<Returned> {
-        let Paged { origin, block, total, record } = self.pages[kind].pop_front()?;
+        let Paged { origin, block, total, record, is_sound } = self.pages[kind].pop_front()?;
         let stream = self.streams.get_mut(&origin)?;
         let bytes = record.json.len() + crate::batch::Entry::OVERHEAD;
         let recovered = stream.logs[kind].take(block, total, record.seq, bytes);
         let sealed = if origin > 0 { stream.seal_of(kind, record.seq) } else { None };
         let sealed = sealed.map(|seal| SealedBatch { last: seal.last.at_origin(origin), ..seal });
-        Some(Returned { seq: record.seq.at_origin(origin), record, recovered, sealed })
+        Some(Returned { seq: record.seq.at_origin(origin), record, is_sound, recovered, sealed })
     }
 
     /// Whether records up to that one may still come back.

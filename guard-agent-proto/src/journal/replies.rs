@@ -1,6 +1,8 @@
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::block;
+use super::json;
 use super::note::{self, Content};
 use super::stream::{SealState, Stream, Told};
 use super::trouble::Part;
@@ -332,9 +334,14 @@ impl Journal {
             let total = records.len() as u64;
             let mut is_stored = false;
             let stored_here = |record: &StoredRecord| record.seq > end && log.is_stored(block.id, record.seq);
-            for record in records.into_iter().filter(stored_here) {
+            for mut record in records.into_iter().filter(stored_here) {
                 is_stored = true;
-                self.pages[kind].push_back(Paged { origin, block: block.id, total, record });
+                let is_sound = json::is_record(&record.json);
+                if !is_sound {
+                    news.corrupt += 1;
+                    record.json = Box::default();
+                }
+                self.pages[kind].push_back(Paged { origin, block: block.id, total, record, is_sound });
             }
             if !is_stored && log.is_spent(block.id, total) {
                 log.discard(block.id);

@@ -80,7 +80,7 @@ fn append(journal: &mut Journal, last: u64) {
 }
 
 fn page(journal: &mut Journal, origin: u16, place: u64) {
-    let paged = Paged { origin, block: seq(place), total: 1, record: stored(place) };
+    let paged = Paged { origin, block: seq(place), total: 1, record: stored(place), is_sound: true };
     journal.pages[EVENT].push_back(paged);
 }
 
@@ -534,6 +534,29 @@ fn with_a_key_what_was_not_written_under_it_is_skipped_and_counted() {
     renamed.id = seq(6);
     assert_eq!(read(&mut journal, 1, [blocks, vec![renamed]].concat()).corrupt, 3);
     assert_eq!(paged(&journal), [1, 4]);
+}
+
+#[test]
+fn what_is_no_record_comes_without_its_bytes_and_settles_like_any_other() {
+    for origin in [0, 1] {
+        let mut journal = journal();
+        if origin == 0 {
+            append(&mut journal, 3);
+            (1..=3).for_each(|place| journal.release(EVENT, seq(place), 10));
+        }
+        let records = [unwritten(1, b"{}"), unwritten(2, b"{},{}"), unwritten(3, b"{\"a\":1}")];
+        let block = block::encode(&journal.streams[&origin].envelope, EVENT, &records, &mut rng()).unwrap();
+        assert_eq!(read(&mut journal, origin, vec![block]).corrupt, 1);
+        for (place, is_sound) in [(1, true), (2, false), (3, true)] {
+            let returned = journal.take(EVENT).unwrap();
+            assert_eq!((returned.seq.place(), returned.is_sound), (seq(place), is_sound));
+            assert_eq!((returned.record.json.is_empty(), returned.recovered), (!is_sound, origin == 1));
+        }
+        (1..=3).for_each(|place| journal.on_settled(EVENT, seq(place).at_origin(origin)));
+        let log = &mut journal.streams.get_mut(&origin).unwrap().logs[EVENT];
+        assert_eq!(log.take_removable(9), [(seq(3), false)], "{origin}");
+        assert!(log.is_empty());
+    }
 }
 
 #[test]

@@ -240,7 +240,10 @@ fn apply(bench: &mut Bench, step: Step, number: usize) {
         Step::Records { kind, count, attack } => {
             bench.send((0..count).map(|i| record(kind, number * 100 + i, attack)).collect());
         }
-        Step::Large(len) => bench.send(vec![crate::Record::new(Kind::Event, false, vec![b'x'; len].into())]),
+        Step::Large(len) => {
+            let json = alloc::format!(r#"{{"x":"{}"}}"#, "x".repeat(len));
+            bench.send(vec![crate::Record::new(Kind::Event, false, json.into_bytes().into())]);
+        }
         Step::Answer { request, result } => {
             let newest = bench.requests.len() as u64;
             let id = RequestId::from_u64(newest.saturating_sub(request as u64));

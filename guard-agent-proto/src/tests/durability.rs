@@ -1196,6 +1196,35 @@ fn damaged_entries_are_skipped_counted_and_told() {
     assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
 }
 
+/// What somebody put in the place of records that were journaled.
+const FORGED: [&str; 4] = [r#"{}],"project_id":"x","events":[{}"#, "{}{}", "[]", ""];
+
+#[test]
+fn what_is_no_record_is_not_taken_back_from_a_journal_but_counted_and_told() {
+    let key = crate::Secret::new("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    for key in [None, Some(key)] {
+        let adjust = |config: &mut AgentConfig| config.project_encryption_key = key.clone();
+        let mut dead = Bench::journaled(adjust);
+        dead.serve();
+        let forged = |json: &str| Record::new(Kind::Event, false, json.as_bytes().into());
+        dead.send(FORGED.map(forged).into_iter().chain((0..3).map(event)).collect());
+        dead.serve();
+        // Some of them in a batch that was noted.
+        dead.pass_served(SECOND);
+        dead.send(FORGED.map(forged).into_iter().chain((3..6).map(event)).collect());
+        dead.pass_served(SECOND);
+        let mut bench = dead.successor(7, adjust);
+        let batches = bench.deliver(2 * LEASE);
+        assert_eq!(sorted(&batches), (0..6).collect::<Vec<_>>());
+        let stats = bench.agent.stats();
+        let ledger = &stats.records.events;
+        assert_eq!((ledger.recovered, ledger.delivered, ledger.pending), (14, 6, 0));
+        assert_eq!((ledger.dropped[DropReason::StoreLost], stats.corrupt_entries), (8, 8));
+        assert_eq!(bench.errors("damaged or foreign entries were skipped"), 1);
+        assert_eq!((bench.store.streams(), bench.store.blocks()), (0, 0));
+    }
+}
+
 #[test]
 fn agents_with_other_keys_leave_each_other_alone() {
     let mut dead = Bench::journaled(|_| {});
