@@ -87,7 +87,7 @@ invariants! {
     SentAfterConfirmation "sent-after-confirmation",
     /// What was not refused is tried again in the same batch.
     StableBatch "stable-batch",
-    /// The same batch has the same bytes.
+    /// The same batch has the same bytes, and if it is encrypted others in another run.
     RetryBytes "retry-bytes",
     /// So it is with a batch of another run, as its journal says.
     SealedBatch "sealed-batch",

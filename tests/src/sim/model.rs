@@ -131,7 +131,8 @@ struct Flight {
 #[derive(Debug)]
 struct Seen {
     name: String,
-    hash: u64,
+    /// Of its bytes, as each run sent it.
+    hashes: BTreeMap<u32, u64>,
     records: Vec<u64>,
 }
 
@@ -167,12 +168,16 @@ impl History {
         }
     }
 
-    fn place(&mut self, name: &str, hash: u64, records: &[u64]) -> u32 {
+    fn place(&mut self, name: &str, records: &[u64]) -> u32 {
         if let Some(place) = self.places.get(name) {
             return *place;
         }
         let place = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
-        self.batches.push(Seen { name: String::from(name), hash, records: records.to_vec() });
+        self.batches.push(Seen {
+            name: String::from(name),
+            hashes: BTreeMap::new(),
+            records: records.to_vec(),
+        });
         self.places.insert(String::from(name), place);
         place
     }
@@ -453,9 +458,14 @@ impl Model {
             format!("{} records", ids.len())
         })?;
         let retried = !self.batches.insert(String::from(name));
-        let number = history.place(name, hash, ids);
-        let seen = &history.batches[number as usize];
-        require(seen.hash == hash, Invariant::RetryBytes, || {
+        let number = history.place(name, ids);
+        let seen = &mut history.batches[number as usize];
+        let ours = *seen.hashes.entry(self.run).or_insert(hash);
+        // What another run encrypted is encrypted anew, under another nonce.
+        let encrypted = self.config.project_encryption_key.is_some();
+        let others = |(run, other): (&u32, &u64)| *run == self.run || (*other == hash) != encrypted;
+        let same = ours == hash && seen.records == ids && seen.hashes.iter().all(others);
+        require(same, Invariant::RetryBytes, || {
             format!("batch {name} of {ids:?} had other bytes before, of {:?}", seen.records)
         })?;
         for id in ids {
