@@ -302,7 +302,8 @@ impl Agent {
             self.counters.stray_replies += 1;
             return;
         };
-        self.counters.corrupt_entries += news.corrupt + news.lost_logs;
+        let damage = news.corrupt.saturating_add(news.lost_logs);
+        self.counters.corrupt_entries = self.counters.corrupt_entries.saturating_add(damage);
         self.counters.adopted_journals += u64::from(news.adopted);
         if let Some((orphaned, leased)) = news.others {
             self.report_others(orphaned, leased);

@@ -146,6 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::journal::codec::tests::number;
     use crate::journal::envelope::tests::{STREAM, envelopes, key};
     use crate::rng::Rng;
     use crate::store::Space;
@@ -205,6 +206,27 @@ mod tests {
                 bytes.extend(&content);
                 let bytes = envelope.seal(Place::Block(Kind::Event, id), bytes);
                 let _ = decode(&envelope, Kind::Event, &Block { id, bytes });
+            }
+        }
+
+        #[test]
+        fn no_numbers_panic(
+            numbers in prop::collection::vec(number(), 0..9),
+            records in prop::collection::vec((number(), number()), 0..4),
+            id in number(),
+        ) {
+            for envelope in envelopes(STREAM) {
+                let mut bytes = envelope.open_new(0, &mut Rng::new([1; 32]));
+                push_number(records.len() as u64, &mut bytes);
+                numbers.iter().for_each(|number| push_number(*number, &mut bytes));
+                for (step, accepted_at) in &records {
+                    [*step, *accepted_at, 0].into_iter().for_each(|number| push_number(number, &mut bytes));
+                }
+                let id = Seq::from_u64(id);
+                let bytes = envelope.seal(Place::Block(Kind::Event, id), bytes);
+                let records = decode(&envelope, Kind::Event, &Block { id, bytes }).unwrap_or_default();
+                prop_assert!(records.is_sorted_by(|one, next| one.seq < next.seq));
+                prop_assert!(records.iter().all(|record| record.seq.origin() == 0));
             }
         }
 

@@ -35,6 +35,11 @@ const fn low_byte(number: u64) -> u8 {
     (number & 0x7f) as u8
 }
 
+/// `None` for one that no agent gets to. With those that are left nobody who counts gets beyond his numbers.
+pub(super) fn place(number: u64) -> Option<Seq> {
+    Some(Seq::from_u64(number)).filter(|seq| seq.origin() == 0)
+}
+
 /// Reads what was written, from bytes that may be anything.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
@@ -76,14 +81,19 @@ impl<'a> Reader<'a> {
     pub(super) fn spans(&mut self) -> Option<Spans> {
         let mut spans = Spans::default();
         let mut end = 0_u64;
-        for place in 0..self.number()? {
+        for nth in 0..self.number()? {
             let gap = self.number()?;
             // They neither touch nor go back, so that they can only be written in one way.
-            let first = end.checked_add(gap).filter(|_| place == 0 || gap > 1)?;
+            let first = end.checked_add(gap).filter(|_| nth == 0 || gap > 1)?;
             end = first.checked_add(self.number()?)?;
-            spans.push(Seq::from_u64(first), Seq::from_u64(end));
+            spans.push(place(first)?, place(end)?);
         }
         Some(spans)
+    }
+
+    /// Of a record.
+    pub(super) fn place(&mut self) -> Option<Seq> {
+        place(self.number()?)
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -92,14 +102,18 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// Numbers of every length, the longest included.
-    fn number() -> impl Strategy<Value = u64> {
-        (any::<u64>(), 0u32..64).prop_map(|(number, shift)| number >> shift)
+    /// Numbers of every length, and those at which something ends.
+    pub(in crate::journal) fn number() -> impl Strategy<Value = u64> {
+        const ENDS: &[u64] = &[0, 1, 2, (1 << 48) - 1, 1 << 48, u64::MAX >> 1, u64::MAX - 1, u64::MAX];
+        prop_oneof![
+            (any::<u64>(), 0u32..64).prop_map(|(number, shift)| number >> shift),
+            prop::sample::select(ENDS),
+        ]
     }
 
     proptest! {
@@ -142,5 +156,8 @@ mod tests {
         assert_eq!(read(&[1, u64::MAX, 1]), None);
         assert_eq!(read(&[2, 5, 0, u64::MAX, 0]), None);
         assert_eq!(read(&[2, 5, 0]), None, "one is missing");
+        assert_eq!(read(&[1, 0, u64::MAX]), None, "more places than there are numbers");
+        assert_eq!(read(&[1, 0, 1 << 48]), None, "more than an agent has");
+        assert_eq!(read(&[1, 0, (1 << 48) - 1]), Some(1));
     }
 }

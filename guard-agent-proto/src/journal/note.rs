@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::journal::codec::{Reader, push_number, push_signed, push_spans};
+use crate::journal::codec::{self, Reader, push_number, push_signed, push_spans};
 use crate::journal::envelope::{Envelope, Place};
 use crate::journal::spans::Spans;
 use crate::rng::Rng;
@@ -87,7 +87,7 @@ pub(super) fn read(note: &Note, envelope: &Envelope) -> Option<Content> {
             created_at: Timestamp::from_unix_micros(reader.signed()?),
             records: reader.spans()?,
         }),
-        "d" => Content::Settled { kind, block: Seq::from_u64(name.parse().ok()?), records: reader.spans()? },
+        "d" => Content::Settled { kind, block: codec::place(name.parse().ok()?)?, records: reader.spans()? },
         _ => return None,
     };
     reader.is_empty().then_some(content)
@@ -105,6 +105,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::journal::codec::tests::number;
     use crate::journal::envelope::tests::{STREAM, envelopes};
     use crate::rng::Rng;
 
@@ -147,6 +148,23 @@ mod tests {
                         prop_assert_eq!(read(&moved, &envelope).is_some(), moved == note);
                     }
                 }
+            }
+        }
+
+        #[test]
+        fn no_numbers_panic(kind in "[sd]", id in number(), numbers in prop::collection::vec(number(), 0..9)) {
+            for envelope in envelopes(STREAM) {
+                let mut bytes = envelope.open_new(0, &mut Rng::new([1; 32]));
+                numbers.iter().for_each(|number| push_number(*number, &mut bytes));
+                let note = finish(format!("{kind}-e-{id}"), bytes, &envelope);
+                let records = match read(&note, &envelope) {
+                    Some(Content::Seal(seal)) => seal.records,
+                    Some(Content::Settled { records, .. }) => records,
+                    None => continue,
+                };
+                let places = records.iter().map(|(first, last)| last.as_u64() - first.as_u64() + 1);
+                prop_assert_eq!(records.len(), places.sum::<u64>());
+                prop_assert_eq!(records.count_before(Seq::from_u64(u64::MAX)), records.len());
             }
         }
 

@@ -144,7 +144,7 @@ impl Journal {
             // Records before that place were left to the store meanwhile: it is read again from there.
             (Outstanding::Read { origin, kind, from, .. }, _) if !self.reads_on_from(origin, kind, from) => {}
             (Outstanding::Read { origin, kind, limit, .. }, StoreAnswer::Blocks { blocks, skipped }) => {
-                news.corrupt += skipped;
+                news.corrupt = news.corrupt.saturating_add(skipped);
                 self.on_read(origin, kind, limit, blocks, asked_at, news);
             }
             (Outstanding::Read { origin, kind, .. }, _) => {
@@ -311,7 +311,9 @@ impl Journal {
         }
         let is_first = Kind::ALL.iter().all(|kind| stream.logs[*kind].is_unmet());
         let log = &mut stream.logs[kind];
-        let Some(last) = blocks.last().map(|block| block.id).filter(|last| *last >= log.next()) else {
+        // Behind the last number of all there is nothing to read on from.
+        let is_ahead = |last: &Seq| *last >= log.next() && log.next() < Seq::from_u64(u64::MAX);
+        let Some(last) = blocks.last().map(|block| block.id).filter(is_ahead) else {
             // Beyond the last block: what was not met does not exist.
             stream.ended[kind] = true;
             news.lost[kind] = log.end();

@@ -560,6 +560,27 @@ fn what_is_no_record_comes_without_its_bytes_and_settles_like_any_other() {
 }
 
 #[test]
+fn a_block_of_the_last_number_of_all_ends_its_log() {
+    let mut journal = journal();
+    let planted = || Block { id: seq(u64::MAX), bytes: b"planted"[..].into() };
+    assert_eq!(read(&mut journal, 1, vec![planted()]).corrupt, 1);
+    assert!(!adopted(&mut journal).ended[EVENT]);
+    assert_eq!(read(&mut journal, 1, vec![planted()]).corrupt, 0, "it is not read for ever");
+    assert!(adopted(&mut journal).ended[EVENT]);
+    assert_eq!(adopted(&mut journal).logs[EVENT].take_removable(9), [(seq(u64::MAX), true)]);
+}
+
+#[test]
+fn what_a_store_says_of_damage_overflows_no_counter() {
+    let mut journal = journal();
+    let mut news = JournalNews { corrupt: 5, ..JournalNews::default() };
+    let done = Outstanding::Read { origin: 1, kind: EVENT, from: seq(0), limit: 4 };
+    let answer = StoreAnswer::Blocks { blocks: vec![], skipped: u64::MAX };
+    journal.on_done(done, answer, Instant::ZERO, Instant::ZERO, &mut rng(), &mut news);
+    assert_eq!(news.corrupt, u64::MAX);
+}
+
+#[test]
 fn a_note_counts_as_far_as_its_block_says_the_same() {
     let mut journal = journal();
     let mut settled = spans(1, 2);
