@@ -237,7 +237,8 @@ impl core::error::Error for StoreError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
-    /// The stream belongs to somebody else.
+    /// The stream belongs to somebody else, who adopted it. An agent that held the lease a moment ago, when nobody adopts
+    /// anything, does not believe that: it goes on with another stream, and what is in its memory.
     Fenced,
     /// It cannot be reached, or the connection was lost.
     Unreachable,

@@ -219,6 +219,25 @@ async fn what_others_did_to_keys_is_noticed() {
     assert_eq!(other.list().await, orphans(&[(STREAM, false)], 1, 0));
 }
 
+/// Whoever adopts says so beside the lease.
+#[tokio::test]
+async fn a_lease_that_somebody_wrote_takes_no_stream_away() {
+    let server = RedisServer::start(&[]);
+    let (owner, other) = (Agent::new(&server.url(), 1), Agent::new(&server.url(), 2));
+    assert_eq!(owner.append(0, &[1]).await, DONE);
+    server.cli(&["SET", &key("l"), "stolen", "PX", "60000"]);
+    assert_failed(&other.adopt().await, StoreErrorKind::Fenced);
+    assert_eq!(owner.append(1, &[2]).await, DONE);
+    assert_eq!(owner.events().await, [1, 2]);
+
+    server.cli(&["DEL", &key("e"), &key("n")]);
+    server.cli(&["SET", &key("l"), "stolen", "PX", "60000"]);
+    assert_eq!(owner.append(2, &[3]).await, diverged(0, 0));
+    assert_eq!(owner.append(0, &[3]).await, DONE);
+    assert_eq!(owner.events().await, [3]);
+    assert_failed(&other.renew().await, StoreErrorKind::Fenced);
+}
+
 #[tokio::test]
 async fn one_of_many_adopts() {
     let server = RedisServer::start(&[]);

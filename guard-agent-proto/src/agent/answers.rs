@@ -357,12 +357,38 @@ impl Agent {
         }
     }
 
-    /// Our journal, or one that we had adopted, is for others: its records are theirs now. What is in flight
-    /// cannot be called back, and is theirs if it does not arrive.
-    fn on_left(&mut self, LeftStream { origin, stored, why }: LeftStream) {
+    /// Our journal, or one that we had adopted, is not ours any more.
+    fn on_left(&mut self, left: LeftStream) {
+        let message = match left.why {
+            LeftBecause::Intruded => {
+                let ByKind { events, metrics } = self.hand_over(left);
+                format!(
+                    "somebody else wrote into the journal: it is left, with {events} events and {metrics} metrics, to whoever adopts it"
+                )
+            }
+            LeftBecause::Adopted => {
+                let ByKind { events, metrics } = self.hand_over(left);
+                format!(
+                    "another agent adopted the journal while this one was away: {events} events and {metrics} metrics are its own now"
+                )
+            }
+            LeftBecause::Stolen => {
+                let ByKind { events, metrics } = left.stored;
+                self.lose_stored(left);
+                format!(
+                    "the store says that the journal is another's, who cannot have adopted it: {events} events and {metrics} metrics that were there alone are lost, those in memory are sent"
+                )
+            }
+        };
+        self.tell_of_journal(message);
+    }
+
+    /// The records of a journal are those of others now. What is in flight cannot be called back, and is theirs if it
+    /// does not arrive. How many there are.
+    fn hand_over(&mut self, LeftStream { origin, stored, .. }: LeftStream) -> ByKind<u64> {
         let mut handed_over = stored;
         for kind in Kind::ALL {
-            let Some(journal) = &self.journal else { return };
+            let Some(journal) = &self.journal else { continue };
             let theirs = |entry: &Entry| journal.is_lost(kind, entry.seq());
             let stream = &mut self.streams[kind];
             let mut gone = stream.live.hand_over(theirs);
@@ -376,11 +402,17 @@ impl Agent {
                 self.settle_absent(kind, Outcome::HandedOver);
             }
         }
-        let ByKind { events, metrics } = handed_over;
-        self.tell_of_journal(match why {
-            LeftBecause::Intruded => format!("somebody else wrote into the journal: it is left, with {events} events and {metrics} metrics, to whoever adopts it"),
-            LeftBecause::Adopted => format!("another agent adopted the journal while this one was away: {events} events and {metrics} metrics are its own now"),
-        });
+        handed_over
+    }
+
+    /// Nobody is known to deliver what was in a journal: what is in memory stays ours, what was not is lost.
+    fn lose_stored(&mut self, LeftStream { origin, stored, .. }: LeftStream) {
+        for kind in Kind::ALL {
+            self.count_drops(kind, DropReason::StoreLost, stored[kind]);
+            if origin == 0 {
+                self.settle_absent(kind, Outcome::Dropped(DropReason::StoreLost));
+            }
+        }
     }
 
     pub(super) fn tell_of_journal(&mut self, message: String) {

@@ -112,7 +112,7 @@ impl Agent {
             told_durable: Seq::from_u64(0),
             partial: Vec::new(),
         };
-        let journal = if journal { Some(Journal::new(config, now.instant, &mut rng)?) } else { None };
+        let journal = if journal { Some(Journal::new(config, now, &mut rng)?) } else { None };
         Ok(Self {
             started: now.instant,
             now,
@@ -172,7 +172,7 @@ impl Agent {
     /// stands still or went back is read as standing still.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.now = Now { instant: self.now.instant.max(now.instant), wall: now.wall };
-        self.journal.iter_mut().for_each(|journal| journal.on_time(self.now.instant));
+        self.journal.iter_mut().for_each(|journal| journal.on_time(self.now));
         match input {
             Input::Timeout => {}
             Input::Records(records) => self.on_records(records),

@@ -347,7 +347,7 @@ fn an_agent_without_a_lease_sleeps_through_nothing() {
     bench
         .input(Input::StoreReply { id, result: Err(StoreError::new(StoreErrorKind::TimedOut, "no answer")) });
     let journal = bench.agent.journal.as_mut().unwrap();
-    journal.on_time(bench.now.instant + 60 * SECOND);
+    journal.on_time(crate::Now { instant: bench.now.instant + 60 * SECOND, wall: bench.now.wall });
     assert_eq!(journal.down(), Some(StoreErrorKind::TimedOut));
 }
 

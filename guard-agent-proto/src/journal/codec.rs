@@ -91,11 +91,6 @@ impl<'a> Reader<'a> {
         Some(spans)
     }
 
-    /// Of a record.
-    pub(super) fn place(&mut self) -> Option<Seq> {
-        place(self.number()?)
-    }
-
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

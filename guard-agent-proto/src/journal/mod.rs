@@ -30,7 +30,9 @@ use self::trouble::{Part, Troubles};
 use crate::rng::Rng;
 use crate::store::{OwnerId, Space, StoreError, StoreErrorKind, StreamId, Write};
 use crate::wire::ProjectKey;
-use crate::{AgentConfig, Batch, BatchId, ByKind, ConfigError, Instant, Kind, Seq, StoreOpId};
+use crate::{
+    AgentConfig, Batch, BatchId, ByKind, ConfigError, Instant, Kind, Now, Seq, StoreOpId, Timestamp,
+};
 
 /// Write-ahead log of what waits: append, wait for the acknowledgement, remove once settled.
 ///
@@ -54,6 +56,9 @@ pub(crate) struct Journal {
     outstanding: Option<(StoreOpId, Instant, Outstanding)>,
     /// When it last heard of the time.
     awake_at: Instant,
+    awake_wall: Timestamp,
+    /// When the wall clock went on while the other one stood still: the machine slept, perhaps.
+    leapt_at: Option<Instant>,
     /// How an operation before this one ended says nothing about the store now: we slept meanwhile.
     fresh_from: u64,
     /// An append that may have been made.
@@ -184,6 +189,9 @@ pub(crate) struct LeftStream {
 pub(crate) enum LeftBecause {
     /// Another agent adopted it.
     Adopted,
+    /// The store says that it is another's, and nobody can have adopted it: somebody wrote that there. What is in memory
+    /// stays ours.
+    Stolen,
     /// Somebody else wrote into it.
     Intruded,
 }
@@ -261,7 +269,7 @@ impl Outstanding {
 }
 
 impl Journal {
-    pub(crate) fn new(config: &AgentConfig, now: Instant, rng: &mut Rng) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &AgentConfig, now: Now, rng: &mut Rng) -> Result<Self, ConfigError> {
         let key = ProjectKey::from_config(config)
             .map_err(|problem| ConfigError { problems: alloc::vec![problem] })?;
         let space = Space::new(key.as_ref().map_or(0, ProjectKey::fingerprint));
@@ -277,7 +285,9 @@ impl Journal {
             block_limit: (BLOCK_BYTES.min(config.buffer_bytes / 8).max(1), (config.buffer_size / 8).max(1)),
             next_op: 0,
             outstanding: None,
-            awake_at: now,
+            awake_at: now.instant,
+            awake_wall: now.wall,
+            leapt_at: None,
             fresh_from: 0,
             unsure: None,
             // Quick enough for a lease to be renewed within the grace.
@@ -289,7 +299,7 @@ impl Journal {
             streams: BTreeMap::from([(0, own)]),
             acknowledged: ByKind { events: FIRST, metrics: FIRST },
             lost: ByKind { events: FIRST, metrics: FIRST },
-            orphans: Orphans::new(lease, now),
+            orphans: Orphans::new(lease, now.instant),
             spoilt: None,
             pages: ByKind::default(),
             read_limit: 4,
@@ -306,7 +316,13 @@ impl Journal {
     }
 
     /// It is that late. Whoever slept does not know any more whether the store is down, and has to ask.
-    pub(crate) fn on_time(&mut self, now: Instant) {
+    pub(crate) fn on_time(&mut self, Now { instant: now, wall }: Now) {
+        let by_wall = wall.as_unix_micros().saturating_sub(self.awake_wall.as_unix_micros());
+        let by_wall = Duration::from_micros(u64::try_from(by_wall).unwrap_or(0));
+        if by_wall.saturating_sub(now.since(self.awake_at)) >= self.lease.grace {
+            self.leapt_at = Some(now);
+        }
+        self.awake_wall = wall;
         // While a lease is ours, something is due sooner than that, or an answer is; without either nobody need wake up.
         let is_awaited = self.outstanding.is_some() || self.streams.values().any(Stream::is_known);
         if is_awaited && now.since(self.awake_at) > self.timeout + self.lease.renewal {

@@ -3,6 +3,7 @@ use alloc::vec::Vec;
 
 use super::block;
 use super::json;
+use super::log::Log;
 use super::note::{self, Content};
 use super::stream::{SealState, Stream, Told};
 use super::trouble::Part;
@@ -229,13 +230,31 @@ impl Journal {
         self.waiting = Some((GROUP_BYTES, asked_at));
     }
 
-    fn on_fenced(&mut self, done: &Outstanding, now: Instant, rng: &mut Rng, news: &mut JournalNews) {
+    pub(super) fn on_fenced(
+        &mut self,
+        done: &Outstanding,
+        now: Instant,
+        rng: &mut Rng,
+        news: &mut JournalNews,
+    ) {
         if let Outstanding::Adopt(stream) = done {
             self.orphans.on_taken(*stream);
         }
         if let Some(origin) = done.origin() {
-            self.leave_stream(origin, LeftBecause::Adopted, now, rng, news);
+            let why =
+                if self.may_be_adopted(origin, now) { LeftBecause::Adopted } else { LeftBecause::Stolen };
+            self.leave_stream(origin, why, now, rng, news);
         }
+    }
+
+    /// Whether another agent can have adopted that stream. None does while its lease runs, nor in the grace after that,
+    /// even if the store forgot the lease as soon as it was renewed. A clock that stood still says nothing.
+    pub(super) fn may_be_adopted(&self, origin: u16, now: Instant) -> bool {
+        let held_at = self.streams.get(&origin).and_then(|stream| stream.held_at);
+        held_at.is_none_or(|held_at| {
+            now.since(held_at) >= self.lease.grace
+                || self.leapt_at.is_some_and(|leapt_at| leapt_at >= held_at)
+        })
     }
 
     /// The stream is not ours any more.
@@ -254,11 +273,20 @@ impl Journal {
         }
         news.sealed.extend(stream.seals.iter().map(|state| (state.seal.kind, state.seal.id)));
         news.left = Some(LeftStream { origin, stored, why });
+        let is_stolen = why == LeftBecause::Stolen;
         if origin == 0 {
-            self.lost = self.acknowledged;
+            match why {
+                LeftBecause::Adopted | LeftBecause::Intruded => self.lost = self.acknowledged,
+                // All that is in memory goes into another stream.
+                LeftBecause::Stolen => self.acknowledged = self.lost,
+            }
             self.unsure = None;
+        } else if is_stolen {
+            // Records that are here are not in a journal any more, and still to be delivered.
+            self.given_up.insert(origin, ByKind { events: Log::adopted(), metrics: Log::adopted() });
         }
-        if origin == 0 && !self.closing {
+        // A shutdown leaves to others what it can.
+        if origin == 0 && (is_stolen || !self.closing) {
             let fresh = self.fresh_stream(rng);
             self.streams.insert(0, fresh);
             self.waiting = Some((GROUP_BYTES, now));

@@ -24,6 +24,8 @@ pub(super) struct Stream {
     pub(super) overwritten: bool,
     /// Of an adopted stream: nothing new is to be read any more.
     pub(super) ended: ByKind<bool>,
+    /// When the store was asked for what it did last.
+    pub(super) held_at: Option<Instant>,
     pub(super) renew_at: Instant,
     pub(super) lapses_at: Instant,
     /// Batches that may have been sent.
@@ -83,6 +85,7 @@ impl Stream {
             register: false,
             overwritten: false,
             ended: ByKind::default(),
+            held_at: None,
             renew_at: Instant::FAR_FUTURE,
             lapses_at: Instant::FAR_FUTURE,
             seals: Vec::new(),
@@ -91,6 +94,7 @@ impl Stream {
     }
 
     pub(super) fn renew(&mut self, asked_at: Instant, lease: Lease) {
+        self.held_at = Some(asked_at);
         self.renew_at = asked_at + lease.renewal;
         self.lapses_at = asked_at + lease.ttl;
     }

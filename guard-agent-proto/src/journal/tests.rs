@@ -19,6 +19,10 @@ fn at(secs: u64) -> Instant {
     Instant::from_micros(secs * 1_000_000)
 }
 
+fn now(instant: Instant) -> Now {
+    Now { instant, wall: Timestamp::from_unix_micros(instant.as_micros().cast_signed()) }
+}
+
 fn spans(first: u64, last: u64) -> Spans {
     Spans::from_ends(seq(first), seq(last))
 }
@@ -47,7 +51,7 @@ fn stored(place: u64) -> StoredRecord {
 fn journal_with(adjust: impl FnOnce(&mut AgentConfig)) -> Journal {
     let mut config = AgentConfig::builder("0123456789").journal_lease(LEASE).build().unwrap();
     adjust(&mut config);
-    Journal::new(&config, Instant::ZERO, &mut rng()).unwrap()
+    Journal::new(&config, now(Instant::ZERO), &mut rng()).unwrap()
 }
 
 /// A journal with a stream in the store, and an adopted one under 1.
@@ -442,11 +446,11 @@ fn who_is_late_by_less_than_an_operation_takes_did_not_sleep() {
     };
     assert!(failed(&mut journal));
     let late = journal.timeout + journal.lease.renewal;
-    journal.on_time(Instant::ZERO + late);
+    journal.on_time(now(Instant::ZERO + late));
     assert!(journal.is_down());
-    journal.on_time(Instant::ZERO + late * 2);
+    journal.on_time(now(Instant::ZERO + late * 2));
     assert!(journal.is_down(), "twice in a row");
-    journal.on_time(Instant::ZERO + late * 3 + Duration::from_micros(1));
+    journal.on_time(now(Instant::ZERO + late * 3 + Duration::from_micros(1)));
     assert!(!journal.is_down(), "whoever slept has to ask again");
 }
 
@@ -557,6 +561,56 @@ fn what_is_no_record_comes_without_its_bytes_and_settles_like_any_other() {
         assert_eq!(log.take_removable(9), [(seq(3), false)], "{origin}");
         assert!(log.is_empty());
     }
+}
+
+#[test]
+fn an_adoption_is_believed_once_the_lease_may_have_been_forgotten_and_left_alone() {
+    let journal_held_at = |held_at| {
+        let mut journal = journal();
+        let lease = journal.lease;
+        own(&mut journal).renew(held_at, lease);
+        journal
+    };
+    let micro = Duration::from_micros(1);
+    let journal = journal_held_at(at(5));
+    let grace = journal.lease.grace;
+    for (since, why) in [
+        (Duration::ZERO, LeftBecause::Stolen),
+        (grace.saturating_sub(micro), LeftBecause::Stolen),
+        (grace, LeftBecause::Adopted),
+    ] {
+        for origin in [0, 1] {
+            let mut journal = journal_held_at(at(5));
+            let lease = journal.lease;
+            adopted(&mut journal).renew(at(5), lease);
+            append(&mut journal, 4);
+            journal.release(EVENT, seq(1), 10);
+            let done = Outstanding::Read { origin, kind: EVENT, from: seq(0), limit: 1 };
+            let mut news = JournalNews::default();
+            journal.on_fenced(&done, at(5) + since, &mut rng(), &mut news);
+            let left = news.left.unwrap();
+            assert_eq!((left.origin, left.why), (origin, why), "{since:?}");
+            let stolen = why == LeftBecause::Stolen;
+            assert_eq!(journal.is_lost(EVENT, seq(2).at_origin(origin)), !stolen, "{origin} {since:?}");
+            if origin == 0 {
+                assert_eq!(journal.acknowledged[EVENT] == FIRST, stolen);
+                assert_eq!((left.stored.events, journal.stored(EVENT)), (1, 0));
+            }
+        }
+    }
+    let mut journal = journal_held_at(at(5));
+    assert!(!journal.may_be_adopted(0, at(6)));
+    // A wall clock that goes on alone tells of sleep, one that is put right by less does not.
+    for (leap, believed) in [(grace.saturating_sub(micro), false), (grace, true)] {
+        let mut now = now(at(6));
+        journal.on_time(now);
+        now.wall = Timestamp::from_unix_micros(now.wall.as_unix_micros() + leap.as_micros() as i64);
+        journal.on_time(now);
+        assert_eq!(journal.may_be_adopted(0, at(6)), believed);
+    }
+    let lease = journal.lease;
+    own(&mut journal).renew(at(7), lease);
+    assert!(!journal.may_be_adopted(0, at(7)), "the store was asked since");
 }
 
 #[test]
@@ -888,7 +942,7 @@ fn who_waits_for_the_answer_to_a_first_append_is_known_to_have_slept() {
         let mut journal = journal_with(|_| {});
         journal.outstanding = awaits.then(|| (StoreOpId::from_u64(3), Instant::ZERO, Outstanding::List));
         journal.next_op = 4;
-        journal.on_time(at(1_000));
+        journal.on_time(now(at(1_000)));
         assert_eq!(journal.fresh_from, if awaits { 4 } else { 0 });
     }
 }

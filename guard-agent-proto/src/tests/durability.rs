@@ -340,6 +340,8 @@ fn an_adopted_journal_that_goes_to_another_leaves_our_own() {
         _ => false,
     };
     let meets = |op: &StoreOp| is_anothers(op).then_some(StoreErrorKind::Fenced);
+    // It slept, for else nobody could have adopted it.
+    bench.jump(LEASE);
     bench.run(LEASE, None, meets);
     let ledger = bench.agent.stats().records.events;
     assert_eq!((ledger.handed_over, ledger.pending, ledger.persisted), (2, 3, 3));
@@ -889,6 +891,64 @@ fn an_agent_that_was_away_too_long_starts_anew() {
     assert_eq!(sorted(&batches), (0..1_003).collect::<Vec<_>>());
 }
 
+#[test]
+fn who_is_robbed_of_its_journal_sends_what_is_in_memory_and_counts_the_rest() {
+    for (count, closes) in [(50, false), (1_000, false), (50, true)] {
+        let mut bench = backlog(DrainOrder::LiveFirst, count);
+        let before = bench.agent.stats().records.events;
+        // A moment ago the lease was renewed: nobody adopts anything then.
+        bench.be_adopted();
+        bench.send(vec![event(count)]);
+        if closes {
+            bench.input(Input::Shutdown { deadline: bench.now.instant + 20 * SECOND });
+            bench.outage(10 * SECOND);
+            let report = bench.closed.unwrap();
+            assert_eq!((report.pending.events, report.persisted.events), (51, 51), "{report:?}");
+            let mut next = bench.successor(9, |_| {});
+            assert_eq!(sorted(&next.deliver(60 * SECOND)), (0..=count).collect::<Vec<_>>());
+            continue;
+        }
+        bench.outage(SECOND);
+        let ledger = bench.agent.stats().records.events;
+        let lost = ledger.dropped[DropReason::StoreLost];
+        assert_eq!((ledger.handed_over, lost + ledger.pending), (0, count as u64 + 1), "{ledger:?}");
+        // The new event may have taken the place of one that was in the journal, too.
+        assert!((ledger.in_memory, ledger.pending) == (ledger.pending, ledger.persisted), "{ledger:?}");
+        assert!(before.in_memory <= ledger.pending && ledger.pending <= before.in_memory + 1);
+        assert_eq!(bench.errors("who cannot have adopted it"), 1);
+        let sent = flat(&bench.deliver(60 * SECOND));
+        assert_eq!(sent.len() as u64, ledger.pending);
+        assert_eq!(bench.agent.stats().records.events.delivered, ledger.pending);
+    }
+}
+
+#[test]
+fn who_is_robbed_of_what_it_adopted_sends_what_is_in_memory() {
+    let mut bench = Bench::journaled(|_| {});
+    bench.leave_orphan(1, 5);
+    bench.outage(2 * LEASE);
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.recovered, ledger.in_memory), (5, 5));
+    bench.be_adopted();
+    bench.outage(LEASE / 8);
+    assert_eq!(bench.errors("who cannot have adopted it"), 1);
+    assert_eq!(sorted(&bench.deliver(60 * SECOND)), (0..5).collect::<Vec<_>>());
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.delivered, ledger.handed_over, ledger.pending), (5, 0, 0));
+}
+
+/// Its monotonic clock stands still while a machine sleeps.
+#[test]
+fn who_slept_without_noticing_believes_that_it_was_adopted() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 50);
+    bench.be_adopted();
+    let wall = bench.now.wall.as_unix_micros() + 60_000_000;
+    bench.now.wall = crate::Timestamp::from_unix_micros(wall);
+    bench.send(vec![event(50)]);
+    bench.outage(SECOND);
+    assert_eq!(bench.agent.stats().records.events.handed_over, 50);
+}
+
 /// Whether the operation that was out when it fell asleep failed, or was done before another agent adopted the journal.
 #[test]
 fn who_slept_past_its_lease_asks_before_it_sends_however_the_last_operation_ended() {
@@ -1307,7 +1367,8 @@ fn what_was_in_flight_when_another_adopted_it_is_theirs_unless_it_arrives() {
         bench.pass_served(SECOND);
         let (request, _) = bench.take_batch();
         bench.be_adopted();
-        bench.pass_served(LEASE / 6);
+        bench.jump(LEASE / 4);
+        bench.pass_served(SECOND);
         assert_eq!(bench.errors("another agent adopted the journal"), 1);
         let before = bench.agent.stats().records.events;
         assert_eq!((before.pending, before.handed_over), (3, 0), "nobody knows yet");

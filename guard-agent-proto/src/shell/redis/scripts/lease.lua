@@ -24,8 +24,9 @@ local holder = exists[1] and redis.call('GETRANGE', KEYS[1], 0, 31)
 local adopter = exists[2] and redis.call('GETRANGE', KEYS[2], 0, 31)
 local noted = field('owner', 31)
 
--- The lease is another's, or it has run out and the stream is another's all the same.
-local fenced = (holder or adopter or noted or owner) ~= owner
+-- The stream is another's, its lease running or not. An adoption says so beside the lease: a lease alone that is another's
+-- was written by none of ours, and is written over.
+local fenced = (adopter or noted or owner) ~= owner
 
 local function hold()
     redis.call('HDEL', KEYS[3], 'released')
