@@ -137,8 +137,8 @@ async fn names_that_are_none_are_counted_and_not_sent() {
         "SADD",
         STREAMS,
         &STREAM.to_string(),
-        "v1-0000002a-0000000000000001",
-        "v1-0000000z-????????????????",
+        "v2-0000002a-0000000000000001",
+        "v2-0000000z-????????????????",
     ]);
     let answer = agent.list().await;
     let Ok(StoreAnswer::Orphans { orphans, streams: 1, foreign: 3, complete: true }) = answer else {
@@ -151,7 +151,7 @@ async fn names_that_are_none_are_counted_and_not_sent() {
 async fn of_very_many_names_each_has_its_turn() {
     let server = RedisServer::start(&[]);
     let script =
-        "for id = 1, 20000 do redis.call('SADD', KEYS[1], string.format('v1-00000000-%016x', id), id) end";
+        "for id = 1, 20000 do redis.call('SADD', KEYS[1], string.format('v2-00000000-%016x', id), id) end";
     eval(&server, script, STREAMS, &[]);
     let agent = Agent::new(&server.url(), 1);
     let (mut met, mut lists) = (BTreeSet::new(), 0);

@@ -86,11 +86,10 @@ impl Options {
     /// Tells why an agent with this configuration does not start.
     #[must_use]
     pub fn refuse(&self, error: &StartError) -> ExitCode {
-        match error {
-            StartError::Config(error) | StartError::Http(HttpError::Config(error)) => {
-                self.flags.describe(error).iter().for_each(super::tell);
-            }
-            _ => super::tell(error),
+        if let StartError::Config(error) | StartError::Http(HttpError::Config(error)) = error {
+            self.flags.describe(error).iter().for_each(super::tell);
+        } else {
+            super::tell(error);
         }
         ExitCode::from(2)
     }

@@ -126,7 +126,7 @@ impl Journal {
             Place::Files(folder) => {
                 let entries = std::fs::read_dir(folder.path()).unwrap();
                 let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-                names.filter(|name| name.starts_with("v1-")).collect()
+                names.filter(|name| name.starts_with("v2-")).collect()
             }
         }
     }

@@ -51,9 +51,9 @@ const PLANT_GIANTS: &str = r"
 /// Names of streams of ours that nobody has, some of another key, and some that are none.
 const PLANT_NAMES: &str = r"
     for id = 1, tonumber(ARGV[1]) do
-        redis.call('SADD', KEYS[1], string.format('v1-00000000-%016x', id))
+        redis.call('SADD', KEYS[1], string.format('v2-00000000-%016x', id))
         if id % 5 == 0 then
-            redis.call('SADD', KEYS[1], string.format('v1-0000002a-%016x', id), 'garbage ' .. id)
+            redis.call('SADD', KEYS[1], string.format('v2-0000002a-%016x', id), 'garbage ' .. id)
         end
     end
 ";
