@@ -8,6 +8,8 @@ mod delivery;
 #[cfg(feature = "std")]
 pub(crate) mod durability;
 mod fairness;
+#[cfg(feature = "std")]
+mod messages;
 mod pace;
 #[cfg(feature = "std")]
 mod refusals;
