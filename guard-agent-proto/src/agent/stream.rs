@@ -118,7 +118,7 @@ impl Stream {
         }
     }
 
-    /// Sends batches again of which all records came back, as they were but for the nonce: one that was read from where
+    /// Sends batches again of which all records came back, as they were except the nonce: one that was read from where
     /// others can write could be one that was used. One of which a record is missing does not exist any more: its
     /// records are sent in others.
     pub(super) fn restore(&mut self, kind: Kind, may_return: impl Fn(Seq) -> bool, rng: &mut Rng) {

@@ -25,7 +25,7 @@ const SHORTEST: usize = 16;
 /// Turns records of the application into [`Record`]s: sampled, redacted, truncated, encoded once.
 ///
 /// Pure work over an owned record: the runtime calls it off the caller's thread and outside every
-/// lock. Encoding what an encoder made once more changes nothing, but for the order of members whose names it redacted.
+/// lock. Encoding what an encoder made once more changes nothing except the order of members whose names it redacted.
 ///
 /// ```
 /// # use guard_agent_proto::{AgentConfig, Encoder, SecurityEvent, Timestamp};

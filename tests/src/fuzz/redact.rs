@@ -4,7 +4,7 @@ use guard_agent_proto::{AgentConfig, Encoder, SecurityEvent, Timestamp};
 use serde_json::Value;
 
 /// Encodes an event made of any JSON, in a time that its length bounds: what comes out is JSON that a second pass
-/// does not change, but for the order of members whose names it redacted.
+/// does not change, except the order of members whose names it redacted.
 pub fn redact(data: &[u8]) {
     let config = AgentConfig::builder("fuzzing-api-key").max_payload_size(1 << 17).build().unwrap();
     let mut encoder = Encoder::new(&config, [7; 32]).unwrap();
