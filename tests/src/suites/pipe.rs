@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::collector::Collector;
+use crate::collector::{Answer, Collector};
 use crate::pipe_process::{HANG, Pipe, PipeProcess};
 use crate::scratch::Scratch;
 
@@ -274,15 +274,14 @@ pub fn a_record_that_is_lost_is_answered_with_the_reason(pipe: Pipe) {
     let key = "3b241101-e2bb-4255-8caf-4136c566a962";
     let mut input =
         format!("{{\"kind\":\"event\",\"event_type\":\"muted\",\"idempotency_key\":\"{key}\"}}\n");
-    let large = "x".repeat(2_000);
-    writeln!(input, r#"{{"kind":"event","event_type":"a","reason":"{large}","idempotency_key":"{key}"}}"#)
+    collector.events().answer_always(Answer::status(413).if_it_has("poison"));
+    collector.metrics().answer_always(Answer::status(413).if_it_has("poison"));
+    writeln!(input, r#"{{"kind":"event","event_type":"a","reason":"poison","idempotency_key":"{key}"}}"#)
         .unwrap();
-    writeln!(input, r#"{{"kind":"metric","metric_type":"error_rate","value":1,"tags":{{"a":"{large}"}}}}"#)
+    writeln!(input, r#"{{"kind":"metric","metric_type":"error_rate","value":1,"tags":{{"a":"poison"}}}}"#)
         .unwrap();
     writeln!(input, r#"{{"kind":"event","event_type":"a","idempotency_key":"{key}"}}"#).unwrap();
-    let flags = ["muted_event_types=muted", "batch_max_bytes=1024", "max_payload_size=4096"];
-    let mut flags: Vec<_> = flags.into_iter().flat_map(|field| ["--set", field]).collect();
-    flags.push("--ack");
+    let flags = ["--set", "muted_event_types=muted", "--ack"];
 
     let ended = pipe.start(&collector.url(), &flags).run(&input);
 
