@@ -276,7 +276,7 @@ const CREDENTIAL_RULES: [CredentialRule; 5] = [
     CredentialRule::KeyPrefix,
 ];
 
-const SENSITIVE_QUERY_PARAMS: [&str; 23] = [
+const SENSITIVE_QUERY_PARAMS: [&str; 28] = [
     "key",
     "api_key",
     "apikey",
@@ -299,7 +299,12 @@ const SENSITIVE_QUERY_PARAMS: [&str; 23] = [
     "passphrase",
     "credential",
     "access_key",
+    "account_key",
+    "auth_key",
+    "encryption_key",
     "private_key",
+    "session_key",
+    "signing_key",
 ];
 
 const INFORMATIONAL_EVENT_TYPES: [&str; 14] = [

@@ -10,6 +10,9 @@ pub(super) const fn is_trigger(byte: u8) -> bool {
     matches!(byte, b':' | b'-' | b'_' | b'B' | b'b' | b'J' | b'I' | b'G' | b'9')
 }
 
+/// Most bytes in which it has to show that something is a key.
+const LONGEST: usize = 256;
+
 /// Fewest bytes of text with one of them.
 const SHORTEST: usize = 12;
 
@@ -141,7 +144,7 @@ fn jwt(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
     if !begins_word(bytes, start) {
         return None;
     }
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let mut end = start;
     for part in 0..3 {
         let len = run(bytes, end, is_part).len();
@@ -216,11 +219,18 @@ fn unusual_prefix(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>>
 }
 
 fn key(bytes: &[u8], start: usize, prefix: usize, least: usize, is_cut: bool) -> Option<Range<usize>> {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let tail = run(bytes, start + prefix, is_part);
+    // Of these two the dot in the prefix is one of several.
+    let has_dots = bytes[start + prefix - 1] == b'.';
+    let is_part =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (has_dots && byte == b'.');
+    let near = &bytes[..bytes.len().min(start + prefix + LONGEST)];
+    let tail = run(near, start + prefix, is_part);
     let end = start + prefix + tail.len();
     let is_whole = tail.len() >= least && tail.iter().any(u8::is_ascii_digit);
-    (is_whole || (is_cut && end == bytes.len())).then_some(start..end)
+    if is_whole {
+        return Some(start..end + run(bytes, end, is_part).len());
+    }
+    (is_cut && end == bytes.len()).then_some(start..end)
 }
 
 /// A number of 13 to 19 digits with a valid check digit, in groups or not.

@@ -47,10 +47,42 @@ const NAMED: [&str; 3] = ["value", "values", "content"];
 const AMBIGUOUS: [&str; 7] = ["auth", "code", "key", "pass", "session", "sig", "signature"];
 
 /// Words behind which a name is about a secret, and not its place: `password_attempts`.
-const DESCRIPTIONS: [&str; 27] = [
-    "age", "attempt", "attempts", "changed", "count", "enabled", "error", "errors", "expired", "expires",
-    "expiry", "failures", "field", "invalid", "length", "limit", "missing", "name", "policy", "required",
-    "reset", "rules", "strength", "type", "uri", "url", "valid",
+const DESCRIPTIONS: [&str; 35] = [
+    "banner",
+    "consent",
+    "endpoint",
+    "hint",
+    "label",
+    "less",
+    "placeholder",
+    "status",
+    "age",
+    "attempt",
+    "attempts",
+    "changed",
+    "count",
+    "enabled",
+    "error",
+    "errors",
+    "expired",
+    "expires",
+    "expiry",
+    "failures",
+    "field",
+    "invalid",
+    "length",
+    "limit",
+    "missing",
+    "name",
+    "policy",
+    "required",
+    "reset",
+    "rules",
+    "strength",
+    "type",
+    "uri",
+    "url",
+    "valid",
 ];
 
 /// From this many bytes on a sensitive name also counts at the end of a word: `userpassword`.
@@ -187,8 +219,8 @@ impl Names {
     fn ending(&self, end: usize, folded: &Folded) -> Option<(Class, bool)> {
         let word = &folded.bytes()[..end];
         let last = *word.last()?;
-        if self.ends & bit(last) == 0 {
-            return (last == b's').then(|| self.plural(end, folded)).flatten();
+        if self.ends & bit(last) == 0 && last != b's' {
+            return None;
         }
         let from = self.folded.partition_point(|(known, _)| known.last().copied() < Some(last));
         let candidates = self.folded[from..].iter().take_while(|(known, _)| known.last() == Some(&last));
@@ -197,26 +229,39 @@ impl Names {
             // What stands behind a dot is a name of its own.
             let exact = end == folded.len && (begin == 0 || folded.follows_dot(begin));
             let counts = match class {
-                Class::Ambiguous => exact,
+                Class::Ambiguous => {
+                    exact || (begin > 0 && folded.begins_word(begin) && is_plain_with_prefix(known))
+                }
                 Class::Address => exact || folded.begins_word(begin),
                 Class::Header | Class::Passphrase | Class::Token => {
                     folded.begins_word(begin) || known.len() >= ENDS_WORDS
                 }
             };
-            counts.then_some((*class, exact))
+            let class = if *class == Class::Ambiguous && !exact && **known == *b"pass" {
+                Class::Passphrase
+            } else {
+                *class
+            };
+            counts.then_some((class, exact))
         });
-        found.min_by_key(|(class, exact)| (*class, !exact))
+        let found = found.min_by_key(|(class, exact)| (*class, !exact));
+        found.or_else(|| if last == b's' { self.plural(end, folded) } else { None })
     }
 
     /// The same for several of them: `cookies`. Tokens are counted, too, where no secrets are meant.
     fn plural(&self, end: usize, folded: &Folded) -> Option<(Class, bool)> {
-        let (class, _) = self.ending(end - 1, folded)?;
+        let (class, _) = if end > 1 { self.ending(end - 1, folded)? } else { return None };
         matches!(class, Class::Header | Class::Passphrase).then_some((class, false))
     }
 }
 
 pub(super) const fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || !byte.is_ascii()
+}
+
+/// Whether that ambiguous name is plain with words in front: `DB_PASS`, `X-Amz-Signature`.
+fn is_plain_with_prefix(folded: &[u8]) -> bool {
+    matches!(folded, b"pass" | b"signature")
 }
 
 fn class_of_param(folded: &[u8]) -> Class {

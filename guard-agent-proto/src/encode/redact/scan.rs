@@ -42,6 +42,9 @@ use crate::CredentialRule;
 /// How far is looked ahead for what ends a value, or goes before it, in bytes.
 const LOOKAHEAD: usize = 64;
 
+/// What says that a part of multipart is named.
+const PART: &[u8] = b"form-data";
+
 /// Deepest bracket whose `name` and `value` are seen as members of one object.
 const MOST_GROUPS: usize = 16;
 
@@ -65,6 +68,7 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
         groups: heapless::Vec::new(),
         deeper: 0,
         root: Group::default(),
+        part_is_secret: false,
         line: 0,
         bare_until: 0,
         is_bare: true,
@@ -161,6 +165,8 @@ struct Scan<'a> {
     deeper: usize,
     /// What is in no bracket.
     root: Group,
+    /// The part of multipart whose head this is holds a secret.
+    part_is_secret: bool,
     /// Where the line begins.
     line: usize,
     /// How far it was searched for blanks and quotes, and whether there are none.
@@ -295,7 +301,9 @@ impl Scan<'_> {
             return if byte == b',' { None } else { self.member(separator, name.range) };
         };
         match class {
-            Class::Ambiguous if byte != b'=' => self.member(separator, name.range),
+            Class::Ambiguous if byte != b'=' || self.names_a_secret(separator, &name.range) => {
+                self.member(separator, name.range)
+            }
             Class::Address => self.addresses(separator),
             Class::Header | Class::Passphrase | Class::Token | Class::Ambiguous => {
                 let value = self.value(separator, class)?;
@@ -305,12 +313,11 @@ impl Scan<'_> {
     }
 
     /// Hears of a member that says that a `value` beside it is secret, or that may be that value.
-    fn member(&mut self, separator: Separator, name: Range<usize>) -> Option<usize> {
-        let name = &self.bytes[name];
+    fn member(&mut self, separator: Separator, name_range: Range<usize>) -> Option<usize> {
+        let name = &self.bytes[name_range.clone()];
         if is_naming(name) {
-            let value = self.name_behind(separator);
-            let class = self.search.names.class(&self.bytes[value]);
-            let names_a_secret = matches!(class, Some(Class::Header | Class::Passphrase | Class::Token));
+            let names_a_secret = self.names_a_secret(separator, &name_range);
+            self.part_is_secret |= names_a_secret && self.is_in_part(separator);
             let group = self.group();
             group.names_a_secret = names_a_secret;
             if names_a_secret
@@ -335,12 +342,26 @@ impl Scan<'_> {
         (!value.is_empty()).then(|| self.redact(value))
     }
 
+    /// Whether a member of that name says that the `value` beside it is secret.
+    fn names_a_secret(&self, separator: Separator, name: &Range<usize>) -> bool {
+        is_naming(&self.bytes[name.clone()]) && {
+            let class = self.search.names.class(&self.bytes[self.name_behind(separator)]);
+            matches!(class, Some(Class::Header | Class::Passphrase | Class::Token))
+        }
+    }
+
+    /// Whether a part of multipart is named there.
+    fn is_in_part(&self, separator: Separator) -> bool {
+        let near = &self.bytes[separator.name_start.saturating_sub(LOOKAHEAD)..separator.name_start];
+        near.windows(PART.len()).any(|window| window == PART)
+    }
+
     /// The name behind the separator, as far as it may be a sensitive one.
     fn name_behind(&self, separator: Separator) -> Range<usize> {
         let start = json::skip_space(self.bytes, separator.end);
         let start = self.quote(start).map_or(start, |quote| quote + 1);
-        start
-            ..start + self.bytes[start..].iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count()
+        let is_part = |byte: &&u8| is_of_name(**byte) || matches!(byte, b'[' | b']');
+        start..start + self.bytes[start..].iter().take(LOOKAHEAD).take_while(is_part).count()
     }
 
     /// Replaces the addresses of a list, which is all that is written with their characters.
@@ -403,12 +424,10 @@ impl Scan<'_> {
     fn end_of_line(&mut self, at: usize) -> Option<usize> {
         self.begin_line(at + 1);
         let is_empty = matches!(self.bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
-        if !is_empty || !self.groups.is_empty() {
+        if !is_empty || !core::mem::take(&mut self.part_is_secret) {
             return None;
         }
-        if !core::mem::take(&mut self.root).names_a_secret {
-            return None;
-        }
+        self.groups.clear();
         let start = at + 1 + self.bytes[at + 1..].iter().position(|byte| *byte == b'\n')? + 1;
         let ends = |at: &usize| self.bytes[*at..].starts_with(b"\n--");
         let end = (start..self.bytes.len()).find(ends).unwrap_or(self.bytes.len());
@@ -426,6 +445,12 @@ impl Scan<'_> {
         let byte = *bytes.get(start)?;
         let is_header =
             class == Class::Header && !separator.name_is_quoted && !self.is_block(separator, start);
+        if is_header
+            && matches!(byte, b'[' | b'{')
+            && let Some(end) = self.balanced(start, start + 8 * LOOKAHEAD)
+        {
+            return Some(start..end);
+        }
         if is_header && separator.byte == b':' {
             return self.header(separator, start);
         }
@@ -441,7 +466,7 @@ impl Scan<'_> {
         } else if matches!(byte, b'{' | b'[' | b'(')
             && (separator.byte != b'=' || self.quote(start + 1).is_some())
         {
-            let Some(end) = self.balanced(start) else { return Some(start..bytes.len()) };
+            let Some(end) = self.balanced(start, bytes.len()) else { return Some(start..bytes.len()) };
             if self.may_end_before(end) {
                 return Some(start..end);
             }
@@ -485,9 +510,9 @@ impl Scan<'_> {
         start..bytes.len()
     }
 
-    /// Where the bracket that opens at `start` is closed.
-    fn balanced(&self, start: usize) -> Option<usize> {
-        let bytes = self.bytes;
+    /// Where the bracket that opens at `start` is closed before `end`.
+    fn balanced(&self, start: usize, end: usize) -> Option<usize> {
+        let bytes = &self.bytes[..end.min(self.bytes.len())];
         let mut open = 0_usize;
         let mut at = start;
         while at < bytes.len() {
@@ -519,7 +544,7 @@ impl Scan<'_> {
     /// The value of a header in text: credentials behind a scheme, or what stands between `;` and `,`.
     fn header(&self, separator: Separator, start: usize) -> Option<Range<usize>> {
         let bytes = self.bytes;
-        if !self.begins_credential(separator, start) {
+        if !self.begins_credential(start) {
             return None;
         }
         let width = self.view.width(separator.start);
@@ -543,14 +568,14 @@ impl Scan<'_> {
             match bytes.get(at) {
                 Some(b';' | b',') => {
                     let next = self.skip_folded(separator, at + 1);
-                    if !self.begins_credential(separator, next) {
+                    if !self.begins_credential(next) {
                         return Some(start..at);
                     }
                     at = next;
                 }
                 Some(_)
                     if next > at
-                        && self.begins_credential(separator, next)
+                        && self.begins_credential(next)
                         && (is_first && is_scheme(&bytes[run..at]) || self.list_goes_on(next)) =>
                 {
                     at = next;
@@ -562,15 +587,22 @@ impl Scan<'_> {
     }
 
     /// Whether credentials of a header may begin at `at`.
-    fn begins_credential(&self, separator: Separator, at: usize) -> bool {
-        let Some(byte) = self.bytes.get(at) else { return false };
-        if matches!(byte, b'\'' | b'`') {
-            let inside = self.quoted(separator, at);
-            return self.bytes.get(inside.end) == Some(byte);
+    fn begins_credential(&self, at: usize) -> bool {
+        let is_of_word = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
+        match self.bytes.get(at) {
+            None => false,
+            Some(mark @ (b'\'' | b'`')) => {
+                let near = self.bytes[at + 1..].iter().take(4 * LOOKAHEAD);
+                let inside = near.take_while(|byte| **byte != b'\n').position(|byte| byte == mark);
+                inside.is_some_and(|inside| self.may_end_before(at + 1 + inside + 1))
+            }
+            Some(b'-' | b'.' | b'$') => is_of_word(at + 1),
+            Some(byte) => {
+                byte.is_ascii_alphanumeric()
+                    || matches!(byte, b'"' | b'\\' | b'_' | b'%' | b'+' | b'=')
+                    || !byte.is_ascii()
+            }
         }
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'"' | b'\\' | b'_' | b'%' | b'+' | b'=')
-            || !byte.is_ascii()
     }
 
     /// Whether another `;` follows soon, with nothing between that no credential holds.
@@ -589,7 +621,8 @@ impl Scan<'_> {
         let is_form = separator.byte == b'=' && self.is_bare_line(separator.name_start);
         let is_block = self.is_block(separator, from);
         let holds_blanks = is_form || is_block || class == Class::Passphrase;
-        let mut at = self.skip_folded(separator, from);
+        // Behind a placeholder or a bracket the value has begun.
+        let mut at = if from == start { self.skip_folded(separator, from) } else { from };
         while at < bytes.len() {
             let next = at + 1;
             if self.view.width(at) > width {
@@ -744,12 +777,16 @@ impl Scan<'_> {
         let around = |at: usize| at - bytes[..at].iter().rev().take_while(is_around).count();
         let mut end = around(at);
         if let Some(inside) = bytes[..end].strip_suffix(b"*/") {
-            let opener = inside.windows(2).rev().take(4 * LOOKAHEAD).position(|window| window == b"/*");
+            let opener = inside.windows(2).rev().take(LOOKAHEAD).position(|window| window == b"/*");
             if let Some(back) = opener {
                 end = around(inside.len() - 2 - back);
             }
         }
-        let start = end - bytes[..end].iter().rev().take_while(|byte| is_of_name(**byte)).count();
+        let mut start = end - bytes[..end].iter().rev().take_while(|byte| is_of_name(**byte)).count();
+        // The end of a line as a literal writes it.
+        if start > 0 && bytes[start - 1] == b'\\' && matches!(bytes.get(start), Some(b'n' | b'r' | b't')) {
+            start += usize::from(start < end);
+        }
         let quoted = bytes[end..at].iter().any(|byte| matches!(byte, b'"' | b'\'' | b'`'));
         let in_front = bytes[..start].trim_ascii_end();
         let opens_pair = quoted && {

@@ -6,7 +6,17 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 56] = [
+const SHAPES: [&str; 66] = [
+    ".sk-",
+    ".SG.",
+    ".ghp_",
+    "=eyJ",
+    "cookie:'x ",
+    "cookie:`x ",
+    "cookie:a;'x ",
+    "authorization: 'x ",
+    "cookie:[",
+    "a*/:",
     "\"name\":",
     "'name':'",
     "\"key\":",
