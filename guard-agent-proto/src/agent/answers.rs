@@ -360,10 +360,16 @@ impl Agent {
     /// Our journal, or one that we had adopted, is not ours any more.
     fn on_left(&mut self, left: LeftStream) {
         let message = match left.why {
+            LeftBecause::Intruded if left.origin == 0 => {
+                let ByKind { events, metrics } = self.leave_stored(left);
+                format!(
+                    "somebody else wrote into the journal: {events} events and {metrics} metrics that were there alone are left to whoever adopts it, those in memory are sent"
+                )
+            }
             LeftBecause::Intruded => {
                 let ByKind { events, metrics } = self.hand_over(left);
                 format!(
-                    "somebody else wrote into the journal: it is left, with {events} events and {metrics} metrics, to whoever adopts it"
+                    "somebody else wrote into an adopted journal: it is left, with {events} events and {metrics} metrics, to whoever adopts it"
                 )
             }
             LeftBecause::Adopted => {
@@ -403,6 +409,16 @@ impl Agent {
             }
         }
         handed_over
+    }
+
+    /// What was in a journal alone is for whoever adopts it; what is in memory stays ours. It may be sent twice, under
+    /// the same keys.
+    fn leave_stored(&mut self, LeftStream { stored, .. }: LeftStream) -> ByKind<u64> {
+        for kind in Kind::ALL {
+            self.streams[kind].ledger.handed_over += stored[kind];
+            self.settle_absent(kind, Outcome::HandedOver);
+        }
+        stored
     }
 
     /// Nobody is known to deliver what was in a journal: what is in memory stays ours, what was not is lost.

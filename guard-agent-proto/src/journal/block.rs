@@ -111,6 +111,9 @@ pub(super) fn encode(
     Some(Block { id: last.seq, bytes: envelope.seal(Place::Block(kind, last.seq), bytes) })
 }
 
+/// Largest block of several records that is read, in bytes: twice what an agent writes.
+const LARGEST: usize = 256 << 10;
+
 /// The records of a block; `None` if it is damaged or somebody else's.
 pub(super) fn decode(envelope: &Envelope, kind: Kind, block: &Block) -> Option<Vec<StoredRecord>> {
     // No agent gets that far.
@@ -120,6 +123,10 @@ pub(super) fn decode(envelope: &Envelope, kind: Kind, block: &Block) -> Option<V
     let content = envelope.open(Place::Block(kind, block.id), &block.bytes)?;
     let mut reader = Reader(&content);
     let count = reader.length()?;
+    // Somebody may have planted millions of tiny records: only one that is large by itself makes a block so large.
+    if block.bytes.len() > LARGEST && count > 1 {
+        return None;
+    }
     let mut place = reader.number()?;
     let mut accepted_at = reader.signed()?;
     // What is said of the length is not believed before it is there.
@@ -236,6 +243,25 @@ mod tests {
                 let block = Block { id: Seq::from_u64(id), bytes: bytes.clone().into() };
                 let _ = decode(&envelope, Kind::Event, &block);
             }
+        }
+    }
+
+    #[test]
+    fn only_a_single_record_makes_a_block_that_is_larger_than_any_of_ours() {
+        let record = |place, len| StoredRecord {
+            seq: Seq::from_u64(place),
+            accepted_at: Timestamp::from_unix_micros(0),
+            attack: false,
+            json: alloc::vec![b'x'; len].into(),
+        };
+        for envelope in envelopes(STREAM) {
+            let of = |records: &[StoredRecord]| {
+                let block = encode(&envelope, records);
+                decode(&envelope, Kind::Event, &block).map(|records| records.len())
+            };
+            assert_eq!(of(&[record(1, 2 * LARGEST)]), Some(1));
+            assert_eq!(of(&[record(1, LARGEST / 2), record(2, LARGEST / 3)]), Some(2));
+            assert_eq!(of(&[record(1, LARGEST / 2), record(2, LARGEST / 2)]), None);
         }
     }
 

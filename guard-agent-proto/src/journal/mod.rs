@@ -223,6 +223,10 @@ const GROUP_BYTES: usize = 64 << 10;
 const BLOCK_BYTES: usize = 127 << 10;
 /// Most blocks to read, or to remove, at once.
 const MOST_BLOCKS: usize = 512;
+/// Batches of an adopted stream that are sent as they were, at most, the newest: more than an agent has on its way.
+const MOST_SEALS: usize = 256;
+/// Sequence ranges of all of them, at most.
+const MOST_RANGES: usize = 1 << 16;
 
 /// The first place in a log.
 const FIRST: Seq = Seq::from_u64(1);

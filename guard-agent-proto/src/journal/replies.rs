@@ -4,12 +4,12 @@ use alloc::vec::Vec;
 use super::block;
 use super::json;
 use super::log::Log;
-use super::note::{self, Content};
+use super::note::{self, Content, Seal};
 use super::stream::{SealState, Stream, Told};
 use super::trouble::Part;
 use super::{
-    GROUP_BYTES, Journal, JournalNews, LeftBecause, LeftStream, MOST_BLOCKS, Outstanding, Paged,
-    StoredRecord, Writing,
+    GROUP_BYTES, Journal, JournalNews, LeftBecause, LeftStream, MOST_BLOCKS, MOST_RANGES, MOST_SEALS,
+    Outstanding, Paged, StoredRecord, Writing,
 };
 use crate::rng::Rng;
 use crate::store::{Block, Note, StoreAnswer, StoreError, StoreErrorKind, StreamId};
@@ -276,9 +276,9 @@ impl Journal {
         let is_stolen = why == LeftBecause::Stolen;
         if origin == 0 {
             match why {
-                LeftBecause::Adopted | LeftBecause::Intruded => self.lost = self.acknowledged,
+                LeftBecause::Adopted => self.lost = self.acknowledged,
                 // All that is in memory goes into another stream.
-                LeftBecause::Stolen => self.acknowledged = self.lost,
+                LeftBecause::Stolen | LeftBecause::Intruded => self.acknowledged = self.lost,
             }
             self.unsure = None;
         } else if is_stolen {
@@ -286,7 +286,7 @@ impl Journal {
             self.given_up.insert(origin, ByKind { events: Log::adopted(), metrics: Log::adopted() });
         }
         // A shutdown leaves to others what it can.
-        if origin == 0 && (is_stolen || !self.closing) {
+        if origin == 0 && (why != LeftBecause::Adopted || !self.closing) {
             let fresh = self.fresh_stream(rng);
             self.streams.insert(0, fresh);
             self.waiting = Some((GROUP_BYTES, now));
@@ -315,7 +315,14 @@ impl Journal {
         }
         // A change that was carried out late may have brought an old one back: the records were in the newer batch last.
         seals.sort_unstable_by_key(|seal| seal.id);
-        for seal in seals {
+        // Somebody may have planted any number of them, and each is compared with all before.
+        let mut ranges = 0;
+        let is_bearable = |seal: &&Seal| {
+            ranges += seal.records.iter().count();
+            ranges <= MOST_RANGES
+        };
+        let newest = seals.iter().rev().take(MOST_SEALS).take_while(is_bearable).count();
+        for seal in seals.split_off(seals.len() - newest) {
             stream.break_seals(seal.kind, &seal.records);
             stream.seals.push(SealState { seal, noted: true, due: false, awaited: false });
         }

@@ -635,6 +635,26 @@ fn what_a_store_says_of_damage_overflows_no_counter() {
 }
 
 #[test]
+fn of_any_number_of_planted_seals_the_newest_count() {
+    for (seals, ranges, kept) in [(2_000, 1, 256), (100, 2_000, 32)] {
+        let mut journal = journal();
+        let envelope = adopted(&mut journal).envelope.clone();
+        journal.streams.remove(&1);
+        let planted = |id: u64| {
+            let mut records = Spans::default();
+            (0..ranges).for_each(|range| assert!(records.insert(seq((id * ranges + range) * 2 + 1))));
+            let mut seal = seal(EVENT, records, false, false).seal;
+            seal.id = BatchId::new(id, 0);
+            seal.note(&envelope, &mut rng())
+        };
+        let notes: Vec<_> = (0..seals).map(planted).collect();
+        journal.on_adopted(stream(77), &notes, Instant::ZERO, &mut JournalNews::default());
+        let ids: Vec<_> = adopted(&mut journal).seals.iter().map(|state| state.seal.id.millis()).collect();
+        assert_eq!(ids, (seals - kept..seals).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_note_counts_as_far_as_its_block_says_the_same() {
     let mut journal = journal();
     let mut settled = spans(1, 2);

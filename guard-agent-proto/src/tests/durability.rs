@@ -923,6 +923,22 @@ fn who_is_robbed_of_its_journal_sends_what_is_in_memory_and_counts_the_rest() {
 }
 
 #[test]
+fn who_finds_somebody_else_in_its_journal_sends_what_is_in_memory() {
+    let mut bench = backlog(DrainOrder::LiveFirst, 50);
+    bench.send(vec![event(50)]);
+    bench.jump(Duration::from_millis(50));
+    let request = bench.stores.pop().unwrap();
+    let last = crate::ByKind { events: Seq::from_u64(999_999), metrics: Seq::from_u64(0) };
+    bench.input(Input::StoreReply { id: request.id, result: Ok(StoreAnswer::Diverged { last }) });
+    assert_eq!(bench.errors("somebody else wrote into the journal"), 1);
+    // Whoever wrote there deletes what is left.
+    bench.store = MemoryStore::new();
+    assert_eq!(sorted(&bench.deliver(60 * SECOND)), (0..=50).collect::<Vec<_>>());
+    let ledger = bench.agent.stats().records.events;
+    assert_eq!((ledger.delivered, ledger.handed_over, ledger.pending), (51, 0, 0));
+}
+
+#[test]
 fn who_is_robbed_of_what_it_adopted_sends_what_is_in_memory() {
     let mut bench = Bench::journaled(|_| {});
     bench.leave_orphan(1, 5);
