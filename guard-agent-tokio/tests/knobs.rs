@@ -226,8 +226,9 @@ const ROWS: &[Row] = &[
     }),
     ("redis_url", [("none", "0 of 1, none"), ("redis://127.0.0.1:1", "0 of 1, unreachable")], |knob| {
         in_real_time(async move {
-            let has_store = knob.config().redis_url.is_some();
-            let agent = Agent::builder(knob.config()).transport(Arc::new(Silent)).start().unwrap();
+            let config = knob.config();
+            let has_store = config.redis_url.is_some();
+            let agent = Agent::builder(config).transport(Arc::new(Silent)).start().unwrap();
             agent.send_event(event());
             let why = || {
                 agent.health().reasons.into_iter().find_map(|reason| match reason {
