@@ -116,6 +116,8 @@ async fn owners_that_are_too_large_are_others() {
     let agent = Agent::new(&server.url(), 1);
     eval(&server, script, &key("l"), &[GIANT]);
     assert_eq!(agent.renew().await, DONE, "a lease alone makes nobody an owner");
+    let server = RedisServer::start(&[]);
+    let agent = Agent::new(&server.url(), 1);
     eval(&server, script, &key("a"), &[GIANT]);
     assert_failed(&agent.renew().await, StoreErrorKind::Fenced);
     assert!(agent.adopt().await.is_ok());
