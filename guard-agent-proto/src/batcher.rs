@@ -39,7 +39,7 @@ impl Room {
         Self { records: self.records.div_ceil(4), bytes: self.bytes / 4 }
     }
 
-    /// What these leave of it.
+    /// The part of it that these records leave.
     pub(crate) fn beside(self, entries: &[Entry]) -> Self {
         let bytes: usize = entries.iter().map(|entry| entry.json.len() + 1).sum();
         Self { records: self.records.saturating_sub(entries.len()), bytes: self.bytes.saturating_sub(bytes) }
@@ -153,7 +153,7 @@ impl Batcher {
     }
 
     fn is_full(&self, queue: &Buffer) -> bool {
-        // Who waits for company in a full memory waits for ever, if what comes pushes out who has waited longest.
+        // A record in a full memory would wait for company for ever, if new ones push out those that waited longest.
         queue.len() >= self.most.min(self.watermark.records)
             || queue.json_bytes() + queue.len() >= self.budget
             || queue.cost() >= self.watermark.bytes

@@ -15,7 +15,7 @@ use crate::{Instant, Seq};
 /// where the others are, so that nobody saves up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffer {
-    /// Those that hold records, by flow.
+    /// Queues that hold records, ordered by flow.
     queues: Vec<Queue>,
     /// Flows without records that got more than the one whose turn it was last: they are not the next.
     ahead: BTreeMap<Flow, u64>,
@@ -23,7 +23,7 @@ pub(crate) struct Buffer {
     spare: VecDeque<Entry>,
     len: usize,
     json_bytes: usize,
-    /// What the flow had got whose turn it was last.
+    /// Bytes that the flow had got whose turn it was last.
     served: u64,
     /// The order of all records counts: they are one flow.
     is_one_flow: bool,
@@ -603,7 +603,7 @@ mod tests {
         ]
     }
 
-    /// What a buffer holds: bytes by flow and sequence number.
+    /// Content of a buffer: bytes by flow and sequence number.
     type Model = BTreeMap<(u64, u64), usize>;
 
     /// The flows of the model, the largest first, as `cost` says.

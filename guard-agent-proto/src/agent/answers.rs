@@ -389,8 +389,8 @@ impl Agent {
         self.tell_of_journal(message);
     }
 
-    /// The records of a journal are those of others now. What is in flight cannot be called back, and is theirs if it
-    /// does not arrive. How many there are.
+    /// Counts all records of a journal as handed over, and says how many. A batch in flight cannot be called back, and is
+    /// theirs if it does not arrive.
     fn hand_over(&mut self, LeftStream { origin, stored, .. }: LeftStream) -> ByKind<u64> {
         let mut handed_over = stored;
         for kind in Kind::ALL {
@@ -411,8 +411,8 @@ impl Agent {
         handed_over
     }
 
-    /// What was in a journal alone is for whoever adopts it; what is in memory stays ours. It may be sent twice, under
-    /// the same keys.
+    /// Leaves records that were in a journal alone to whoever adopts it, and says how many. Those in memory stay ours, and
+    /// may be sent twice, under the same keys.
     fn leave_stored(&mut self, LeftStream { stored, .. }: LeftStream) -> ByKind<u64> {
         for kind in Kind::ALL {
             self.streams[kind].ledger.handed_over += stored[kind];
@@ -421,7 +421,8 @@ impl Agent {
         stored
     }
 
-    /// Nobody is known to deliver what was in a journal: what is in memory stays ours, what was not is lost.
+    /// Counts records that were in a journal alone as lost, since nobody is known to deliver them. Those in memory stay
+    /// ours.
     fn lose_stored(&mut self, LeftStream { origin, stored, .. }: LeftStream) {
         for kind in Kind::ALL {
             self.count_drops(kind, DropReason::StoreLost, stored[kind]);

@@ -82,8 +82,8 @@ impl Agent {
         }
     }
 
-    /// What no longer fits the next live batch waits apart, the largest flows first, so that new events do not wait behind
-    /// it: in the journal if there are older ones already, else in memory.
+    /// Sets records apart that no longer fit the next live batch, the largest flows first, so that new events do not wait
+    /// behind them: in the journal if there are older ones already, else in memory.
     pub(super) fn spill(&mut self) {
         match self.config.drain {
             DrainOrder::LiveFirst => {

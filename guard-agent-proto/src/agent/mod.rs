@@ -158,10 +158,10 @@ impl Agent {
     /// Mixes fresh randomness from the operating system in: 32 bytes, best before each input, once the input and its time
     /// are known.
     ///
-    /// What the agent draws between two inputs (nonces, ids, waits) follows from the inputs alone. Where its machine was
-    /// cloned, or set back to a snapshot, two of it would draw the same for different records, and a nonce that comes
-    /// twice breaks the encryption. With this they go apart before their inputs do. Who needs a run to repeat, as
-    /// simulations do, leaves it out or gives the same.
+    /// Random values that the agent draws between two inputs (nonces, ids, waits) follow from the inputs alone. Two agents
+    /// on clones of a machine, or on one that was set back to a snapshot, would draw the same for different records, and
+    /// a nonce that comes twice breaks the encryption. With fresh randomness they part before their inputs do. Runs
+    /// that have to repeat, as in simulations, go without it or give the same.
     pub fn reseed(&mut self, entropy: [u8; 32]) {
         self.rng.reseed(entropy);
     }

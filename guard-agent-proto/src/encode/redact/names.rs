@@ -43,17 +43,17 @@ const NAMING: [&str; 4] = ["name", "key", "header", "field"];
 /// The members that they name.
 const NAMED: [&str; 3] = ["value", "values", "content"];
 
-/// Names that say too little by themselves: they count behind `=` alone, and only as they are.
+/// Names that say too little by themselves: they count behind `=` alone, and only as they are (see
+/// [`counts_with_prefix`]).
 const AMBIGUOUS: [&str; 7] = ["auth", "code", "key", "pass", "session", "sig", "signature"];
 
 /// Words behind which a name is about a secret, and not its place: `password_attempts`.
-const DESCRIPTIONS: [&str; 35] = [
+const DESCRIPTIONS: [&str; 34] = [
     "banner",
     "consent",
     "endpoint",
     "hint",
     "label",
-    "less",
     "placeholder",
     "status",
     "age",
@@ -91,7 +91,7 @@ const ENDS_WORDS: usize = 5;
 /// From this many bytes on it also counts at the beginning of one: `passwordconfirmation`.
 const BEGINS_WORDS: usize = 8;
 
-/// Longest of these two kinds, in bytes.
+/// Longest name of these two kinds, in bytes.
 const SHORT: usize = 7;
 
 /// Longest folded name that is compared, in bytes; of a longer one the end counts.
@@ -230,7 +230,7 @@ impl Names {
             let exact = end == folded.len && (begin == 0 || folded.follows_dot(begin));
             let counts = match class {
                 Class::Ambiguous => {
-                    exact || (begin > 0 && folded.begins_word(begin) && is_plain_with_prefix(known))
+                    exact || (begin > 0 && folded.begins_word(begin) && counts_with_prefix(known))
                 }
                 Class::Address => exact || folded.begins_word(begin),
                 Class::Header | Class::Passphrase | Class::Token => {
@@ -259,8 +259,8 @@ pub(super) const fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || !byte.is_ascii()
 }
 
-/// Whether that ambiguous name is plain with words in front: `DB_PASS`, `X-Amz-Signature`.
-fn is_plain_with_prefix(folded: &[u8]) -> bool {
+/// Whether that ambiguous name says enough with words in front: `DB_PASS`, `X-Amz-Signature`.
+fn counts_with_prefix(folded: &[u8]) -> bool {
     matches!(folded, b"pass" | b"signature")
 }
 

@@ -15,7 +15,7 @@
 //! | --- | --- | --- |
 //! | quoted | a quote | at the next such quote, escaped as often, behind which a value can end; else with the text, or behind a bare name with the line |
 //! | bracketed | `{` `[` `(` | with its bracket; else with the text |
-//! | of a header with a bare name | a letter, a digit or a quote | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;` |
+//! | of a header with a bare name | a letter, a digit, a quote, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;` |
 //! | of an element | `>` | at its end tag; else with the text |
 //! | of a part of multipart | an empty line | at the next boundary; else with the text |
 //! | of a form or a query, where no blank is in front | | at `&`, the end of the line, and a blank before another name with its separator |
@@ -23,8 +23,8 @@
 //! | of a token elsewhere | | there, and at any blank or `<` |
 //!
 //! A line goes on in the next one where that is indented more than the name. What is percent-encoded more
-//! deeply than the separator belongs to the value. Each byte is looked at a bounded number of times: what was
-//! searched for the end of a value is a part of it, or at most [`LOOKAHEAD`] bytes were.
+//! deeply than the separator belongs to the value. Each byte is looked at a bounded number of times: bytes that
+//! were searched for the end of a value are a part of it, or at most eight times [`LOOKAHEAD`].
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -48,7 +48,7 @@ const PART: &[u8] = b"form-data";
 /// Deepest bracket whose `name` and `value` are seen as members of one object.
 const MOST_GROUPS: usize = 16;
 
-/// What is looked for in text.
+/// Names and shapes that are looked for in text.
 #[derive(Clone, Copy)]
 pub(super) struct Search<'a> {
     pub(super) names: &'a Names,
@@ -81,7 +81,7 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
     scan.edits
 }
 
-/// What a text may hold, told quickly.
+/// Kinds of bytes that a text holds, found in one quick pass.
 #[derive(Clone, Copy)]
 pub(super) struct Hints(u8);
 
@@ -163,7 +163,7 @@ struct Scan<'a> {
     /// The open brackets and tags, innermost last, and how many more are open.
     groups: heapless::Vec<Group, MOST_GROUPS>,
     deeper: usize,
-    /// What is in no bracket.
+    /// Members in no bracket.
     root: Group,
     /// The part of multipart whose head this is holds a secret.
     part_is_secret: bool,
@@ -174,7 +174,7 @@ struct Scan<'a> {
     is_bare: bool,
 }
 
-/// What is known of the members between two brackets.
+/// Members between two brackets, as far as they are known.
 #[derive(Clone, Copy, Default)]
 struct Group {
     opener: u8,
@@ -286,8 +286,7 @@ impl Scan<'_> {
         match (byte, self.bytes.get(end)) {
             (b':', Some(b':')) => return Some(end + 1),
             (b':', Some(b'/')) if self.bytes.get(end + 1) == Some(&b'/') => return None,
-            (b':', Some(b'=')) | (b'=', Some(b'>')) => end += 1,
-            (b'=', Some(b'=')) => end += 1,
+            (b':' | b'=', Some(b'=')) | (b'=', Some(b'>')) => end += 1,
             _ => {}
         }
         let name = self.name_before(at);
@@ -312,7 +311,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Hears of a member that says that a `value` beside it is secret, or that may be that value.
+    /// Remembers a member that says that a `value` beside it is secret, or that may be that value.
     fn member(&mut self, separator: Separator, name_range: Range<usize>) -> Option<usize> {
         let name = &self.bytes[name_range.clone()];
         if is_naming(name) {
@@ -428,6 +427,7 @@ impl Scan<'_> {
             return None;
         }
         self.groups.clear();
+        self.deeper = 0;
         let start = at + 1 + self.bytes[at + 1..].iter().position(|byte| *byte == b'\n')? + 1;
         let ends = |at: &usize| self.bytes[*at..].starts_with(b"\n--");
         let end = (start..self.bytes.len()).find(ends).unwrap_or(self.bytes.len());
