@@ -10,6 +10,43 @@ pub(super) const fn is_trigger(byte: u8) -> bool {
     matches!(byte, b':' | b'-' | b'_' | b'B' | b'b' | b'J' | b'I' | b'G' | b'9')
 }
 
+/// Neighbours that are rare elsewhere, a byte and those behind it: each text with a credential that [`is_trigger`] finds
+/// and no `:` holds two of them.
+const RARE: [(u8, &[u8]); 13] = [
+    (b'B', b"aAeE"),
+    (b'b', b"aAeE"),
+    (b'-', b"-"),
+    (b'_', b"apv"),
+    (b'I', b"Az"),
+    (b'S', b"G"),
+    (b'g', b"hl"),
+    (b'h', b"fps"),
+    (b'k', b"-_"),
+    (b'p', b"m"),
+    (b'q', b"0"),
+    (b'x', b"ao"),
+    (b'y', b"-Jap"),
+];
+
+/// Which pairs of [`RARE`] a byte begins, and which it ends, as bits.
+pub(super) const fn neighbours(byte: u8) -> (u32, u32) {
+    let (mut begun, mut ended, mut pair) = (0, 0, 0);
+    while pair < RARE.len() {
+        let (first, mut seconds) = RARE[pair];
+        if first == byte {
+            begun |= 1 << pair;
+        }
+        while let [second, rest @ ..] = seconds {
+            if *second == byte {
+                ended |= 1 << pair;
+            }
+            seconds = rest;
+        }
+        pair += 1;
+    }
+    (begun, ended)
+}
+
 /// Most bytes in which it has to show that something is a key.
 const LONGEST: usize = 256;
 
@@ -268,4 +305,39 @@ fn run(bytes: &[u8], start: usize, is_part: impl Fn(u8) -> bool) -> &[u8] {
 fn begins_word(bytes: &[u8], at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| bytes.get(before));
     !before.is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn what_begins_a_credential_holds_rare_neighbours() {
+        let mut begin: Vec<&[u8]> = [
+            &b"Bearer"[..],
+            b"bearer",
+            b"BASIC",
+            b"basic",
+            b"eyJ",
+            BEGIN,
+            b"AKIA",
+            b"ASIA",
+            b"AIza",
+            b"SG.",
+            b"ya29.",
+        ]
+        .into();
+        for byte in 0..0x80 {
+            begin.extend(
+                [b'_', b'-'].into_iter().flat_map(|end| prefixes([byte, end])).map(|(prefix, _)| *prefix),
+            );
+        }
+        assert!(begin.len() > 40);
+        for text in begin {
+            let are_rare = |pair: &[u8]| neighbours(pair[0]).0 & neighbours(pair[1]).1 != 0;
+            assert!(text.windows(2).any(are_rare), "{}", text.escape_ascii());
+        }
+    }
 }

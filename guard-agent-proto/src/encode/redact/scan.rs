@@ -33,7 +33,7 @@ use core::ops::Range;
 use super::super::ip::Addresses;
 use super::super::json;
 use super::PLACEHOLDER;
-use super::credentials::{Credentials, is_trigger};
+use super::credentials::{Credentials, is_trigger, neighbours};
 use super::edits::{Edit, push};
 use super::names::{Class, Names, is_named, is_naming, is_of_name};
 use super::view::View;
@@ -83,28 +83,36 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
 
 /// Kinds of bytes that a text holds, found in one quick pass.
 #[derive(Clone, Copy)]
-pub(super) struct Hints(u8);
+pub(super) struct Hints(u32);
 
 impl Hints {
-    const SEPARATOR: u8 = 1;
-    const COMMA: u8 = 2;
-    const QUOTE: u8 = 4;
-    const BACKSLASH: u8 = 8;
-    const TRIGGER: u8 = 16;
-    const ESCAPED: u8 = 32;
+    const SEPARATOR: u32 = 1;
+    const COMMA: u32 = 2;
+    const QUOTE: u32 = 4;
+    const BACKSLASH: u32 = 8;
+    const ESCAPED: u32 = 16;
+    /// Those of one byte. Of the others any says that a credential may be there.
+    const SINGLE: u32 = 0xff;
 
     pub(super) fn of(text: &str) -> Self {
-        Self(text.bytes().fold(0, |found, byte| found | HINTS[usize::from(byte)]))
+        let look = |(found, shown): (u32, u32), byte: &u8| {
+            let at = usize::from(*byte);
+            (found | HINTS[at] & shown, SHOWN_BEHIND[at])
+        };
+        // In chunks, since one byte takes no longer than what a loop does around it.
+        let (chunks, rest) = text.as_bytes().as_chunks::<8>();
+        let begun = chunks.iter().fold((0, Self::SINGLE), |begun, chunk| chunk.iter().fold(begun, look));
+        Self(rest.iter().fold(begun, look).0)
     }
 
     /// Whether the text, of which these are the hints, may hold a secret.
     pub(super) fn are_suspicious(self, text: &str, credentials: Credentials) -> bool {
-        let holds = |hint: u8| self.0 & hint == hint;
+        let holds = |hint: u32| self.0 & hint == hint;
         holds(Self::SEPARATOR)
             // A pair is quoted, and a backslash only begins a character.
             || holds(Self::COMMA | Self::QUOTE)
             || (holds(Self::BACKSLASH) && text.contains("\\u"))
-            || (holds(Self::TRIGGER) || credentials.include(CredentialRule::CardNumber))
+            || (self.0 > Self::SINGLE || credentials.include(CredentialRule::CardNumber))
                 && credentials.are_in(text.as_bytes())
     }
 
@@ -114,24 +122,36 @@ impl Hints {
     }
 }
 
-static HINTS: [u8; 256] = {
+/// What each byte hints at; in the upper half, if the byte in front shows it.
+static HINTS: [u32; 256] = {
     let mut hints = [0; 256];
     let mut at = 0;
     while at < hints.len() {
         let byte = at as u8;
-        hints[at] = match byte {
+        let single = match byte {
             b'=' | b':' | b'<' | b'%' | b'&' => Hints::SEPARATOR,
             b',' => Hints::COMMA,
             b'"' => Hints::QUOTE | Hints::ESCAPED,
             b'\'' | b'`' => Hints::QUOTE,
             b'\\' => Hints::BACKSLASH | Hints::ESCAPED,
             0..=0x1f => Hints::ESCAPED,
-            _ if is_trigger(byte) => Hints::TRIGGER,
             _ => 0,
         };
+        hints[at] = single | neighbours(byte).1 << 8;
         at += 1;
     }
     hints
+};
+
+/// Which hints of the next byte each byte shows.
+static SHOWN_BEHIND: [u32; 256] = {
+    let mut shown = [Hints::SINGLE; 256];
+    let mut at = 0;
+    while at < shown.len() {
+        shown[at] |= neighbours(at as u8).0 << 8;
+        at += 1;
+    }
+    shown
 };
 
 /// Bytes at which a secret may be found.
