@@ -6,7 +6,7 @@ use heapless::Deque;
 
 use crate::backoff::Backoff;
 use crate::rng::Rng;
-use crate::wire::RulesAnswer;
+use crate::wire::{Named, RulesAnswer};
 use crate::{AgentConfig, DynamicRules, Instant, Now, Reason, RequestId, RulesDocument, Timestamp};
 
 /// The rules in force, and when to ask for news of them.
@@ -20,6 +20,8 @@ pub(crate) struct Rules {
     accepts_any: bool,
     interval: Duration,
     current: Option<Arc<RulesDocument>>,
+    /// Whether its lists are those of an earlier one.
+    keeps_lists: bool,
     /// The next regular poll.
     due: Instant,
     /// Polls out of turn, soonest first: after an attack, and one that was asked for.
@@ -43,6 +45,8 @@ const QUICK_POLLS: [Duration; 5] = [
 ];
 /// A `ttl` makes polls no more frequent than this.
 const MIN_TTL: Duration = Duration::from_secs(30);
+const NO_LIST: &str = "rules came that name no list; the last good ones stay, for lists are emptied by name \
+    (`accept_any_rules` is false)";
 /// Failures in a row from which the agent calls itself degraded.
 const FAILING: u32 = 3;
 
@@ -64,6 +68,7 @@ impl Rules {
             accepts_any: config.accept_any_rules,
             interval: config.dynamic_rule_interval,
             current: None,
+            keeps_lists: false,
             due: now,
             quick: Deque::new(),
             in_flight: None,
@@ -107,13 +112,18 @@ impl Rules {
         rng: &mut Rng,
     ) -> Update {
         self.in_flight = None;
-        let refusal = self.refusal(&answer, now.wall);
         let (retry_after, message) = match answer {
-            RulesAnswer::Rules(rules) | RulesAnswer::Bare(rules) => {
-                if let Some(why) = refusal {
+            RulesAnswer::Rules { mut rules, named } => {
+                if let Some(why) = self.refusal(&rules, named, now.wall) {
                     self.on_failure(None, now.instant, rng);
                     return Update::Failed { message: String::from(why) };
                 }
+                let kept = self.defended(now.wall).filter(|_| named == Named::Emergency);
+                let keeps_lists = kept.is_some_and(has_lists);
+                if let Some(kept) = kept {
+                    rules.take_lists(kept);
+                }
+                self.keeps_lists = keeps_lists;
                 self.on_success(now, &rules);
                 let changed = self.current.as_ref().is_none_or(|current| !same(&current.rules, &rules));
                 self.current = Some(Arc::new(RulesDocument { rules: *rules, etag: etag.map(Arc::from) }));
@@ -139,33 +149,48 @@ impl Rules {
     ///
     /// A document is compared with the one in force alone: at the start, after the end of the last one and under another
     /// `rule_id` every version counts, and so does an equal version that says something else, since not every platform
-    /// counts. The reasons are constant, so that they are told no more often than once a minute.
-    pub(crate) fn refusal(&self, answer: &RulesAnswer, wall: Timestamp) -> Option<&'static str> {
-        let (rules, is_bare) = match answer {
-            RulesAnswer::Rules(rules) => (rules, false),
-            RulesAnswer::Bare(rules) => (rules, true),
-            RulesAnswer::NotModified
-            | RulesAnswer::NotRules { .. }
-            | RulesAnswer::Invalid { .. }
-            | RulesAnswer::SlowDown { .. }
-            | RulesAnswer::Failed { .. }
-            | RulesAnswer::Hold { .. } => return None,
-        };
-        let theirs = self.theirs(wall);
-        if expired(rules, theirs) {
+    /// counts. One that names no list leaves none empty; if all it does is to begin or end an emergency, the lists stay.
+    /// The reasons are constant, so that they are told no more often than once a minute.
+    pub(crate) fn refusal(
+        &self,
+        rules: &DynamicRules,
+        named: Named,
+        wall: Timestamp,
+    ) -> Option<&'static str> {
+        if expired(rules, self.theirs(wall)) {
             return Some("the rules had expired when they came; the last good ones stay");
         }
-        let current = self.current.as_ref().filter(|current| !expired(&current.rules, theirs));
-        let current = &current.filter(|_| !self.accepts_any)?.rules;
+        let current = self.defended(wall)?;
         if rules.rule_id == current.rule_id && rules.version < current.version {
             return Some(
                 "an older version of the rules in force came; they stay (`accept_any_rules` is false)",
             );
         }
-        (is_bare && names_a_rule(current)).then_some(
-            "rules came with nothing but an id; the last good ones stay, for lists are emptied by name \
-             (`accept_any_rules` is false)",
-        )
+        match named {
+            Named::Nothing => names_a_rule(current).then_some(
+                "rules came with nothing but an id; the last good ones stay, for lists are emptied by name \
+                 (`accept_any_rules` is false)",
+            ),
+            Named::Settings => (has_lists(current) || current.emergency_mode).then_some(NO_LIST),
+            Named::Emergency => {
+                let switches = rules.emergency_mode || current.emergency_mode;
+                (!switches && has_lists(current) && !self.repeats(rules, current)).then_some(NO_LIST)
+            }
+            Named::Lists => None,
+        }
+    }
+
+    /// The document that must not go back, if there is one.
+    fn defended(&self, wall: Timestamp) -> Option<&DynamicRules> {
+        let current = self.current.as_ref().filter(|_| !self.accepts_any)?;
+        Some(&current.rules).filter(|rules| !expired(rules, self.theirs(wall)))
+    }
+
+    /// Whether the document is the one in force, which got its lists from an earlier one.
+    fn repeats(&self, rules: &DynamicRules, current: &DynamicRules) -> bool {
+        let mut completed = rules.clone();
+        completed.take_lists(current);
+        self.keeps_lists && same(current, &completed)
     }
 
     /// The poll got no answer.
@@ -261,6 +286,13 @@ fn names_a_rule(rules: &DynamicRules) -> bool {
         != DynamicRules { rule_id, version, timestamp, expires_at, ttl, message, ..DynamicRules::default() }
 }
 
+/// Whether a list of the document holds anything.
+fn has_lists(rules: &DynamicRules) -> bool {
+    let mut lists = DynamicRules::default();
+    lists.take_lists(rules);
+    lists != DynamicRules::default()
+}
+
 fn expired(rules: &DynamicRules, wall: Timestamp) -> bool {
     rules.expires_at.is_some_and(|end| end <= wall)
 }
@@ -273,8 +305,13 @@ fn remaining(rules: &DynamicRules, wall: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use alloc::boxed::Box;
+    use alloc::string::ToString as _;
+
+    use serde_json::json;
 
     use super::*;
+    use crate::Response;
+    use crate::wire::parse_rules;
 
     const ID: RequestId = RequestId(1);
 
@@ -292,7 +329,7 @@ mod tests {
     fn document(change: impl FnOnce(&mut DynamicRules)) -> RulesAnswer {
         let mut rules = DynamicRules::default();
         change(&mut rules);
-        RulesAnswer::Rules(Box::new(rules))
+        RulesAnswer::Rules { rules: Box::new(rules), named: Named::Lists }
     }
 
     fn poll(rules: &mut Rules, now: Now, answer: RulesAnswer) -> Update {
@@ -359,7 +396,14 @@ mod tests {
     }
 
     fn bare(id: &str, version: i64) -> RulesAnswer {
-        RulesAnswer::Bare(Box::new(DynamicRules { rule_id: id.into(), version, ..DynamicRules::default() }))
+        let rules = DynamicRules { rule_id: id.into(), version, ..DynamicRules::default() };
+        RulesAnswer::Rules { rules: Box::new(rules), named: Named::Nothing }
+    }
+
+    /// The answer with that document.
+    fn answered(document: serde_json::Value) -> RulesAnswer {
+        let body = document.to_string().into_bytes();
+        parse_rules(&Response { body, ..Response::accepted() }, at(0).wall)
     }
 
     fn banned(rules: &Rules) -> Option<&str> {
@@ -438,6 +482,82 @@ mod tests {
     }
 
     #[test]
+    fn an_id_and_settings_empty_no_list() {
+        let lists = json!({
+            "ip_blacklist": ["192.0.2.7"], "ip_whitelist": ["192.0.2.8"], "blocked_countries": ["XX"],
+            "whitelist_countries": ["XX"], "blocked_cloud_providers": ["AWS"], "blocked_user_agents": ["x"],
+            "suspicious_patterns": ["x"], "endpoint_rate_limits": {"/a": [1, 1]}, "emergency_whitelist": ["x"],
+        });
+        for (name, list) in lists.as_object().unwrap() {
+            for settings in [
+                json!({"emergency_mode": false}),
+                json!({"global_rate_limit": 5, "enable_ip_banning": true}),
+                json!({"emergency_mode": false, "emergency_whitelist_only": true, "ip_ban_duration": 1}),
+            ] {
+                for (id, version) in [("r", 4), ("r", 5), ("other", 1)] {
+                    let mut rules = rules();
+                    poll(&mut rules, at(0), answered(json!({"rule_id": "r", "version": 4, name: list})));
+                    let before = rules.current().cloned().unwrap();
+                    let mut document = settings.clone();
+                    document["rule_id"] = json!(id);
+                    document["version"] = json!(version);
+                    for secs in 1..3 {
+                        let update = poll(&mut rules, at(secs), answered(document.clone()));
+                        let refused =
+                            matches!(&update, Update::Failed { message } if message.contains("name no list"));
+                        assert!(refused, "{name} {document}: {update:?}");
+                        assert_eq!(rules.current(), Some(&before), "{name} {document}");
+                    }
+                }
+            }
+        }
+        // Where there is no list, settings replace each other.
+        let mut rules = rules();
+        for limit in [5, 6] {
+            let update = poll(&mut rules, at(0), answered(json!({"global_rate_limit": limit})));
+            assert_eq!(update, Update::Taken { changed: true });
+        }
+    }
+
+    #[test]
+    fn an_emergency_begins_and_ends_without_a_list_and_all_lists_stay() {
+        let mut rules = rules();
+        let mut answer = |secs, document| {
+            let update = poll(&mut rules, at(secs), answered(document));
+            let current = rules.current().unwrap();
+            (update, current.rules.emergency_mode, banned(&rules).map(String::from))
+        };
+        let ban = Some(String::from("192.0.2.7"));
+        let changed = || Update::Taken { changed: true };
+        let unchanged = || Update::Taken { changed: false };
+        answer(0, json!({"rule_id": "r", "version": 4, "ip_blacklist": ["192.0.2.7"]}));
+        let begins = json!({"rule_id": "r", "version": 5, "emergency_mode": true});
+        assert_eq!(answer(1, begins.clone()), (changed(), true, ban.clone()));
+        assert_eq!(answer(2, begins), (unchanged(), true, ban.clone()));
+        for unclear in [json!({"rule_id": "r", "version": 6}), json!({"global_rate_limit": 5})] {
+            let (update, emergency, banned) = answer(3, unclear);
+            assert!(matches!(update, Update::Failed { .. }), "{update:?}");
+            assert!(emergency && banned == ban, "an emergency ends by name");
+        }
+        let ends = json!({"rule_id": "r", "version": 6, "emergency_mode": false});
+        assert_eq!(answer(4, ends.clone()), (changed(), false, ban.clone()));
+        assert_eq!(answer(5, ends), (unchanged(), false, ban.clone()), "and may be repeated");
+        let (update, ..) = answer(6, json!({"rule_id": "r", "version": 7, "emergency_mode": false}));
+        assert!(matches!(update, Update::Failed { .. }), "{update:?}");
+        let named = json!({"rule_id": "r", "version": 7, "emergency_mode": true, "ip_whitelist": []});
+        assert_eq!(answer(7, named), (changed(), true, None), "who names a list means all");
+    }
+
+    #[test]
+    fn lists_do_not_outlive_their_document_into_an_emergency() {
+        let mut rules = rules();
+        let until = |secs| at(secs).wall.to_string();
+        poll(&mut rules, at(0), answered(json!({"ip_blacklist": ["192.0.2.7"], "expires_at": until(10)})));
+        let update = poll(&mut rules, at(10), answered(json!({"emergency_mode": true})));
+        assert_eq!((update, banned(&rules)), (Update::Taken { changed: true }, None));
+    }
+
+    #[test]
     fn a_platform_may_be_allowed_to_go_back() {
         let config =
             AgentConfig::builder("0123456789").project_id("p").accept_any_rules(true).build().unwrap();
@@ -446,6 +566,11 @@ mod tests {
             assert_eq!(poll(&mut rules, at(0), answer), Update::Taken { changed: true });
         }
         assert_eq!(banned(&rules), None);
+        for mode in [true, false] {
+            poll(&mut rules, at(0), version(5));
+            poll(&mut rules, at(0), answered(json!({"emergency_mode": mode})));
+            assert_eq!(banned(&rules), None, "literally");
+        }
         let ended = document(|rules| rules.expires_at = Some(at(0).wall));
         assert!(matches!(poll(&mut rules, at(0), ended), Update::Failed { .. }));
     }

@@ -157,8 +157,8 @@ impl Agent {
                 self.rules.set_clock(sent_at, self.now.wall);
                 let answer = wire::parse_rules(&response, sent_at);
                 let (ok, failed) = match &answer {
-                    wire::RulesAnswer::Rules(_) | wire::RulesAnswer::Bare(_) => {
-                        (self.rules.refusal(&answer, self.now.wall).is_none(), false)
+                    wire::RulesAnswer::Rules { rules, named } => {
+                        (self.rules.refusal(rules, *named, self.now.wall).is_none(), false)
                     }
                     wire::RulesAnswer::NotModified => (true, false),
                     wire::RulesAnswer::Failed { .. } => (false, true),

@@ -189,9 +189,10 @@ config! {
     connect_timeout: [Duration] = CONNECT_TIMEOUT, within millis(1)..=HOUR;
     /// Rules are polled at least that often, 60 s to 30 days. Default 300 s.
     dynamic_rule_interval: [Duration] = secs(300), within secs(60)..=MONTH;
-    /// Every rules document that can be read replaces the one in force: one with the same `rule_id` and an older `version`
-    /// too, and one that names nothing but its id, which empties all lists. Default `false`: such ones are refused, which is
-    /// reported, and the last good rules stay.
+    /// Every rules document that can be read replaces the one in force, as it is: one with the same `rule_id` and an older
+    /// `version` too, and one that names none of the lists, which empties them. Default `false`: such ones are refused, which
+    /// is reported, and the last good rules stay; one that switches `emergency_mode` without naming a list takes effect and
+    /// leaves the lists. See [`DynamicRules`](crate::DynamicRules).
     accept_any_rules: [bool] = false;
     /// Event types after whose delivery the rules are not polled quickly. Default: those that report no
     /// attack, such as `security_headers_applied`.

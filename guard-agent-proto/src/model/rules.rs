@@ -64,9 +64,14 @@ rules! {
     /// # What does not replace the last ones
     ///
     /// An answer that is no rules document or has a member of the wrong type; one that ended before it came; an older
-    /// `version` under the same `rule_id` than the one in force; and a document that names no rule, not even an empty list,
-    /// where the one in force says something: lists are emptied by naming them. The last two are taken with
-    /// `accept_any_rules`. Each is reported as an error of the stage [`Rules`](crate::ErrorStage::Rules).
+    /// `version` under the same `rule_id` than the one in force; a document with nothing but an id where the one in force
+    /// says something; and one that names no list, not even an empty one, where the one in force has lists. For lists are
+    /// emptied by naming one of them, `"ip_blacklist":[]`. The last three are taken with `accept_any_rules`. Each is
+    /// reported as an error of the stage [`Rules`](crate::ErrorStage::Rules).
+    ///
+    /// An emergency must not wait for that: a document that names no list takes effect if it switches `emergency_mode` on,
+    /// or off by name, and has the lists of the one before it, `endpoint_rate_limits` included, until its own end. With
+    /// `accept_any_rules` it has none.
     ///
     /// # Reading
     ///
@@ -85,7 +90,8 @@ rules! {
     /// ```
     DynamicRules {
         /// Names the document. Of two with the same name the engine takes the one with the higher `version`, and so does the
-        /// agent, except that equal ones replace each other.
+        /// agent, except that equal ones replace each other. Under another name every version replaces what is in force:
+        /// versions of different documents say nothing about each other.
         rule_id: String = String::from("default-rule"),
         /// Grows with each change of the document. A document without is the first version.
         version: i64 = 1,
@@ -147,6 +153,26 @@ rules! {
 }
 
 impl DynamicRules {
+    /// Has the lists of another document instead of its own.
+    pub(crate) fn take_lists(&mut self, other: &Self) {
+        macro_rules! take {
+            ($($list:ident),*) => {
+                $(self.$list.clone_from(&other.$list);)*
+            };
+        }
+        take!(
+            ip_blacklist,
+            ip_whitelist,
+            blocked_countries,
+            whitelist_countries,
+            blocked_cloud_providers,
+            blocked_user_agents,
+            suspicious_patterns,
+            endpoint_rate_limits,
+            emergency_whitelist
+        );
+    }
+
     fn check(&self) -> Result<(), &'static str> {
         if self.auto_ban_threshold.is_some_and(|offences| offences < 1) {
             return Err("`auto_ban_threshold`: must be at least 1");

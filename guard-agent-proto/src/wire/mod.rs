@@ -12,7 +12,7 @@ mod sign;
 
 pub(crate) use response::{ItemRef, Verdict, judge};
 pub(crate) use retry_after::{parse_retry_after, sent_at};
-pub(crate) use rules::{RulesAnswer, parse_rules};
+pub(crate) use rules::{Named, RulesAnswer, parse_rules};
 
 use alloc::string::String;
 use alloc::vec::Vec;

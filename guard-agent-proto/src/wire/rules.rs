@@ -32,21 +32,31 @@ const RULE_MEMBERS: [&str; 21] = [
     "enable_rate_limit_auto_ban",
     "auto_ban_threshold",
     "auto_ban_duration",
-    "emergency_mode",
+    EMERGENCY,
     "emergency_whitelist",
     "emergency_whitelist_only",
 ];
+/// Those that list what is refused, let through or counted.
+const LISTS: [&str; 9] = [
+    "ip_blacklist",
+    "ip_whitelist",
+    "blocked_countries",
+    "whitelist_countries",
+    "blocked_cloud_providers",
+    "blocked_user_agents",
+    "suspicious_patterns",
+    "endpoint_rate_limits",
+    "emergency_whitelist",
+];
+const EMERGENCY: &str = "emergency_mode";
 /// Members of an error envelope, when they say anything.
 const ERROR_MEMBERS: [&str; 3] = ["error", "errors", "detail"];
 
-/// What an answer to a GET of the rules means. Only [`RulesAnswer::Rules`] and [`RulesAnswer::Bare`] may replace the last
-/// rules.
+/// What an answer to a GET of the rules means. Only [`RulesAnswer::Rules`] may replace the last rules.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RulesAnswer {
     /// A rules document.
-    Rules(Box<DynamicRules>),
-    /// A rules document that names its id and no rule, not even an empty list.
-    Bare(Box<DynamicRules>),
+    Rules { rules: Box<DynamicRules>, named: Named },
     /// 304: the last ones still hold.
     NotModified,
     /// A success that carries no rules: not JSON, empty, or an error envelope.
@@ -59,6 +69,19 @@ pub(crate) enum RulesAnswer {
     Failed { retry_after: Option<Duration> },
     /// Every other status.
     Hold { message: String },
+}
+
+/// What a rules document names, empty or not. What it does not name has its default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// Nothing but what it is, from when and for how long.
+    Nothing,
+    /// Settings alone, and not `emergency_mode`.
+    Settings,
+    /// Settings alone, `emergency_mode` among them.
+    Emergency,
+    /// A list, whatever else.
+    Lists,
 }
 
 /// Reads an answer to a GET of the rules.
@@ -86,15 +109,23 @@ fn bears_rules(document: &Map<String, Value>) -> bool {
         && RULE_MEMBERS.iter().any(|name| document.contains_key(*name))
 }
 
-fn names_a_rule(document: &Map<String, Value>) -> bool {
-    RULE_MEMBERS.iter().any(|name| *name != ID && document.contains_key(*name))
+fn named(document: &Map<String, Value>) -> Named {
+    let names = |name: &str| document.contains_key(name);
+    if LISTS.into_iter().any(names) {
+        Named::Lists
+    } else if names(EMERGENCY) {
+        Named::Emergency
+    } else if RULE_MEMBERS.into_iter().any(|name| name != ID && names(name)) {
+        Named::Settings
+    } else {
+        Named::Nothing
+    }
 }
 
 /// The error names the member.
 fn read_rules(document: &Map<String, Value>, response: &Response) -> RulesAnswer {
     match DynamicRules::deserialize(document) {
-        Ok(rules) if names_a_rule(document) => RulesAnswer::Rules(Box::new(rules)),
-        Ok(rules) => RulesAnswer::Bare(Box::new(rules)),
+        Ok(rules) => RulesAnswer::Rules { rules: Box::new(rules), named: named(document) },
         Err(_) if response.confidential => {
             RulesAnswer::Invalid { message: format!("bad rules: {}", quote(response)) }
         }
@@ -148,7 +179,7 @@ mod tests {
             (" {\"emergency_mode\":false}\n", &[]),
             ("\u{feff}{\"emergency_mode\":false}", &[]),
         ] {
-            let RulesAnswer::Rules(rules) = answer(200, body) else {
+            let RulesAnswer::Rules { rules, .. } = answer(200, body) else {
                 panic!("{body}");
             };
             assert_eq!(rules.ip_blacklist, blacklist, "{body}");
@@ -156,16 +187,35 @@ mod tests {
     }
 
     #[test]
-    fn documents_with_nothing_but_their_id_are_told_apart() {
+    fn documents_are_told_apart_by_what_they_name() {
+        let named_by = |body: &str| {
+            let RulesAnswer::Rules { rules, named } = answer(200, body) else { panic!("{body}") };
+            assert_eq!(rules.rule_id, "r1");
+            named
+        };
         for body in [
             r#"{"rule_id":"r1"}"#,
             r#"{"rule_id":"r1","version":7,"ttl":60,"unknown":[1]}"#,
             r#"{"rule_id":"r1","error":null,"errors":[],"detail":"","success":true}"#,
             r#"{"rule_id":"r1","message":"none","expires_at":null,"timestamp":"2026-01-02T03:04:05Z"}"#,
         ] {
-            let RulesAnswer::Bare(rules) = answer(200, body) else { panic!("{body}") };
-            assert_eq!(rules.rule_id, "r1");
+            assert_eq!(named_by(body), Named::Nothing, "{body}");
         }
+        let Value::Object(document) = serde_json::to_value(DynamicRules::default()).unwrap() else {
+            panic!("not an object");
+        };
+        for (name, value) in document.iter().filter(|(name, _)| RULE_MEMBERS[1..].contains(&name.as_str())) {
+            let named = named_by(&format!(r#"{{"rule_id":"r1","version":5,"{name}":{value}}}"#));
+            let expected = if value.is_array() || value.is_object() {
+                Named::Lists
+            } else if name == "emergency_mode" {
+                Named::Emergency
+            } else {
+                Named::Settings
+            };
+            assert_eq!(named, expected, "{name}");
+        }
+        assert_eq!(named_by(r#"{"rule_id":"r1","emergency_mode":true,"ip_whitelist":[]}"#), Named::Lists);
         let RulesAnswer::Invalid { .. } = answer(200, r#"{"rule_id":"r1","ttl":"soon"}"#) else { panic!() };
     }
 
@@ -244,7 +294,7 @@ mod tests {
         let addresses: Vec<_> =
             (0..300_000_u32).map(|n| format!("{}.{}.{}.1", n >> 16, n >> 8 & 255, n & 255)).collect();
         let document = serde_json::json!({"rule_id": "r", "ip_blacklist": addresses}).to_string();
-        let RulesAnswer::Rules(rules) = answer(200, &document) else { panic!() };
+        let RulesAnswer::Rules { rules, .. } = answer(200, &document) else { panic!() };
         assert_eq!(rules.ip_blacklist.len(), 300_000);
         // Cut off as answers are.
         assert!(document.len() > Response::MAX_BODY);

@@ -597,6 +597,11 @@ pub const SCENARIOS: &[Scenario] = &[
         "W47",
         Answer::json(200, &json!({"rule_id": "first", "version": 6, "ttl": 300}))
     ),
+    rules_survive!(
+        "rules: settings without a list change nothing",
+        "W47",
+        Answer::json(200, &json!({"rule_id": "first", "version": 6, "emergency_mode": false}))
+    ),
     rules_survive!("rules: a 404 changes nothing", "4.3", Answer::status(404)),
     rules_survive!("rules: a reset changes nothing", "4.3", Answer::reset()),
     rules_survive!("rules: a 429 changes nothing", "4.3", Answer::status(429).header("retry-after", "0.1")),

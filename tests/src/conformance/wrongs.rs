@@ -401,6 +401,11 @@ pub(super) const WRONGS: &[Wrong] = &[
     }),
     fields("lets old rules come back", "an older version changes", &[("accept_any_rules", "true")]),
     fields("lets an id empty the rules", "nothing but an id changes", &[("accept_any_rules", "true")]),
+    fields(
+        "lets settings empty the rules",
+        "settings without a list change nothing",
+        &[("accept_any_rules", "true")],
+    ),
     reads("has no rules after a failed fetch", "a 500 changes nothing", |_, request, answer| {
         if request.url.ends_with("/rules") && answer.as_ref().map_or(0, |answer| answer.status) >= 400 {
             map(answer, no_rules);

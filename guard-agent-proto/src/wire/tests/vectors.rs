@@ -146,7 +146,7 @@ fn rules_are_accepted_and_refused_as_by_the_reference() {
         let response = Response { body: document.into(), ..Response::accepted() };
         let refused = case.get("refused").map(|members| members.as_array().unwrap());
         match (parse_rules(&response, Timestamp::default()), refused) {
-            (RulesAnswer::Rules(rules) | RulesAnswer::Bare(rules), None) => {
+            (RulesAnswer::Rules { rules, .. }, None) => {
                 let mut ours = serde_json::to_value(&rules).unwrap();
                 let theirs = with_normal_dates(case["read"].clone());
                 if theirs.get("timestamp").is_none() {
