@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serde_json::Value;
+use zeroize::Zeroize as _;
 
 use super::field::Field;
 use super::{
@@ -45,12 +46,13 @@ impl AgentConfigBuilder {
     pub fn merge_json(mut self, json: impl AsRef<[u8]>) -> Self {
         match serde_json::from_slice(json.as_ref()) {
             Ok(Value::Object(members)) => {
-                for (name, value) in &members {
+                for (name, value) in members {
                     if name == "redis" {
-                        self.merge_redis(value);
-                    } else if !self.merge_json_member(name, value) {
-                        self.unknown(name, "");
+                        self.merge_redis(&value);
+                    } else if !self.merge_json_member(&name, &value) {
+                        self.unknown(&name, "");
                     }
+                    overwrite(value);
                 }
             }
             Ok(_) => self.problems.push(problem("JSON", String::from("something else"), "an object")),
@@ -95,16 +97,17 @@ impl AgentConfigBuilder {
     pub fn merge_env(mut self) -> Self {
         for (name, value) in std::env::vars_os() {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-            match value.to_str() {
-                Some(value) => self = self.merge_vars([(name, value)]),
-                None => self.problems.push(problem("environment", format!("not UTF-8 in {name}"), "UTF-8")),
+            match value.into_string().map(zeroize::Zeroizing::new) {
+                Ok(value) => self = self.merge_vars([(name, value.as_str())]),
+                Err(_) => self.problems.push(problem("environment", format!("not UTF-8 in {name}"), "UTF-8")),
             }
         }
         self
     }
 
     /// Sets a field by name, from text as in [`merge_vars`](Self::merge_vars): what `--set NAME=VALUE` of a
-    /// command line needs. An unknown name is a problem here; an empty text is an empty value.
+    /// command line needs. An unknown name is a problem here; an empty text is an empty value, which of `redis_url`,
+    /// `redis_ca_file` and `journal_dir` is a problem (`none` says it on purpose).
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
         if value.is_empty() && self.note_empty(name, None) {
@@ -282,6 +285,7 @@ impl AgentConfigBuilder {
 
     fn normalize(&mut self) {
         self.soften();
+        self.trim_secrets();
         self.drop_empty();
         let config = &mut self.config;
         if let Ok(base) = endpoint::normalize(&config.endpoint) {
@@ -317,6 +321,16 @@ fn soften<T: Field + PartialOrd>(
     if let Some(bound) = below.or_else(|| most.filter(|most| *place > *most)) {
         warnings.push(ConfigWarning::Clamped { field, given: place.show(), used: bound.show() });
         *place = bound;
+    }
+}
+
+/// Overwrites the texts of a value that may hold secrets.
+fn overwrite(value: Value) {
+    match value {
+        Value::String(mut text) => text.zeroize(),
+        Value::Array(values) => values.into_iter().for_each(overwrite),
+        Value::Object(members) => members.into_iter().for_each(|(_, value)| overwrite(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

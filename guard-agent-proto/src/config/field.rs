@@ -21,6 +21,10 @@ pub(super) trait Field: Sized {
     /// What [`Field::from_json`] reads back, secrets included.
     fn to_json(&self) -> Value;
     fn show(&self) -> String;
+    /// Takes off the white space around a secret, which files and variables bring along; whether there was any.
+    fn trim_secret(&mut self) -> bool {
+        false
+    }
 }
 
 impl Field for bool {
@@ -157,6 +161,16 @@ impl Field for Secret {
     fn show(&self) -> String {
         format!("{self:?}")
     }
+
+    /// A blank one stays, to be refused.
+    fn trim_secret(&mut self) -> bool {
+        let trimmed = self.expose().trim();
+        let is_padded = !trimmed.is_empty() && trimmed.len() < self.expose().len();
+        if is_padded {
+            *self = Self::new(trimmed);
+        }
+        is_padded
+    }
 }
 
 /// Null in JSON, empty or `none` in text, or what the type itself says.
@@ -178,6 +192,10 @@ impl<T: Field> Field for Option<T> {
 
     fn show(&self) -> String {
         self.as_ref().map_or_else(|| String::from("none"), T::show)
+    }
+
+    fn trim_secret(&mut self) -> bool {
+        self.as_mut().is_some_and(T::trim_secret)
     }
 }
 

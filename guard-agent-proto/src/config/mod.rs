@@ -51,6 +51,12 @@ macro_rules! config {
         /// assert_eq!(error.problems.len(), 2);
         /// # Ok::<(), guard_agent_proto::ConfigError>(())
         /// ```
+        ///
+        /// # Secrets
+        ///
+        /// White space around a [`Secret`], such as the line end of the file that it was read from, is no part of it: it is
+        /// taken off when the configuration is built, wherever it came from, and a warning says so. Whoever changes a
+        /// field later, or rotates credentials, gets an error instead. A secret of white space alone is an error.
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub struct AgentConfig {
@@ -90,6 +96,13 @@ macro_rules! config {
                     _ => return false,
                 }
                 true
+            }
+
+            /// Takes off white space around secrets, with a warning.
+            fn trim_secrets(&mut self) {
+                $(if self.config.$field.trim_secret() {
+                    self.config.warn_of_space(stringify!($field));
+                })*
             }
 
             /// The same from text.
@@ -226,8 +239,8 @@ config! {
     /// AES-256 key: 32 bytes in base64, URL-safe or standard; turns encryption on. A key that is given and cannot be used is
     /// an error, a blank one too; only an empty text is none, as for the other agents of the family, with a warning.
     project_encryption_key: [Option<Secret>] = None;
-    /// Secret for the HMAC signature, as it is, spaces included; turns signing on. A blank one is an error; only an empty text
-    /// is none, as for the other agents of the family, with a warning.
+    /// Secret for the HMAC signature; turns signing on. Spaces within are part of it. A blank one is an error; only an empty
+    /// text is none, as for the other agents of the family, with a warning.
     payload_signing_secret: [Option<Secret>] = None;
     /// Bodies are compressed. Default `true`.
     compression_enabled: [bool] = true;
@@ -361,6 +374,11 @@ impl AgentConfig {
     #[cfg(feature = "std")]
     pub fn from_env() -> Result<Self, ConfigError> {
         AgentConfigBuilder::default().merge_env().build()
+    }
+
+    fn warn_of_space(&mut self, field: &'static str) {
+        let variable = self.variables.0.get(field).cloned();
+        self.warnings.push(ConfigWarning::Trimmed { field, variable });
     }
 
     /// Says of the values that are an environment variable's which one it is.
@@ -660,6 +678,13 @@ pub enum ConfigWarning {
         /// What that means.
         effect: &'static str,
     },
+    /// A secret had white space around it, which is taken off.
+    Trimmed {
+        /// Name of the field.
+        field: &'static str,
+        /// The environment variable, if it is one's value.
+        variable: Option<String>,
+    },
     /// No field has that name.
     Unknown {
         /// The name as given.
@@ -676,10 +701,12 @@ impl fmt::Display for ConfigWarning {
                 printable(format_args!("`{field}` is {given}: {used} is used"))
             }
             Self::Empty { field, variable, effect } => {
-                let from =
-                    variable.as_ref().map(|variable| format!(" (from {variable})")).unwrap_or_default();
-                printable(format_args!("`{field}` is empty{from}: {effect}"))
+                printable(format_args!("`{field}` is empty{}: {effect}", from(variable)))
             }
+            Self::Trimmed { field, variable } => printable(format_args!(
+                "`{field}` has white space around it, such as a line end{}: it is used without",
+                from(variable)
+            )),
             Self::Unknown { name, similar: Some(similar) } => {
                 printable(format_args!("the configuration has no field `{name}`; is `{similar}` meant?"))
             }
@@ -688,6 +715,10 @@ impl fmt::Display for ConfigWarning {
             }
         })
     }
+}
+
+fn from(variable: &Option<String>) -> String {
+    variable.as_ref().map(|variable| format!(" (from {variable})")).unwrap_or_default()
 }
 
 /// The environment variable that each field has its value from. Configurations with the same values are equal without.

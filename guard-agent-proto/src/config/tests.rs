@@ -247,7 +247,7 @@ const BOUNDS: &[(&str, &str, &str)] = &[
     ("journal_timeout", "0.001", "0"),
     ("journal_timeout", "3600", "3601"),
     ("api_key", "0123456789", "012345678"),
-    ("api_key", "0123 456789", "0123456789\n"),
+    ("api_key", "0123 456789", "0123\n456789"),
     ("api_key", "0123456789", "0123456789é"),
     ("project_id", "a b", "a\rb"),
     ("install_id", "~", "ü"),
@@ -485,6 +485,44 @@ fn a_blank_value_of_what_protects_is_an_error_that_names_it() {
     changed.redis_ca_file = Some(String::new());
     let problems = changed.validate().unwrap_err();
     assert_eq!(fields(&problems), ["project_encryption_key", "payload_signing_secret", "redis_ca_file"]);
+}
+
+#[test]
+fn white_space_around_a_secret_is_taken_off_with_a_warning() {
+    for (field, secret) in [
+        ("api_key", "sesame sesame"),
+        ("ip_hash_salt", "sesame sesame"),
+        ("project_encryption_key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+        ("payload_signing_secret", "sesame sesame"),
+        ("redis_url", "redis://:sesame@h"),
+    ] {
+        let plain = AgentConfig::builder(KEY).set(field, secret).build().unwrap();
+        let variable = format!("GUARD_AGENT_{}", field.to_ascii_uppercase());
+        for padded in [format!("{secret}\n"), format!("{secret}\r\n"), format!(" \t{secret}\u{a0}")] {
+            for (from, builder) in [
+                ("", AgentConfig::builder(KEY).set(field, &padded)),
+                ("", AgentConfig::builder(KEY).merge_json(json!({ field: &padded }).to_string())),
+                (
+                    &format!(" (from {variable})"),
+                    AgentConfig::builder(KEY).merge_vars([(&variable, &padded)]),
+                ),
+            ] {
+                let config = builder.build().unwrap();
+                let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+                let told = format!(
+                    "`{field}` has white space around it, such as a line end{from}: it is used without"
+                );
+                assert_eq!(warnings, [told], "{padded:?}");
+                assert_eq!(AgentConfig { warnings: Vec::new(), ..config }, plain, "{padded:?}");
+            }
+        }
+    }
+    let padded = AgentConfig::builder("0123456789\n").payload_signing_secret("sesame\n").build().unwrap();
+    assert_eq!((padded.api_key.expose(), padded.warnings.len()), ("0123456789", 2));
+    let mut changed = defaults();
+    changed.api_key = Secret::new("0123456789\n");
+    changed.payload_signing_secret = Some(Secret::new(" sesame"));
+    assert_eq!(fields(&changed.validate().unwrap_err()), ["api_key", "payload_signing_secret"]);
 }
 
 #[test]

@@ -127,15 +127,15 @@ impl Wire {
     ///
     /// # Errors
     ///
-    /// An API key that is too short or that no header can carry, or a signing secret that is empty or blank; the old
-    /// credentials stay.
+    /// An API key that is too short or that no header can carry, or a signing secret that is empty or has
+    /// white space around it; the old credentials stay.
     pub fn set_credentials(&mut self, credentials: Credentials) -> Result<(), ConfigError> {
         let secret = credentials.payload_signing_secret.as_ref();
-        let is_empty = secret.is_some_and(|secret| secret.expose().is_empty());
+        let empty = secret.map(Secret::expose).filter(|secret| secret.is_empty());
         let problems = api_key_problem(&credentials.api_key).into_iter();
         let problems: Vec<_> = problems
             .chain(signing_secret_problem(secret))
-            .chain(is_empty.then(blank_signing_secret))
+            .chain(empty.map(unusable_signing_secret))
             .collect();
         if !problems.is_empty() {
             return Err(ConfigError { problems });
@@ -269,17 +269,18 @@ pub(crate) fn api_key_problem(key: &Secret) -> Option<ConfigProblem> {
     })
 }
 
-/// An empty secret is none, as for other agents of the family; one of spaces alone would sign with what anybody guesses.
+/// An empty secret is none, as for other agents of the family; one of spaces alone would sign with what anybody guesses, and
+/// one with a line end of a file with what nobody meant.
 pub(crate) fn signing_secret_problem(secret: Option<&Secret>) -> Option<ConfigProblem> {
     let secret = secret.map(Secret::expose).filter(|secret| !secret.is_empty())?;
-    secret.trim().is_empty().then(blank_signing_secret)
+    (secret.trim() != secret).then(|| unusable_signing_secret(secret))
 }
 
-fn blank_signing_secret() -> ConfigProblem {
+fn unusable_signing_secret(secret: &str) -> ConfigProblem {
     ConfigProblem {
         field: "payload_signing_secret",
-        value: String::from(BLANK),
-        bound: String::from("more than spaces, or absent"),
+        value: String::from(if secret.trim().is_empty() { BLANK } else { SECRET }),
+        bound: String::from("a text without space around it, or absent"),
     }
 }
 

@@ -334,7 +334,7 @@ fn a_blank_key_or_secret_is_no_reason_to_do_without() {
     }
     let config = AgentConfig { payload_signing_secret: Some(Secret::new("topsecret")), ..config() };
     let mut wire = wire(&config);
-    for blank in ["", " ", "\r\n"] {
+    for blank in ["", " ", "\r\n", "sesame\n", " sesame"] {
         let unusable = Credentials::new(Secret::new("9876543210")).with_signing_secret(Secret::new(blank));
         assert_eq!(fields(&wire.set_credentials(unusable).unwrap_err()), ["payload_signing_secret"]);
         let request = wire.encode(&payload(Kind::Event, &["{}"]), no_gzip);
@@ -447,7 +447,7 @@ proptest! {
 #[test]
 fn answers_that_repeat_a_secret_are_recognised() {
     let mut config = encrypted();
-    config.payload_signing_secret = Some(Secret::new("sign \"this\"\n"));
+    config.payload_signing_secret = Some(Secret::new("sign \"this\""));
     let mut wire = wire(&config);
     for (answer, repeats) in [
         ("", false),
