@@ -17,9 +17,10 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    let agent = match Agent::builder(options.config.clone()).on_error(|error| pipe::tell(error)).start() {
+    let agent = options.start(|config| Agent::builder(config).on_error(|error| pipe::tell(error)).start());
+    let agent = match agent {
         Ok(agent) => agent,
-        Err(error) => return options.refuse(&error),
+        Err(code) => return code,
     };
     let flush = || {
         let agent = agent.clone();

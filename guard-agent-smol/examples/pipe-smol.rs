@@ -33,10 +33,11 @@ async fn run<B>(options: Options, spawn: fn(BoxFuture<'static, ()>)) -> ExitCode
 where
     B: Backend<Agent = shell::Agent<B>>,
 {
-    let builder = shell::Agent::<B>::builder(options.config.clone());
-    let agent = match builder.on_error(|error| pipe::tell(error)).start() {
+    let builder = shell::Agent::<B>::builder;
+    let agent = options.start(|config| builder(config).on_error(|error| pipe::tell(error)).start());
+    let agent = match agent {
         Ok(agent) => agent,
-        Err(error) => return options.refuse(&error),
+        Err(code) => return code,
     };
     let flush = || {
         let report = agent.flush(options.shutdown_timeout);

@@ -22,9 +22,10 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> ExitCode {
-    let agent = match Agent::builder(options.config.clone()).on_error(|error| pipe::tell(error)).start() {
+    let agent = options.start(|config| Agent::builder(config).on_error(|error| pipe::tell(error)).start());
+    let agent = match agent {
         Ok(agent) => agent,
-        Err(error) => return options.refuse(&error),
+        Err(code) => return code,
     };
     let flush = || drop(tokio::spawn(agent.flush(options.shutdown_timeout)));
     let report = pipe::run(&options, &agent, flush).await;

@@ -25,15 +25,14 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Starts it.
+    /// Starts it, with an install id: the home directory here may be of any kind.
     ///
     /// # Panics
     ///
     /// If it was not built or does not start.
     #[must_use]
     pub fn start(self, endpoint: &str, flags: &[&str]) -> PipeProcess {
-        let program = Command::new(example(self.name));
-        PipeProcess::start(program, endpoint, self.flags.iter().chain(flags))
+        self.start_with_env(endpoint, flags, &[("GUARD_AGENT_INSTALL_ID", "test")])
     }
 
     /// Starts it with these environment variables.

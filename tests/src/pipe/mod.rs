@@ -10,6 +10,7 @@ mod line;
 mod options;
 mod output;
 mod report;
+mod warnings;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};

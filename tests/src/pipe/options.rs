@@ -9,6 +9,7 @@ use std::time::Duration;
 use guard_agent_proto::shell::{HttpError, StartError};
 use guard_agent_proto::{AgentConfig, AgentConfigBuilder, ConfigError, ConfigProblem};
 use lexopt::{Arg, ValueExt as _};
+use zeroize::Zeroizing;
 
 /// What the flags say.
 #[derive(Clone, Debug)]
@@ -83,9 +84,20 @@ impl Options {
         })
     }
 
-    /// Tells why an agent with this configuration does not start.
-    #[must_use]
-    pub fn refuse(&self, error: &StartError) -> ExitCode {
+    /// Starts an agent with this configuration, and tells what there is to know of it.
+    ///
+    /// # Errors
+    ///
+    /// It does not start, for a reason that was told: what the process ends with.
+    pub fn start<A>(&self, start: impl FnOnce(AgentConfig) -> Result<A, StartError>) -> Result<A, ExitCode> {
+        if !self.config.enabled {
+            // Nothing is started that would.
+            self.config.warnings.iter().for_each(super::tell);
+        }
+        super::warnings::told(|| start(self.config.clone())).map_err(|error| self.refuse(&error))
+    }
+
+    fn refuse(&self, error: &StartError) -> ExitCode {
         if let StartError::Config(error) | StartError::Http(HttpError::Config(error)) = error {
             self.flags.describe(error).iter().for_each(super::tell);
         } else {
@@ -102,14 +114,14 @@ impl Options {
     fn parse(
         args: impl IntoIterator<Item = impl Into<OsString>>,
         executors: &[&str],
-        base: impl FnOnce(Option<Vec<u8>>) -> AgentConfigBuilder,
+        base: impl FnOnce(Option<&[u8]>) -> AgentConfigBuilder,
     ) -> Result<Self, UsageError> {
         let mut args = lexopt::Parser::from_args(args);
         let count = |args: &mut lexopt::Parser| args.try_raw_args().map(|rest| rest.as_slice().len());
         let all = count(&mut args).unwrap_or_default();
         let mut number = 1;
         let mut file = None;
-        let mut fields = Vec::new();
+        let mut fields: Vec<(String, Zeroizing<String>)> = Vec::new();
         let mut shutdown_timeout = Duration::from_secs(10);
         let mut stats_every = None;
         let mut ack = false;
@@ -123,7 +135,7 @@ impl Options {
                 Arg::Long("config") => file = Some(read("--config", &args.value()?, LONGEST_CONFIG)?),
                 Arg::Long("set") => {
                     let (name, value) = pair("--set", number, args.value()?)?;
-                    fields.push((name, value));
+                    fields.push((name, value.into()));
                 }
                 Arg::Long("set-file") => {
                     let (name, path) = pair("--set-file", number, args.value()?)?;
@@ -134,17 +146,17 @@ impl Options {
                 }
                 Arg::Long(name @ ("endpoint" | "api-key" | "project-id")) => {
                     let name = name.replace('-', "_");
-                    fields.push((name, args.value()?.string()?));
+                    fields.push((name, args.value()?.string()?.into()));
                 }
                 Arg::Long("shutdown-timeout") => {
                     shutdown_timeout = seconds("--shutdown-timeout", &args.value()?)?
                 }
                 Arg::Long("stats-every") => stats_every = Some(seconds("--stats-every", &args.value()?)?),
                 Arg::Long("redis") => {
-                    fields.push((String::from("redis_url"), journal("--redis", args.value()?)?))
+                    fields.push((String::from("redis_url"), journal("--redis", args.value()?)?.into()))
                 }
                 Arg::Long("journal") => {
-                    fields.push((String::from("journal_dir"), journal("--journal", args.value()?)?));
+                    fields.push((String::from("journal_dir"), journal("--journal", args.value()?)?.into()));
                 }
                 Arg::Long("ack") => ack = true,
                 Arg::Long("executor") if !executors.is_empty() => {
@@ -167,13 +179,12 @@ impl Options {
                 }
             }
         }
-        let mut builder = base(file);
+        let mut builder = base(file.as_ref().map(|file| file.as_slice()));
         for (name, value) in &fields {
             builder = builder.set(name, value);
         }
         let flags = Flags(fields.into_iter().map(|(name, _)| name).collect());
         let config = builder.build().map_err(|error| UsageError(flags.describe(&error)))?;
-        config.warnings.iter().for_each(super::tell);
         Ok(Self { config, shutdown_timeout, stats_every, ack, executor, flags })
     }
 }
@@ -202,9 +213,14 @@ const LONGEST_CONFIG: u64 = 16 << 20;
 const LONGEST_SECRET: u64 = 64 << 10;
 
 /// Reads the beginning of a file: whatever is longer is no configuration.
-fn read(flag: &str, path: &OsString, longest: u64) -> Result<Vec<u8>, UsageError> {
-    let mut bytes = Vec::new();
-    let length = fs::File::open(path).and_then(|file| file.take(longest + 1).read_to_end(&mut bytes));
+fn read(flag: &str, path: &OsString, longest: u64) -> Result<Zeroizing<Vec<u8>>, UsageError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let length = fs::File::open(path).and_then(|file| {
+        // Room for all of it from the start leaves no copies behind.
+        let length = file.metadata().map_or(0, |file| file.len()).min(longest);
+        bytes.reserve_exact(usize::try_from(length).unwrap_or(0) + 1);
+        file.take(longest + 1).read_to_end(&mut bytes)
+    });
     match length {
         Ok(_) if bytes.len() as u64 > longest => {
             Err(UsageError::new(format_args!("{flag}: the file is longer than {longest} bytes")))
@@ -215,13 +231,14 @@ fn read(flag: &str, path: &OsString, longest: u64) -> Result<Vec<u8>, UsageError
 }
 
 /// What a file holds, without the line end that editors put there. A file with nothing would silently be no secret.
-fn secret(flag: &str, path: &OsString) -> Result<String, UsageError> {
-    let text = String::from_utf8(read(flag, path, LONGEST_SECRET)?)
-        .map_err(|_| UsageError::new(format_args!("{flag}: the file is not UTF-8")))?;
-    let value = text.trim_end_matches(['\r', '\n']);
+fn secret(flag: &str, path: &OsString) -> Result<Zeroizing<String>, UsageError> {
+    let bytes = read(flag, path, LONGEST_SECRET)?;
+    let text =
+        str::from_utf8(&bytes).map_err(|_| UsageError::new(format_args!("{flag}: the file is not UTF-8")))?;
+    let value = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     match value.trim().is_empty() {
         true => Err(UsageError::new(format_args!("{flag}: the file is blank"))),
-        false => Ok(value.to_owned()),
+        false => Ok(value.to_owned().into()),
     }
 }
 
@@ -253,6 +270,8 @@ mod tests {
 
     use std::path::PathBuf;
 
+    use guard_agent_proto::ConfigWarning;
+
     use super::*;
 
     const NEEDED: [&str; 2] = ["--api-key", "0123456789"];
@@ -261,7 +280,7 @@ mod tests {
         args: impl IntoIterator<Item = &'a str>,
         executors: &[&str],
     ) -> Result<Options, UsageError> {
-        let base = |json: Option<Vec<u8>>| {
+        let base = |json: Option<&[u8]>| {
             json.into_iter().fold(AgentConfigBuilder::default(), AgentConfigBuilder::merge_json)
         };
         Options::parse(args, executors, base)
@@ -307,12 +326,22 @@ mod tests {
     #[test]
     fn secrets_come_from_files_without_the_line_end() {
         let key = File::new("key", "key-of-a-file\r\n");
-        let secret = File::new("secret", "  two words \n\n");
+        let secret = File::new("secret", "two words\n");
         let set = format!("payload_signing_secret={}", secret.path());
         let options = parse_all(["--api-key-file", key.path(), "--set-file", &set], &[]).unwrap();
         assert_eq!(options.config.api_key.expose(), "key-of-a-file");
-        let signing = options.config.payload_signing_secret.unwrap();
-        assert_eq!(signing.expose(), "  two words ");
+        assert_eq!(options.config.payload_signing_secret.unwrap().expose(), "two words");
+        assert!(options.config.warnings.is_empty(), "{:?}", options.config.warnings);
+
+        // What else is around it is white space around a secret, from wherever it comes.
+        let secret = File::new("padded", "  two words \n\n");
+        let set = format!("payload_signing_secret={}", secret.path());
+        let options = parse(&["--set-file", &set]).unwrap();
+        assert_eq!(options.config.payload_signing_secret.unwrap().expose(), "two words");
+        let [ConfigWarning::Trimmed { field: "payload_signing_secret", .. }] = options.config.warnings[..]
+        else {
+            panic!("{:?}", options.config.warnings)
+        };
 
         for (text, told) in
             [(&b""[..], "blank"), (b" \n", "blank"), (b"\xff", "UTF-8"), (&[b'x'; 70_000], "longer")]
@@ -332,7 +361,7 @@ mod tests {
 
     #[test]
     fn the_environment_is_between_file_and_flags() {
-        let base = |json: Option<Vec<u8>>| {
+        let base = |json: Option<&[u8]>| {
             let builder = AgentConfigBuilder::default().merge_json(json.unwrap());
             builder
                 .merge_vars([("GUARD_AGENT_API_KEY", "of-the-environment"), ("GUARD_AGENT_RATE_LIMIT", "11")])

@@ -26,6 +26,7 @@ macro_rules! pipe_suite {
             it_ends_in_time_although_nobody_reads_its_output,
             names_are_looked_up_again,
             secrets_come_from_the_environment,
+            every_warning_of_the_start_is_told_once,
             memory_stays_small_whatever_the_platform_answers,
         }
     };

@@ -403,6 +403,39 @@ pub fn secrets_come_from_the_environment(pipe: Pipe) {
     assert!(empty.code == Some(0) && empty.errors.contains("records are not encrypted"), "{empty:?}");
 }
 
+pub fn every_warning_of_the_start_is_told_once(pipe: Pipe) {
+    let home = Scratch::new().unwrap();
+    // The install id would have to be there.
+    fs::write(home.path().join(".guard-agent"), "").unwrap();
+    let told = [
+        "the install id is not kept",
+        "`payload_signing_secret` has white space around it",
+        "`project_encryption_key` is empty (from GUARD_AGENT_PROJECT_ENCRYPTION_KEY): records are not encrypted",
+        "no field `GUARD_AGENT_BUFER_SIZE`",
+        "`retry_attempts` is 5000: 1000 is used",
+    ];
+    let vars = [
+        ("HOME", home.path().to_str().unwrap()),
+        ("GUARD_AGENT_PAYLOAD_SIGNING_SECRET", "topsecret\n"),
+        ("GUARD_AGENT_PROJECT_ENCRYPTION_KEY", ""),
+        ("GUARD_AGENT_BUFER_SIZE", "1"),
+    ];
+    let flags = ["--set", "retry_attempts=5000"];
+    let collector = Collector::builder().signing_secret("topsecret").start();
+    let ended = pipe.start_with_env(&collector.url(), &flags, &vars).run(&events(1));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(collector.violations(), [""; 0]);
+    for line in told {
+        assert_eq!(ended.errors.matches(line).count(), 1, "{line}: {}", ended.errors);
+    }
+    assert_eq!(ended.errors.lines().count(), told.len(), "{}", ended.errors);
+    assert!(ended.errors.lines().all(|line| line.starts_with("pipe: ")), "{}", ended.errors);
+
+    let flags = ["--set", "retry_attempts=5000", "--set", "enabled=false"];
+    let ended = pipe.start_with_env(&collector.url(), &flags, &vars).run("");
+    assert_eq!((ended.code, ended.errors.lines().count()), (Some(0), told.len() - 1), "{ended:?}");
+}
+
 /// Each answer to a batch, to the status or for rules is a flood of another kind.
 pub fn memory_stays_small_whatever_the_platform_answers(pipe: Pipe) {
     // A debug build alone takes some 20 MB.
