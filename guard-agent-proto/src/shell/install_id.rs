@@ -8,7 +8,7 @@ use std::vec::Vec;
 use uuid::Builder;
 
 use super::log;
-use super::private_files::{Access, Owner, PrivateDir};
+use super::private_files::{Access, Links, Owner, PrivateDir};
 
 /// Longest id that is believed: it becomes a header of every request.
 const LONGEST: usize = 4_096;
@@ -17,9 +17,9 @@ const LONGEST: usize = 4_096;
 /// `~/.guard-agent/install-id`, else a new one that is written there.
 ///
 /// It never fails: when the file cannot be read or written, holds no id, or may be somebody else's, the agent gets one for
-/// the life of the process, and a warning is logged that says why. The file has to be a regular one with a single name (no
-/// links), and belong, as its directory does, to the user whose process this is or to root; its group and others must not
-/// be able to write there.
+/// the life of the process, and a warning is logged that says why. The directory must be no link (the home may be one), and
+/// the file a regular one with a single name; both have to belong to the user whose process this is or to root, and their
+/// group and others must not be able to write there.
 #[must_use]
 pub fn install_id(configured: Option<&str>) -> String {
     configured_id(configured).unwrap_or_else(|| kept(env::home_dir().map(|home| home.join(".guard-agent"))))
@@ -43,12 +43,12 @@ fn kept(dir: Option<PathBuf>) -> String {
 const NAME: &str = "install-id";
 
 fn read_or_write(path: &Path) -> io::Result<String> {
-    let opened = PrivateDir::open(path, Owner::UsOrRoot);
+    let opened = PrivateDir::open(path, Owner::UsOrRoot, Links::Refused);
     let file = opened.and_then(|dir| dir.open_file(NAME, Access::Read, Owner::UsOrRoot));
     match file.and_then(read) {
         Ok(id) if !id.is_empty() => Ok(id),
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        Ok(_) | Err(_) => write(&PrivateDir::create(path)?),
+        Ok(_) | Err(_) => write(&PrivateDir::create(path, Links::Refused)?),
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
         ];
         for (what, plant) in plants {
             let home = Home::new();
-            PrivateDir::create(&home.dir()).unwrap();
+            PrivateDir::create(&home.dir(), Links::Refused).unwrap();
             let file = home.dir().join(NAME);
             fs::write(victim(&file), "planted").unwrap();
             fs::set_permissions(victim(&file), fs::Permissions::from_mode(0o600)).unwrap();
@@ -231,6 +231,26 @@ mod tests {
             assert_eq!(fs::read(victim(&file)).unwrap(), b"planted", "{what}");
             assert!(!file.with_file_name("nowhere").exists(), "{what}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_home_may_be_a_link() {
+        use std::os::unix::fs::symlink;
+
+        for there in [true, false] {
+            let (home, other) = (Home::new(), Home::holding("planted"));
+            let target = if there { other.dir() } else { other.0.join("nowhere") };
+            symlink(&target, home.dir()).unwrap();
+            let error = read_or_write(&home.dir()).unwrap_err().to_string();
+            assert!(error.contains(&std::format!("`{}` is a link", home.dir().display())), "{error}");
+            assert!(is_new(&home.id()));
+            assert!(there || !target.exists());
+            assert_eq!(fs::read_dir(other.dir()).unwrap().count(), 1);
+        }
+        let (home, link) = (Home::holding("kept"), Home::new());
+        symlink(&home.0, link.0.join("home")).unwrap();
+        assert_eq!(kept(Some(link.0.join("home").join(".guard-agent"))), "kept");
     }
 
     #[test]

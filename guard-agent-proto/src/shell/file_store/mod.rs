@@ -58,7 +58,7 @@ pub use error::FileStoreError;
 
 use super::BoxFuture;
 use super::Store;
-use super::private_files::PrivateDir;
+use super::private_files::{Links, PrivateDir};
 use crate::store::{StoreAnswer, StoreError, StoreErrorKind, StoreRequest};
 use crate::{AgentConfig, ConfigError, ConfigProblem};
 use streams::Streams;
@@ -79,7 +79,8 @@ const WAITING: usize = 64;
 /// The directory has to be of the user whose process this is, and nobody else may be able to write to it, its group
 /// included (`chmod go-w`): what others put there would be delivered under our key. Its parents are not looked at; whoever
 /// can rename one of them decides where the journal is. In a volume or a folder that several share, name a directory of
-/// its own in it, which the store then makes (`0700`, files `0600`). What is in it is opened in the very directory that
+/// its own in it, which the store then makes (`0700`, files `0600`). The path may lead through links, and be one to a
+/// directory that is there: what counts is where it ends. What is in it is opened in the very directory that
 /// was checked, and not through links; a stream with a folder or a file of somebody else, or with a file that has a second
 /// name (a hard link), is left alone, with a message. All of that is not checked on Windows.
 ///
@@ -143,7 +144,7 @@ impl FileStore {
     fn with_segments(dir: PathBuf, segment_bytes: u64) -> Result<Self, FileStoreError> {
         // The journal must not move when the process changes its working directory.
         let checked = absolute(&dir).and_then(|dir| {
-            lock::try_out(&PrivateDir::create(&dir)?)?;
+            lock::try_out(&PrivateDir::create(&dir, Links::Followed)?)?;
             Ok(dir)
         });
         match checked {

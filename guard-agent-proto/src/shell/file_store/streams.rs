@@ -10,7 +10,7 @@ use std::vec::Vec;
 use super::error::{failed, fenced};
 use super::lock::{self, Lock};
 use super::stream::Stream;
-use crate::shell::private_files::{Listed, Owner, PrivateDir, is_untrusted};
+use crate::shell::private_files::{Links, Listed, Owner, PrivateDir, is_untrusted};
 use crate::store::{Orphan, OwnerId, Space, StoreAnswer, StoreError, StoreOp, StoreRequest, StreamId};
 
 /// The streams of a directory, and those among them that are ours.
@@ -112,7 +112,7 @@ impl Streams {
     }
 
     fn root(&self) -> io::Result<PrivateDir> {
-        PrivateDir::open(&self.dir, Owner::Us)
+        PrivateDir::open(&self.dir, Owner::Us, Links::Followed)
     }
 
     fn list(&mut self, space: Space) -> io::Result<StoreAnswer> {
@@ -172,7 +172,7 @@ impl Streams {
 
 /// Locks a stream, unless it is another's.
 fn take(root: &Path, id: StreamId, owner: OwnerId, claim: Claim) -> io::Result<Option<(PrivateDir, Lock)>> {
-    let root = PrivateDir::create(root)?;
+    let root = PrivateDir::create(root, Links::Followed)?;
     let name = id.to_string();
     let dir = match root.open_dir(&name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

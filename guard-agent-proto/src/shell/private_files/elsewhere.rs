@@ -4,18 +4,21 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::trust::{Untrusted, Why};
-use super::{Access, Listed, Owner};
+use super::{Access, Links, Listed, Owner};
 
 /// A directory, by its path. Who can write to it, and to what is in it, is not found out on this system: that has to be
-/// seen to by the permissions of the directory. Links are not followed.
+/// seen to by the permissions of the directory. Links in it are not followed.
 #[derive(Debug)]
 pub(in crate::shell) struct PrivateDir {
     path: PathBuf,
 }
 
 impl PrivateDir {
-    pub(in crate::shell) fn open(path: &Path, _owner: Owner) -> io::Result<Self> {
+    pub(in crate::shell) fn open(path: &Path, _owner: Owner, links: Links) -> io::Result<Self> {
         let path = path.to_path_buf();
+        if links == Links::Refused {
+            check(&path, fs::Metadata::is_dir)?;
+        }
         if fs::metadata(&path)?.is_dir() {
             Ok(Self { path })
         } else {

@@ -32,6 +32,10 @@ pub(super) struct Untrusted {
 pub(super) enum Why {
     /// A link, a pipe, a device, a file in place of a directory...
     Strange,
+    /// A link to nothing, where a directory is wanted.
+    Dangling,
+    /// Something else, where a directory is wanted.
+    NoDirectory,
     OfAnother {
         owner: u32,
         us: u32,
@@ -67,7 +71,10 @@ impl Traits {
 
 impl Untrusted {
     pub(super) fn error(path: &Path, why: Why) -> io::Error {
-        let kind = if why == Why::Strange { ErrorKind::Other } else { ErrorKind::PermissionDenied };
+        let kind = match why {
+            Why::Strange | Why::Dangling | Why::NoDirectory => ErrorKind::Other,
+            Why::OfAnother { .. } | Why::Writable { .. } | Why::Linked { .. } => ErrorKind::PermissionDenied,
+        };
         io::Error::new(kind, Self { path: path.to_path_buf(), why })
     }
 }
@@ -84,6 +91,10 @@ impl fmt::Display for Untrusted {
             Why::Strange => {
                 write!(f, "`{path}` is a link or of another kind than expected: remove it")
             }
+            Why::Dangling => {
+                write!(f, "`{path}` is a link that leads nowhere: create what it names, or remove it")
+            }
+            Why::NoDirectory => write!(f, "`{path}` is no directory: name another one, or remove it"),
             Why::OfAnother { owner, us } => write!(
                 f,
                 "`{path}` belongs to the user {owner}, and this process runs as {us}: `chown {us} '{path}'` if \
@@ -135,6 +146,8 @@ mod tests {
         let foreign = text(Why::OfAnother { owner: 5, us: 7 });
         assert!(foreign.contains("user 5") && foreign.contains("chown 7 '/srv/guard'"), "{foreign}");
         assert!(text(Why::Strange).contains("/srv/guard"));
+        assert!(text(Why::NoDirectory).contains("`/srv/guard` is no directory"));
+        assert!(text(Why::Dangling).contains("`/srv/guard` is a link"));
         assert!(text(Why::Linked { links: 2 }).contains("2 names"));
     }
 

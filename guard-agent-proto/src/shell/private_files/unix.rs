@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::trust::{Traits, Untrusted, Why};
-use super::{Access, Listed, Owner};
+use super::{Access, Links, Listed, Owner};
 
 /// A directory that nobody but us can write to, by its descriptor: what is opened in it is opened in this very one.
 #[derive(Debug)]
@@ -25,9 +25,15 @@ const FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 const DIR_MODE: Mode = Mode::from_raw_mode(0o700);
 
 impl PrivateDir {
-    /// The directory at that path, which may lead through links.
-    pub(in crate::shell) fn open(path: &Path, owner: Owner) -> io::Result<Self> {
-        let dir = open(path, OFlags::RDONLY | OFlags::DIRECTORY | COMMON, Mode::empty())?;
+    /// The directory at that path.
+    pub(in crate::shell) fn open(path: &Path, owner: Owner, links: Links) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | COMMON;
+        let dir = match links {
+            Links::Followed => open(path, flags, Mode::empty())?,
+            Links::Refused => {
+                open(path, flags | OFlags::NOFOLLOW, Mode::empty()).map_err(|error| refusal(error, path))?
+            }
+        };
         Self::checked(path.to_path_buf(), dir.into(), owner)
     }
 

@@ -130,6 +130,28 @@ fn a_lock_that_leads_elsewhere_overwrites_nothing() {
 }
 
 #[test]
+fn what_is_in_the_way_of_the_directory_is_named_with_what_to_do() {
+    let scratch = Scratch::new();
+    let (link, file) = (scratch.0.join("link"), scratch.0.join("file"));
+    symlink(scratch.0.join("nowhere"), &link).unwrap();
+    fs::write(&file, "").unwrap();
+    let told = |dir: PathBuf| FileStore::open(dir).unwrap_err().to_string();
+    for below in [link.clone(), link.join("guard"), link.join("a/b")] {
+        let error = told(below);
+        let expected = format!("`{}` is a link that leads nowhere: create what it names", link.display());
+        assert!(error.contains(&expected), "{error}");
+    }
+    for below in [file.clone(), file.join("guard")] {
+        let error = told(below);
+        assert!(error.contains(&format!("`{}` is no directory", file.display())), "{error}");
+    }
+    assert!(!scratch.0.join("nowhere").exists());
+    fs::create_dir(scratch.0.join("nowhere")).unwrap();
+    make(&scratch.0.join("nowhere"), 0o700);
+    FileStore::open(link.join("guard")).unwrap();
+}
+
+#[test]
 fn the_folder_of_a_stream_is_not_a_link_and_nobody_elses() {
     let scratch = Scratch::new();
     let stream = orphan(&scratch);
