@@ -182,8 +182,8 @@ deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || { \
 		echo "make deny: cargo-deny is missing; install it with: cargo install --locked cargo-deny" >&2; exit 1; }
 	$(CARGO) deny --locked check licenses bans sources
-	@if [ -n "$$(ls -A "$(ADVISORIES)" 2>/dev/null)" ]; then \
-		$(CARGO) deny --locked check --disable-fetch advisories; \
+	@if ls -d "$(ADVISORIES)"/*/.git >/dev/null 2>&1; then \
+		$(CARGO) deny --locked --offline check advisories; \
 	else \
 		echo "make deny: advisories were NOT checked: no copy of the RustSec database in $(ADVISORIES); make one with: cargo deny fetch db" >&2; \
 	fi
