@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use guard_agent_tests::collector::{Answer, Collector};
 use guard_agent_tests::redis_server::RedisServer;
-use guard_agent_tokio::wire::{Credentials, Wire};
+use guard_agent_tokio::shell::http;
+use guard_agent_tokio::shell::redis::{Address, Target};
+use guard_agent_tokio::wire::{Credentials, HttpRequest, Wire};
 use guard_agent_tokio::{
-    Agent, AgentConfig, AgentConfigBuilder, Encoder, HttpOptions, HttpTransport, MetricType, Payload,
-    RedisOptions, RedisStore, Secret, SecurityEvent, SecurityMetric,
+    Agent, AgentConfig, AgentConfigBuilder, BoxFuture, CaptureTransport, Encoder, HttpError, HttpOptions,
+    HttpTransport, Input, MemoryStore, MetricType, Payload, RedisOptions, RedisStore, Secret, SecurityEvent,
+    SecurityMetric,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -243,6 +246,7 @@ async fn no_secret_is_shown() {
         run.unwrap();
     }
     misuse();
+    show_all();
 
     let shown = SHOWN.lock().unwrap();
     for line in shown.lines() {
@@ -309,4 +313,61 @@ fn misuse() {
     let record = encoder.event(&event()).unwrap();
     debug(&record);
     show(format_args!("{}", String::from_utf8_lossy(record.json())));
+}
+
+/// Every type of the public interface that can hold a secret and did not come out so far.
+fn show_all() {
+    for url in [
+        "rediss://planted-user:planted-redis-password@h/3",
+        "redis+unix:///run/redis.sock?user=planted-user&pass=planted-redis-password",
+        "redis+cluster://planted-user:planted-redis-password@a,b:7000",
+        "redis+sentinel://planted-user:planted-redis-password@a,b/primary/3",
+    ] {
+        let config = config("http://127.0.0.1").redis_url(format!("{url}\n")).build().unwrap();
+        debug(&config.warnings);
+        show(format_args!("{}", config.warnings[0]));
+        let options = RedisOptions::new(&config);
+        let target = Target::new(&options).unwrap();
+        debug(&target);
+        show(format_args!("{}", target.address));
+        if let Address::Sentinels(sentinels) = &target.address {
+            debug(sentinels);
+        }
+        debug(&RedisStore::new(&options).unwrap());
+    }
+    let options = HttpOptions::new().proxy(format!("http://user:{PROXY_PASSWORD}@proxy"));
+    let config = config("https://platform.invalid").build().unwrap();
+    debug(&http::HttpTransport::<Client>::new(&config, "test", &options).unwrap());
+
+    let capture = CaptureTransport::new();
+    let mut encoder = Encoder::new(&config, [1; 32]).unwrap();
+    let record = encoder.event(&event()).unwrap();
+    debug(&Input::Records(vec![record]));
+    debug(&capture);
+    debug(&MemoryStore::new());
+}
+
+/// Shows what a client is given.
+struct Client;
+
+impl http::HttpClient for Client {
+    fn crypto() -> rustls::crypto::CryptoProvider {
+        <guard_agent_tokio::ReqwestClient as http::HttpClient>::crypto()
+    }
+
+    fn new(setup: &http::HttpSetup) -> Result<Self, HttpError> {
+        debug(setup);
+        let proxy = setup.proxy.as_ref().unwrap();
+        debug(proxy);
+        debug(&(proxy.url(), proxy.authorization(), proxy.origin()));
+        Ok(Self)
+    }
+
+    async fn exchange(&self, _: HttpRequest) -> Result<http::HttpAnswer, http::HttpFailure> {
+        Err(http::HttpFailure::TimedOut)
+    }
+
+    fn offload(&self, _: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
