@@ -25,9 +25,10 @@ use crate::{AgentConfig, ConfigError, ConfigProblem, Secret};
 ///
 /// It is chosen once, at the start, and means the same on every runtime. The variable for an `https` endpoint is
 /// `HTTPS_PROXY`, for an `http` endpoint `HTTP_PROXY` (unless `REQUEST_METHOD` is set: a CGI gets it from its client),
-/// for both then `ALL_PROXY`; the name in lower case comes first, and what is empty does not count (what is blank is an error). Its value is the URL
-/// of an `http` or `https` proxy, with user name and password where it asks for them; without a scheme it is `http`,
-/// without a port 80 or 443. Any other value (`socks5`, for example) is an error at the start.
+/// for both then `ALL_PROXY`; the name in lower case comes first. One that is empty counts as not set, as for curl, and
+/// nothing is said of it, for that is how a proxy is turned off for one command; one that is blank is an error. Its value is
+/// the URL of an `http` or `https` proxy, with user name and password where it asks for them; without a scheme it is
+/// `http`, without a port 80 or 443. Any other value (`socks5`, for example) is an error at the start.
 ///
 /// `NO_PROXY` lists, between commas or spaces, which endpoints are reached without it:
 ///

@@ -342,6 +342,10 @@ mod tests {
         let empty =
             [("http_proxy", ""), ("HTTP_PROXY", "http://proxy"), ("no_proxy", " "), ("NO_PROXY", "other")];
         assert_eq!(chosen("http://h", &empty), Ok(Some("http://proxy:80".into())));
+        for endpoint in ["http://h", "https://h"] {
+            let all = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+            assert_eq!(chosen(endpoint, &all.map(|name| (name, ""))), Ok(None), "{endpoint}");
+        }
         let lower = [("HTTP_PROXY", "http://proxy"), ("no_proxy", "other"), ("NO_PROXY", "h")];
         assert_eq!(chosen("http://h", &lower), Ok(Some("http://proxy:80".into())));
     }
