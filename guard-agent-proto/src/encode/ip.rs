@@ -2,6 +2,7 @@ use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::ops::Range;
 
 use sha2::{Digest, Sha256};
 
@@ -47,25 +48,39 @@ impl Addresses {
     pub(super) fn mask(&self, text: &str) -> Option<String> {
         let mut masked = None;
         let mut kept = 0;
+        self.each_in(text, |address, sent| {
+            let masked: &mut String = masked.get_or_insert_default();
+            masked.push_str(&text[kept..address.start]);
+            masked.push_str(&sent);
+            kept = address.end;
+        });
+        masked.map(|masked| masked + &text[kept..])
+    }
+
+    /// Calls `found` with the place of each address in the text that is not sent as it is, and with what is sent of it.
+    pub(super) fn each_in(&self, text: &str, mut found: impl FnMut(Range<usize>, String)) {
         let mut at = 0;
         // Ports and brackets belong to what is parsed.
         let is_delimiter = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '%' | '[' | ']'));
         for word in text.split(is_delimiter) {
-            let sent = parse(word).and_then(|address| match self.privacy {
+            // A list around it, the end of a sentence, or an obfuscated port behind it.
+            let opened = word.trim_start_matches('[');
+            let bare = opened.trim_end_matches([']', '.', ':']);
+            let (address, start, word_sent) = match parse(bare) {
+                Some(address) => (Some(address), at + word.len() - opened.len(), bare),
+                None => (parse(word), at, word),
+            };
+            let sent = address.and_then(|address| match self.privacy {
                 IpPrivacy::Full => None,
                 IpPrivacy::Truncate => Some(network(address).to_string()),
                 IpPrivacy::Hash => Some(hash_of_address(address, self.salt.expose())),
             });
-            if let Some(sent) = sent.filter(|sent| sent != word) {
-                let masked: &mut String = masked.get_or_insert_default();
-                masked.push_str(&text[kept..at]);
-                masked.push_str(&sent);
-                kept = at + word.len();
+            if let Some(sent) = sent.filter(|sent| sent != word_sent) {
+                found(start..start + word_sent.len(), sent);
             }
             at += word.len();
             at += text[at..].chars().next().map_or(0, char::len_utf8);
         }
-        masked.map(|masked| masked + &text[kept..])
     }
 }
 

@@ -7,7 +7,7 @@ use core::ops::Range;
 use super::super::json;
 use super::Place;
 use super::edits::Edit;
-use super::names::{Class, is_named, is_naming};
+use super::names::{Class, Shape, is_named, is_naming};
 use super::text::TextRedactor;
 
 /// The placeholder as a JSON string.
@@ -21,7 +21,7 @@ pub(super) fn edits(redactor: &TextRedactor, text: &str, place: Place) -> Option
     }
     let start = text.len() - text.trim_start_matches(is_around).len();
     let mut document = Document { redactor, text, bytes: text.as_bytes(), edits: Vec::new() };
-    let end = document.value(start, place.deeper())?;
+    let end = document.value(start, place.deeper(), Shape::Any)?;
     (end == start + json.len()).then_some(document.edits)
 }
 
@@ -43,19 +43,27 @@ struct Document<'a> {
 
 impl Document<'_> {
     /// Walks the value at `at`; where it ends, unless it is broken.
-    fn value(&mut self, at: usize, place: Place) -> Option<usize> {
+    fn value(&mut self, at: usize, place: Place, shape: Shape) -> Option<usize> {
         if place.is_too_deep() {
             return self.deep(at, place);
         }
         match self.bytes.get(at)? {
-            b'{' => self.object(at, place),
-            b'[' => self.array(at, place),
+            b'{' => self.object(at, place, shape),
+            b'[' => self.array(at, place, shape),
             b'"' => {
                 let end = json::skip_literal(self.bytes, at)?;
-                self.string(at + 1..end - 1, place)?;
+                self.string(at + 1..end - 1, place, shape)?;
                 Some(end)
             }
             _ => json::skip_scalar(self.bytes, at),
+        }
+    }
+
+    /// Walks the value at `at`, of which a name says that.
+    fn value_of(&mut self, class: Option<Class>, at: usize, place: Place) -> Option<usize> {
+        match Shape::of(class) {
+            Some(shape) => self.value(at, place, shape),
+            None => self.secret(at),
         }
     }
 
@@ -78,12 +86,16 @@ impl Document<'_> {
     }
 
     /// Redacts what is secret inside of a literal.
-    fn string(&mut self, inside: Range<usize>, place: Place) -> Option<()> {
+    fn string(&mut self, inside: Range<usize>, place: Place, shape: Shape) -> Option<()> {
         let literal = self.text.get(inside.clone())?;
-        if self.redactor.is_suspicious(literal)
-            && let Some(redacted) = self.redactor.redact(&json::unescape(literal), place, false)
-        {
-            self.replace(inside, &redacted);
+        if shape == Shape::Any && !self.redactor.is_suspicious(literal) {
+            return Some(());
+        }
+        let text = json::unescape(literal);
+        let shaped = self.redactor.shaped(&text, shape);
+        let sent = self.redactor.redact(shaped.as_deref().unwrap_or(&text), place, false);
+        if let Some(sent) = sent.or(shaped) {
+            self.replace(inside, &sent);
         }
         Some(())
     }
@@ -94,10 +106,10 @@ impl Document<'_> {
         self.edits.push(Edit::new(inside, String::from_utf8_lossy(&escaped).into_owned()));
     }
 
-    fn object(&mut self, at: usize, place: Place) -> Option<usize> {
+    fn object(&mut self, at: usize, place: Place, shape: Shape) -> Option<usize> {
         let mark = self.edits.len();
         let mut named = Vec::new();
-        let mut names_a_secret = false;
+        let mut said: Option<Class> = None;
         let mut at = json::skip_space(self.bytes, at + 1);
         if self.bytes.get(at)? == &b'}' {
             return Some(at + 1);
@@ -116,15 +128,14 @@ impl Document<'_> {
             }
             at = json::skip_space(self.bytes, colon + 1);
             let class = self.redactor.names().class_of_member(&name);
-            let end = match class {
-                Some(Class::Header | Class::Passphrase | Class::Token) => self.secret(at)?,
-                Some(Class::Address) => self.address(at, place.deeper())?,
-                Some(Class::Ambiguous) | None => {
-                    self.string(literal, place)?;
-                    self.value(at, place.deeper())?
-                }
-            };
-            names_a_secret |= is_naming(name.as_bytes()) && self.is_secret_name(at..end);
+            if !class.is_some_and(Class::says_of_others) {
+                self.string(literal, place, shape)?;
+            }
+            let end = self.value_of(class, at, place.deeper())?;
+            if is_naming(name.as_bytes()) {
+                let class = self.class_of_string(at..end).filter(|class| class.says_of_others());
+                said = said.into_iter().chain(class).min();
+            }
             if is_named(name.as_bytes()) {
                 named.push(at..end);
             }
@@ -135,50 +146,54 @@ impl Document<'_> {
                 _ => return None,
             }
         }
-        if names_a_secret {
-            self.redact_named(mark, named);
+        if said.is_some() {
+            self.edit_named(said, mark, named, place.deeper())?;
         }
         Some(at + 1)
     }
 
-    /// Redacts these values, in the place of what was edited in them since `mark`.
-    fn redact_named(&mut self, mark: usize, named: Vec<Range<usize>>) {
+    /// Edits these values, of which a name beside them says that, in the place of what was edited in them since `mark`.
+    fn edit_named(
+        &mut self,
+        said: Option<Class>,
+        mark: usize,
+        mut named: Vec<Range<usize>>,
+        place: Place,
+    ) -> Option<()> {
+        if !said.is_some_and(Class::is_secret) {
+            // Objects in it have names of their own, and are not walked twice at each depth.
+            let bytes = self.bytes;
+            named.retain(|value| !bytes[value.clone()].contains(&b'{'));
+        }
         let edits = self.edits.split_off(mark);
         let mut named = named.into_iter().peekable();
-        let mut redacted = 0;
+        let mut edited = 0;
         for edit in edits {
             while let Some(value) = named.next_if(|value| value.start <= edit.range.start) {
-                redacted = value.end;
-                self.edits.push(Edit::new(value, QUOTED));
+                edited = self.value_of(said, value.start, place)?;
             }
-            if edit.range.start >= redacted {
+            if edit.range.start >= edited {
                 self.edits.push(edit);
             }
         }
-        self.edits.extend(named.map(|value| Edit::new(value, QUOTED)));
+        for value in named {
+            self.value_of(said, value.start, place)?;
+        }
+        Some(())
     }
 
-    fn address(&mut self, at: usize, place: Place) -> Option<usize> {
-        if self.bytes.get(at)? != &b'"' {
-            return self.value(at, place);
-        }
-        let end = json::skip_literal(self.bytes, at)?;
-        let text = json::unescape(self.text.get(at + 1..end - 1)?);
-        if let Some(sent) = self.redactor.addresses().mask(&text) {
-            self.replace(at + 1..end - 1, &sent);
-        }
-        Some(end)
-    }
-
-    fn array(&mut self, at: usize, place: Place) -> Option<usize> {
+    fn array(&mut self, at: usize, place: Place, shape: Shape) -> Option<usize> {
         let mut pairs = Pairs::default();
         let mut at = json::skip_space(self.bytes, at + 1);
         if self.bytes.get(at)? == &b']' {
             return Some(at + 1);
         }
         loop {
-            let end = if pairs.next_is_secret() { self.secret(at)? } else { self.value(at, place.deeper())? };
-            pairs.passed(self.is_secret_name(at..end));
+            let end = match pairs.next() {
+                None => self.value(at, place.deeper(), shape)?,
+                said => self.value_of(said, at, place.deeper())?,
+            };
+            pairs.passed(self.class_of_string(at..end));
             at = json::skip_space(self.bytes, end);
             match self.bytes.get(at)? {
                 b',' => at = json::skip_space(self.bytes, at + 1),
@@ -188,11 +203,11 @@ impl Document<'_> {
         }
     }
 
-    /// Whether a value is a string that is a sensitive name.
-    fn is_secret_name(&self, value: Range<usize>) -> bool {
-        let value = self.text.get(value).unwrap_or_default();
-        let inside = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        inside.is_some_and(|inside| self.redactor.names().is_member(&json::unescape(inside)))
+    /// What a value says as a name, if it is a string.
+    fn class_of_string(&self, value: Range<usize>) -> Option<Class> {
+        let value = self.text.get(value)?;
+        let inside = value.strip_prefix('"')?.strip_suffix('"')?;
+        self.redactor.names().class_of_member(&json::unescape(inside))
     }
 }
 
@@ -200,19 +215,23 @@ impl Document<'_> {
 /// one in front (pairs, and flat lists of names and values).
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
-    passed: bool,
-    named: bool,
-    all: bool,
+    passed: usize,
+    named: Option<Class>,
+    all: Option<Class>,
 }
 
 impl Pairs {
-    pub(super) const fn next_is_secret(&self) -> bool {
-        self.named || self.all
+    /// What the names in front say about the next element.
+    pub(super) fn next(&self) -> Option<Class> {
+        self.named.or(self.all)
     }
 
-    pub(super) const fn passed(&mut self, is_secret_name: bool) {
-        self.named = is_secret_name;
-        self.all |= is_secret_name && !self.passed;
-        self.passed = true;
+    /// Passes an element that says that as a name.
+    pub(super) fn passed(&mut self, class: Option<Class>) {
+        self.named = class.filter(|class| class.says_of_others());
+        if self.passed == 0 {
+            self.all = self.named;
+        }
+        self.passed += 1;
     }
 }

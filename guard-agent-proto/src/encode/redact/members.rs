@@ -9,7 +9,7 @@ use super::super::ip::Addresses;
 use super::super::json;
 use super::Place;
 use super::document::Pairs;
-use super::names::{Class, is_named, is_naming};
+use super::names::{Class, Shape, is_named, is_naming};
 use super::text::{MAX_NAME, MOST_DIGITS, TextRedactor, placeholder};
 use crate::AgentConfig;
 
@@ -49,6 +49,14 @@ pub(in super::super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Appends a string of that shape.
+    fn shaped(&mut self, text: &str, place: Place, shape: Shape) {
+        match self.redactor.shaped(text, shape) {
+            Some(sent) => self.string(&sent, place),
+            None => self.string(text, place),
+        }
+    }
+
     /// Appends a string.
     pub(in super::super) fn string(&mut self, text: &str, place: Place) {
         if place.is_too_deep() && place.is_metadata {
@@ -67,7 +75,8 @@ impl Writer<'_> {
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
     {
         self.out.push(b'{');
-        self.members(members, place, false, self.limits.record.saturating_sub(2 * TO_CLOSE));
+        let end = self.limits.record.saturating_sub(2 * TO_CLOSE);
+        self.members(members, place, Shape::Any, false, end);
         self.out.push(b'}');
     }
 
@@ -77,19 +86,19 @@ impl Writer<'_> {
         V: Member + 'a,
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
     {
-        self.members(members, place, true, self.limits.record.saturating_sub(TO_CLOSE));
+        self.members(members, place, Shape::Any, true, self.limits.record.saturating_sub(TO_CLOSE));
     }
 
     /// Appends members as long as the record does not grow beyond `end`, and how many are left out.
-    fn members<'a, V, I>(&mut self, members: I, place: Place, mut behind: bool, end: usize)
+    fn members<'a, V, I>(&mut self, members: I, place: Place, shape: Shape, mut behind: bool, end: usize)
     where
         V: Member + 'a,
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
     {
         let names = self.redactor.names();
-        let is_secret_name = |value: &V| value.text().is_some_and(|text| names.is_member(text));
-        let mut naming = members.clone().filter(|(name, _)| is_naming(name.as_bytes()));
-        let names_a_secret = naming.any(|(_, value)| is_secret_name(value));
+        let naming = members.clone().filter(|(name, _)| is_naming(name.as_bytes()));
+        let said = naming.filter_map(|(_, value)| names.class_of_member(value.text()?));
+        let said = said.filter(|class| class.says_of_others()).min();
         let mut left_out = 0_usize;
         let mut rewritten = 0_usize;
         for (name, value) in members {
@@ -100,14 +109,13 @@ impl Writer<'_> {
             if behind {
                 self.out.push(b',');
             }
-            self.name(name, &mut rewritten);
+            self.name(name, shape, &mut rewritten);
             self.out.push(b':');
-            match names.class_of_member(name) {
-                Some(Class::Header | Class::Passphrase | Class::Token) => self.placeholder(),
-                _ if names_a_secret && is_named(name.as_bytes()) => self.placeholder(),
-                Some(Class::Address) => value.write_address(self, place, half(self.out.len(), end)),
-                Some(Class::Ambiguous) | None => value.write(self, place, half(self.out.len(), end)),
+            let mut class = names.class_of_member(name);
+            if said.is_some() && is_named(name.as_bytes()) {
+                class = class.into_iter().chain(said).min();
             }
+            self.value_of(class, value, place, end);
             if self.limits.leave_out && self.out.len() > end {
                 self.out.truncate(start);
                 left_out += 1;
@@ -122,11 +130,12 @@ impl Writer<'_> {
     }
 
     /// Appends the name of a member. Those that are cut or redacted are numbered, since they may be the same then.
-    fn name(&mut self, name: &str, rewritten: &mut usize) {
-        if self.redactor.is_plain(name, MAX_NAME) {
+    fn name(&mut self, name: &str, shape: Shape, rewritten: &mut usize) {
+        let shaped = self.redactor.shaped(name, shape);
+        if shaped.is_none() && self.redactor.is_plain(name, MAX_NAME) {
             return self.plain(name);
         }
-        let sent = self.redactor.clean_name(name);
+        let sent = self.redactor.clean_name(shaped.as_deref().unwrap_or(name));
         if *sent == *name {
             return json::string(self.out, &sent);
         }
@@ -137,7 +146,15 @@ impl Writer<'_> {
         json::string(self.out, &format!("#{rewritten} {sent}"));
     }
 
-    fn array(&mut self, items: &[Value], place: Place, end: usize, are_addresses: bool) {
+    /// Appends a value of which a name says that.
+    fn value_of(&mut self, class: Option<Class>, value: &impl Member, place: Place, end: usize) {
+        match Shape::of(class) {
+            Some(shape) => value.write(self, place, half(self.out.len(), end), shape),
+            None => self.placeholder(),
+        }
+    }
+
+    fn array(&mut self, items: &[Value], place: Place, end: usize, shape: Shape) {
         let mut pairs = Pairs::default();
         let mut left_out = 0_usize;
         self.out.push(b'[');
@@ -149,14 +166,11 @@ impl Writer<'_> {
             if self.out.last() != Some(&b'[') {
                 self.out.push(b',');
             }
-            if pairs.next_is_secret() {
-                self.placeholder();
-            } else if are_addresses {
-                item.write_address(self, place, half(self.out.len(), end));
-            } else {
-                item.write(self, place, half(self.out.len(), end));
+            match pairs.next() {
+                None => item.write(self, place, half(self.out.len(), end), shape),
+                said => self.value_of(said, item, place, end),
             }
-            pairs.passed(item.text().is_some_and(|text| self.redactor.names().is_member(text)));
+            pairs.passed(item.text().and_then(|text| self.redactor.names().class_of_member(text)));
             if self.limits.leave_out && self.out.len() > end {
                 self.out.truncate(start);
                 left_out += 1;
@@ -196,17 +210,8 @@ pub(in super::super) trait Member {
     /// The value if it is a string.
     fn text(&self) -> Option<&str>;
 
-    /// Appends the value; of an object or array as much as ends before `end`.
-    fn write(&self, writer: &mut Writer<'_>, place: Place, end: usize);
-
-    /// The same where addresses of clients are expected.
-    fn write_address(&self, writer: &mut Writer<'_>, place: Place, end: usize) {
-        let sent = self.text().and_then(|text| writer.redactor.addresses().mask(text));
-        match sent {
-            Some(sent) => writer.string(&sent, place),
-            None => self.write(writer, place, end),
-        }
-    }
+    /// Appends the value, in which strings are of that shape; of an object or array as much as ends before `end`.
+    fn write(&self, writer: &mut Writer<'_>, place: Place, end: usize, shape: Shape);
 }
 
 impl Member for crate::text::Text {
@@ -214,8 +219,8 @@ impl Member for crate::text::Text {
         Some(self)
     }
 
-    fn write(&self, writer: &mut Writer<'_>, place: Place, _end: usize) {
-        writer.string(self, place);
+    fn write(&self, writer: &mut Writer<'_>, place: Place, _end: usize, shape: Shape) {
+        writer.shaped(self, place, shape);
     }
 }
 
@@ -224,7 +229,7 @@ impl Member for Value {
         self.as_str()
     }
 
-    fn write(&self, writer: &mut Writer<'_>, place: Place, end: usize) {
+    fn write(&self, writer: &mut Writer<'_>, place: Place, end: usize, shape: Shape) {
         if place.is_too_deep() {
             return writer.placeholder();
         }
@@ -233,26 +238,14 @@ impl Member for Value {
             Self::Bool(true) => writer.out.extend_from_slice(b"true"),
             Self::Bool(false) => writer.out.extend_from_slice(b"false"),
             Self::Number(number) => json::display(writer.out, number),
-            Self::String(text) => writer.string(text, place),
-            Self::Array(items) => writer.array(items, place.deeper(), end.saturating_sub(TO_CLOSE), false),
+            Self::String(text) => writer.shaped(text, place, shape),
+            Self::Array(items) => writer.array(items, place.deeper(), end.saturating_sub(TO_CLOSE), shape),
             Self::Object(members) => {
                 let members = members.iter().map(|(name, value)| (name.as_str(), value));
                 writer.out.push(b'{');
-                writer.members(members, place.deeper(), false, end.saturating_sub(TO_CLOSE));
+                writer.members(members, place.deeper(), shape, false, end.saturating_sub(TO_CLOSE));
                 writer.out.push(b'}');
             }
-        }
-    }
-
-    fn write_address(&self, writer: &mut Writer<'_>, place: Place, end: usize) {
-        if let Self::Array(items) = self
-            && !place.is_too_deep()
-        {
-            return writer.array(items, place.deeper(), end.saturating_sub(TO_CLOSE), true);
-        }
-        match self.as_str().and_then(|text| writer.redactor.addresses().mask(text)) {
-            Some(sent) => writer.string(&sent, place),
-            None => self.write(writer, place, end),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{AgentConfig, IpPrivacy};
 const ALWAYS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
 
 /// Headers and members whose values are addresses of clients.
-const ADDRESSES: [&str; 22] = [
+const ADDRESSES: [&str; 25] = [
     "for",
     "by",
     "x-forwarded-for",
@@ -33,7 +33,10 @@ const ADDRESSES: [&str; 22] = [
     "remote-address",
     "remote-ip",
     "ip",
+    "ip-addr",
     "ip-address",
+    "ipv4",
+    "ipv6",
     "peer",
 ];
 
@@ -112,6 +115,25 @@ pub(super) enum Class {
     Address,
 }
 
+/// What the strings in a value are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Any,
+    /// Addresses, in the names of members too.
+    Address,
+}
+
+impl Shape {
+    /// What strings are of which a name says that; `None` where the whole value is secret.
+    pub(super) const fn of(class: Option<Class>) -> Option<Self> {
+        match class {
+            Some(Class::Header | Class::Passphrase | Class::Token) => None,
+            Some(Class::Address) => Some(Self::Address),
+            Some(Class::Ambiguous) | None => Some(Self::Any),
+        }
+    }
+}
+
 /// The sensitive names, folded: without case, `-`, `_` and surrounding white space.
 #[derive(Clone, Debug)]
 pub(super) struct Names {
@@ -124,6 +146,21 @@ pub(super) struct Names {
     ends: u32,
     /// The same for the beginnings of those that count there.
     begins: u32,
+}
+
+impl Class {
+    /// Whether all that stands behind such a name is secret.
+    pub(super) const fn is_secret(self) -> bool {
+        match self {
+            Self::Header | Self::Passphrase | Self::Token => true,
+            Self::Ambiguous | Self::Address => false,
+        }
+    }
+
+    /// Whether such a name says something about what another member of its object, or another element of its list, holds.
+    pub(super) const fn says_of_others(self) -> bool {
+        self.is_secret() || matches!(self, Self::Address)
+    }
 }
 
 impl Names {
@@ -158,14 +195,6 @@ impl Names {
             self.begins |= bit(*first);
         }
         self.folded.push((Box::from(name), class(name)));
-    }
-
-    /// Whether the value of an object's member of that name is redacted.
-    pub(super) fn is_member(&self, name: &str) -> bool {
-        match self.class_of_member(name) {
-            Some(Class::Header | Class::Passphrase | Class::Token) => true,
-            Some(Class::Ambiguous | Class::Address) | None => false,
-        }
     }
 
     /// What the name of a member says about its value. Text of more than two words is no name; and one that was cut,
@@ -248,10 +277,14 @@ impl Names {
         found.or_else(|| if last == b's' { self.plural(end, folded) } else { None })
     }
 
-    /// The same for several of them: `cookies`. Tokens are counted, too, where no secrets are meant.
+    /// The same for several of them: `cookies`, `ip_addresses`. Tokens are counted, too, where no secrets are meant.
     fn plural(&self, end: usize, folded: &Folded) -> Option<(Class, bool)> {
-        let (class, _) = if end > 1 { self.ending(end - 1, folded)? } else { return None };
-        matches!(class, Class::Header | Class::Passphrase).then_some((class, false))
+        let one = |end| if end > 0 { self.ending(end, folded) } else { None };
+        let (class, _) = one(end - 1).or_else(|| {
+            let of_addresses = folded.bytes()[..end].ends_with(b"addresses");
+            if of_addresses { one(end - 2) } else { None }
+        })?;
+        matches!(class, Class::Header | Class::Passphrase | Class::Address).then_some((class, false))
     }
 }
 

@@ -199,6 +199,7 @@ struct Scan<'a> {
 struct Group {
     opener: u8,
     names_a_secret: bool,
+    holds_addresses: bool,
     /// The separator behind `value`, which may be called a secret later.
     value: Option<Separator>,
 }
@@ -323,7 +324,7 @@ impl Scan<'_> {
             Class::Ambiguous if byte != b'=' || self.names_a_secret(separator, &name.range) => {
                 self.member(separator, name.range)
             }
-            Class::Address => self.addresses(separator),
+            Class::Address => self.addresses(separator.end),
             Class::Header | Class::Passphrase | Class::Token | Class::Ambiguous => {
                 let value = self.value(separator, class)?;
                 (!value.is_empty()).then(|| self.redact(value))
@@ -383,19 +384,56 @@ impl Scan<'_> {
         start..start + self.bytes[start..].iter().take(LOOKAHEAD).take_while(is_part).count()
     }
 
-    /// Replaces the addresses of a list, which is all that is written with their characters.
-    fn addresses(&mut self, separator: Separator) -> Option<usize> {
-        let is_part = |byte: &&u8| {
-            byte.is_ascii_hexdigit()
-                || matches!(byte, b'.' | b':' | b'%' | b'[' | b']' | b'"' | b'\'' | b'\\' | b',' | b' ')
-        };
-        let start = separator.end;
-        let list = start..start + self.bytes[start..].iter().take_while(is_part).count();
-        let text = core::str::from_utf8(&self.bytes[list.clone()]).ok()?;
-        if let Some(sent) = self.search.addresses.mask(text) {
-            self.replace(list.clone(), sent);
+    /// Replaces the addresses of a list: all that is written with their characters, and identifiers that stand for one
+    /// in front of others (`unknown, 203.0.113.7`).
+    fn addresses(&mut self, start: usize) -> Option<usize> {
+        let bytes = self.bytes;
+        let mut end = start;
+        let mut open = 0_usize;
+        let mut goes_on = false;
+        while let Some(byte) = bytes.get(end) {
+            let mut len = 1;
+            match byte {
+                b' ' => {}
+                b'\t' | b'\r' | b'\n' if goes_on => {}
+                b'[' | b'{' => {
+                    self.open(*byte);
+                    open += 1;
+                }
+                b']' | b'}' if open > 0 => {
+                    self.close(*byte);
+                    open -= 1;
+                }
+                b'"' | b'\'' | b'\\' | b',' => {}
+                _ => match self.address_or_identifier(end) {
+                    0 => break,
+                    element => len = element,
+                },
+            }
+            goes_on = matches!(byte, b'[' | b'{' | b',') || (goes_on && byte.is_ascii_whitespace());
+            end += len;
         }
+        let list = start..end;
+        let text = core::str::from_utf8(&bytes[list.clone()]).ok()?;
+        let addresses = self.search.addresses;
+        addresses.each_in(text, |address, sent| {
+            self.replace(start + address.start..start + address.end, sent);
+        });
+        self.pass(list.clone());
         (!list.is_empty()).then_some(list.end)
+    }
+
+    /// How long the address is that may stand at `at`, or the identifier in front of a `,`; 0 where neither does.
+    fn address_or_identifier(&self, at: usize) -> usize {
+        let near = &self.bytes[at..self.bytes.len().min(at + LOOKAHEAD)];
+        let is_of_address = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'%');
+        let address = run(near, is_of_address);
+        if address > 0 && !near.get(address).is_some_and(u8::is_ascii_alphanumeric) {
+            return address;
+        }
+        let identifier = run(near, is_of_name);
+        let is_listed = self.bytes.get(skip_blanks(self.bytes, at + identifier)) == Some(&b',');
+        if is_listed { identifier } else { 0 }
     }
 
     fn tag(&mut self, at: usize) -> Option<usize> {
@@ -410,6 +448,7 @@ impl Scan<'_> {
         let local = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
         let class = self.search.names.class(local)?;
         if matches!(class, Class::Ambiguous | Class::Address) {
+            self.group().holds_addresses = class == Class::Address;
             return None;
         }
         let attributes = at + 1 + name_len;
@@ -435,8 +474,12 @@ impl Scan<'_> {
     fn end_of_tag(&mut self, at: usize) -> Option<usize> {
         let group = self.groups.last().filter(|group| group.opener == b'<')?;
         let holds_a_secret = group.names_a_secret && self.bytes[at - 1] != b'/';
+        let holds_addresses = group.holds_addresses;
         self.close(b'<');
-        holds_a_secret.then(|| self.element(at + 1, b""))
+        if holds_a_secret {
+            return Some(self.element(at + 1, b""));
+        }
+        if holds_addresses { self.addresses(at + 1) } else { None }
     }
 
     /// The end of a line, which may be the empty one in front of the content of a part.
@@ -819,6 +862,10 @@ impl Scan<'_> {
         };
         NameBefore { range: start..end, quoted, opens_pair }
     }
+}
+
+fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().take_while(|byte| is_part(**byte)).count()
 }
 
 fn is_closing(byte: &&u8) -> bool {

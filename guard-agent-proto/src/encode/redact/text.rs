@@ -6,7 +6,7 @@ use alloc::string::String;
 use super::super::ip::Addresses;
 use super::credentials::Credentials;
 use super::edits::apply;
-use super::names::Names;
+use super::names::{Names, Shape};
 use super::scan::{Hints, Search, scan};
 use super::truncate::{beginning, cut, truncate};
 use super::view::View;
@@ -45,8 +45,12 @@ impl TextRedactor {
         &self.names
     }
 
-    pub(super) const fn addresses(&self) -> &Addresses {
-        &self.addresses
+    /// What is sent of a text of that shape, which is searched for secrets yet; `None` if that is the text.
+    pub(super) fn shaped(&self, text: &str, shape: Shape) -> Option<String> {
+        match shape {
+            Shape::Any => None,
+            Shape::Address => self.addresses.mask(text),
+        }
     }
 
     /// What is sent of a string value in at most `limit` bytes. What comes back once comes back for ever.

@@ -6,8 +6,12 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 66] = [
+const SHAPES: [&str; 70] = [
     ".sk-",
+    "ip:unknown,",
+    "ip:[\n",
+    "ips:{",
+    "<ip>1.2.3.4,\n",
     ".SG.",
     ".ghp_",
     "=eyJ",
@@ -92,6 +96,7 @@ fn roomy() -> Encoder {
     // So that all of it is searched.
     config.max_payload_size = 1 << 20;
     config.batch_max_bytes = 1 << 25;
+    config.ip_privacy = IpPrivacy::Truncate;
     encoder(&config)
 }
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod addresses;
 #[cfg(feature = "std")]
 mod cost;
 mod evidence;
