@@ -133,24 +133,72 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// The password in `scheme://user:password@host`.
+/// The password in `scheme://user:password@host`, or the token in `scheme://token@host`. What stands behind a host and a
+/// port is a path or a query, which may hold an `@`, too; else the password goes on behind a `/`.
 fn userinfo(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
     let start = at + bytes[at..].strip_prefix(b"://").map(|_| 3)?;
-    let is_end = |byte: &u8| {
-        byte.is_ascii_whitespace()
-            || matches!(byte, b'/' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\')
-    };
     let rest = &bytes[start..];
-    let authority = &rest[..rest.iter().position(is_end).unwrap_or(rest.len())];
-    let colon = authority.iter().position(|byte| *byte == b':')?;
-    match authority.iter().rposition(|byte| *byte == b'@') {
-        Some(end) if end > colon => Some(start + colon + 1..start + end),
-        Some(_) => None,
-        None => {
-            let is_port = authority[colon + 1..].iter().all(u8::is_ascii_digit);
-            (is_cut && authority.len() == rest.len() && !is_port).then_some(start + colon + 1..bytes.len())
-        }
+    let len = rest.iter().take_while(|byte| !ends_url(**byte) && !matches!(byte, b'/' | b'?' | b'#')).count();
+    let authority = &rest[..len];
+    let colon = authority.iter().position(|byte| *byte == b':');
+    if let Some(end) = authority.iter().rposition(|byte| *byte == b'@') {
+        let user = &authority[..colon.unwrap_or(end).min(end)];
+        return match colon.filter(|colon| *colon < end) {
+            // What hosts of repositories demand behind a token.
+            Some(colon)
+                if !matches!(&authority[colon + 1..end], b"" | b"x-oauth-basic") || !is_token(user) =>
+            {
+                Some(start + colon + 1..start + end)
+            }
+            Some(_) | None => is_token(user).then_some(start..start + end),
+        };
     }
+    let colon = colon?;
+    let password = &rest[colon + 1..];
+    let digits = run(password, 0, |byte| byte.is_ascii_digit()).len();
+    let is_port = match rest.get(colon + 1 + digits) {
+        None => true,
+        Some(byte) => {
+            ends_url(*byte)
+                || matches!(byte, b'/' | b'?' | b'#' | b'.' | b',' | b';' | b':')
+                || matches!(byte, b')' | b']' | b'}' | b'|' | b'&')
+        }
+    };
+    if is_port {
+        return None;
+    }
+    if len == rest.len() {
+        let is_user = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%+".contains(byte);
+        let is_template = |byte: &u8| matches!(byte, b'$' | b'{' | b'}' | b'(' | b')');
+        let is_one = authority[..colon].iter().all(is_user) && !password.iter().any(is_template);
+        return (is_cut || is_one).then_some(start + colon + 1..bytes.len());
+    }
+    // The `@` behind which a host stands, and not more of the password.
+    let near = &password[..password.len().min(LONGEST)];
+    let near = &near[..near.iter().take_while(|byte| !ends_url(**byte)).count()];
+    let is_of_host =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'[' | b']');
+    let mut from = 0;
+    while let Some(found) = near[from..].iter().position(|byte| *byte == b'@') {
+        let end = from + found;
+        let host = run(near, end + 1, is_of_host).len();
+        if host > 0 && near.get(end + 1 + host) != Some(&b'@') {
+            return Some(start + colon + 1..start + colon + 1 + end);
+        }
+        from = end + 1;
+    }
+    None
+}
+
+/// Whether no URL goes on with that byte.
+const fn ends_url(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\')
+}
+
+/// Whether the name of a user is a token: long, of a machine's characters, with a digit.
+fn is_token(user: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    user.len() >= 16 && user.iter().all(is_part) && user.iter().any(u8::is_ascii_digit)
 }
 
 /// What stands behind `Bearer` and `Basic`, unless it is a word.

