@@ -1,5 +1,6 @@
 //! Secrets in text that is one JSON value as a whole: where each value ends is known.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -7,7 +8,7 @@ use core::ops::Range;
 use super::super::json;
 use super::Place;
 use super::edits::Edit;
-use super::names::{Class, Shape, is_named, is_naming};
+use super::names::{Class, Names, Shape, is_named, is_naming, is_spelled_as_header};
 use super::text::TextRedactor;
 
 /// The placeholder as a JSON string.
@@ -48,7 +49,7 @@ impl Document<'_> {
             return self.deep(at, place);
         }
         match self.bytes.get(at)? {
-            b'{' => self.object(at, place, shape),
+            b'{' => self.object(at, place, shape.of_names()),
             b'[' => self.array(at, place, shape),
             b'"' => {
                 let end = json::skip_literal(self.bytes, at)?;
@@ -110,6 +111,7 @@ impl Document<'_> {
         let mark = self.edits.len();
         let mut named = Vec::new();
         let mut said: Option<Class> = None;
+        let mut pair = IndexedPair::default();
         let mut at = json::skip_space(self.bytes, at + 1);
         if self.bytes.get(at)? == &b'}' {
             return Some(at + 1);
@@ -133,18 +135,22 @@ impl Document<'_> {
             }
             let end = self.value_of(class, at, place.deeper())?;
             if is_naming(name.as_bytes()) {
-                let class = self.class_of_string(at..end).filter(|class| class.says_of_others());
-                said = said.into_iter().chain(class).min();
+                said = said.into_iter().chain(self.said_by(at..end)).min();
             }
             if is_named(name.as_bytes()) {
                 named.push(at..end);
             }
+            pair.passed(&name, at..end);
             at = json::skip_space(self.bytes, end);
             match self.bytes.get(at)? {
                 b',' => at = json::skip_space(self.bytes, at + 1),
                 b'}' => break,
                 _ => return None,
             }
+        }
+        if let Some((first, second)) = pair.both() {
+            said = self.said_by(first);
+            named.push(second);
         }
         if said.is_some() {
             self.edit_named(said, mark, named, place.deeper())?;
@@ -193,7 +199,8 @@ impl Document<'_> {
                 None => self.value(at, place.deeper(), shape)?,
                 said => self.value_of(said, at, place.deeper())?,
             };
-            pairs.passed(self.class_of_string(at..end));
+            let name = self.name_in(at..end);
+            pairs.passed(self.redactor.names(), name.as_deref(), || self.is_last_but_one(end));
             at = json::skip_space(self.bytes, end);
             match self.bytes.get(at)? {
                 b',' => at = json::skip_space(self.bytes, at + 1),
@@ -203,16 +210,55 @@ impl Document<'_> {
         }
     }
 
-    /// What a value says as a name, if it is a string.
-    fn class_of_string(&self, value: Range<usize>) -> Option<Class> {
-        let value = self.text.get(value)?;
-        let inside = value.strip_prefix('"')?.strip_suffix('"')?;
-        self.redactor.names().class_of_member(&json::unescape(inside))
+    /// What a value says of others as a name, if it is a string.
+    fn said_by(&self, value: Range<usize>) -> Option<Class> {
+        let class = self.redactor.names().class_of_member(&self.name_in(value)?);
+        class.filter(|class| class.says_of_others())
+    }
+
+    /// The string that a value is.
+    fn name_in(&self, value: Range<usize>) -> Option<Cow<'_, str>> {
+        let inside = self.text.get(value)?.strip_prefix('"')?.strip_suffix('"')?;
+        Some(json::unescape(inside))
+    }
+
+    /// Whether one element follows the one that ends at `end`.
+    fn is_last_but_one(&self, end: usize) -> bool {
+        let comma = json::skip_space(self.bytes, end);
+        let next = json::skip_space(self.bytes, comma + 1);
+        let behind = json::skip_value(self.bytes, next).map(|end| json::skip_space(self.bytes, end));
+        behind.is_some_and(|behind| self.bytes.get(behind) == Some(&b']'))
     }
 }
 
-/// Which elements of an array are values of sensitive names: what follows one, and all that follows
-/// one in front (pairs, and flat lists of names and values).
+/// The members of an object that is a pair by its names: `{"0":"cookie","1":"v"}`.
+#[derive(Debug, Default)]
+struct IndexedPair {
+    passed: usize,
+    values: [Option<Range<usize>>; 2],
+}
+
+impl IndexedPair {
+    fn passed(&mut self, name: &str, value: Range<usize>) {
+        match name {
+            "0" => self.values[0] = Some(value),
+            "1" => self.values[1] = Some(value),
+            _ => {}
+        }
+        self.passed += 1;
+    }
+
+    fn both(self) -> Option<(Range<usize>, Range<usize>)> {
+        let [first, second] = self.values;
+        first.zip(second).filter(|_| self.passed == 2)
+    }
+}
+
+/// Which elements of an array are values of sensitive names.
+///
+/// A list of names is no list of secrets (`["username","password","email"]`), so a name says something of what follows
+/// where both are all of the array. Headers, which are written as flat lists too, say it of what follows anywhere, and
+/// where they come first of all that follows.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     passed: usize,
@@ -226,11 +272,26 @@ impl Pairs {
         self.named.or(self.all)
     }
 
-    /// Passes an element that says that as a name.
-    pub(super) fn passed(&mut self, class: Option<Class>) {
-        self.named = class.filter(|class| class.says_of_others());
-        if self.passed == 0 {
-            self.all = self.named;
+    /// Passes an element, which may be a name, and the last but one.
+    pub(super) fn passed(
+        &mut self,
+        names: &Names,
+        name: Option<&str>,
+        is_last_but_one: impl FnOnce() -> bool,
+    ) {
+        let is_first = self.passed == 0;
+        let class = name.and_then(|name| names.class_of_member(name)).filter(|class| class.says_of_others());
+        let is_header = match class {
+            Some(Class::Header | Class::Address) => true,
+            Some(Class::Passphrase | Class::Token) => {
+                self.passed.is_multiple_of(2) && name.is_some_and(is_spelled_as_header)
+            }
+            Some(Class::Ambiguous | Class::Tokens) | None => false,
+        };
+        let names_next = class.is_some() && (is_header || (is_first && is_last_but_one()));
+        self.named = if names_next { class } else { None };
+        if is_first && matches!(class, Some(Class::Header | Class::Address)) {
+            self.all = class;
         }
         self.passed += 1;
     }

@@ -98,7 +98,11 @@ impl Writer<'_> {
         let names = self.redactor.names();
         let naming = members.clone().filter(|(name, _)| is_naming(name.as_bytes()));
         let said = naming.filter_map(|(_, value)| names.class_of_member(value.text()?));
-        let said = said.filter(|class| class.says_of_others()).min();
+        let mut said = said.filter(|class| class.says_of_others()).min();
+        let pair = first_of_pair(members.clone());
+        if let Some(class) = pair.and_then(|name| names.class_of_member(name)) {
+            said = Some(class).filter(|class| class.says_of_others());
+        }
         let mut left_out = 0_usize;
         let mut rewritten = 0_usize;
         for (name, value) in members {
@@ -112,7 +116,7 @@ impl Writer<'_> {
             self.name(name, shape, &mut rewritten);
             self.out.push(b':');
             let mut class = names.class_of_member(name);
-            if said.is_some() && is_named(name.as_bytes()) {
+            if said.is_some() && (is_named(name.as_bytes()) || (pair.is_some() && name == "1")) {
                 class = class.into_iter().chain(said).min();
             }
             self.value_of(class, value, place, end);
@@ -170,7 +174,7 @@ impl Writer<'_> {
                 None => item.write(self, place, half(self.out.len(), end), shape),
                 said => self.value_of(said, item, place, end),
             }
-            pairs.passed(item.text().and_then(|text| self.redactor.names().class_of_member(text)));
+            pairs.passed(self.redactor.names(), item.text(), || items.len() == 2);
             if self.limits.leave_out && self.out.len() > end {
                 self.out.truncate(start);
                 left_out += 1;
@@ -198,6 +202,13 @@ impl Writer<'_> {
     const fn is_over(&self) -> bool {
         !self.limits.leave_out && self.out.len() > self.limits.record
     }
+}
+
+/// The first of two members that are a pair by their names: `{"0":"cookie","1":"v"}`.
+fn first_of_pair<'a, V: Member + 'a>(mut members: impl Iterator<Item = (&'a str, &'a V)>) -> Option<&'a str> {
+    let (_, first) = members.next().filter(|(name, _)| *name == "0")?;
+    let is_pair = members.next().is_some_and(|(name, _)| name == "1") && members.next().is_none();
+    if is_pair { first.text() } else { None }
 }
 
 /// Where a value that begins at `start` has to end, so that it leaves the same again to those behind it.
@@ -242,6 +253,7 @@ impl Member for Value {
             Self::Array(items) => writer.array(items, place.deeper(), end.saturating_sub(TO_CLOSE), shape),
             Self::Object(members) => {
                 let members = members.iter().map(|(name, value)| (name.as_str(), value));
+                let shape = shape.of_names();
                 writer.out.push(b'{');
                 writer.members(members, place.deeper(), shape, false, end.saturating_sub(TO_CLOSE));
                 writer.out.push(b'}');

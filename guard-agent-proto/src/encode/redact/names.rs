@@ -50,6 +50,13 @@ const NAMED: [&str; 3] = ["value", "values", "content"];
 /// [`counts_with_prefix`]).
 const AMBIGUOUS: [&str; 7] = ["auth", "code", "key", "pass", "session", "sig", "signature"];
 
+/// Words that stand in front of a name in a label: `Enter your new password`.
+const LABELS: [&str; 30] = [
+    "a", "account", "again", "choose", "confirm", "create", "current", "enter", "input", "login", "my",
+    "new", "old", "please", "provide", "re", "reenter", "repeat", "retype", "select", "set", "specify",
+    "submit", "the", "type", "user", "verify", "with", "write", "your",
+];
+
 /// Words behind which a name is about a secret, and not its place: `password_attempts`.
 const DESCRIPTIONS: [&str; 34] = [
     "banner",
@@ -111,6 +118,8 @@ pub(super) enum Class {
     Token,
     /// Secret behind `=` alone: a query parameter that says little.
     Ambiguous,
+    /// Secrets that machines make, or a number of them: `tokens`. Those that look like one are secret.
+    Tokens,
     /// Addresses of clients.
     Address,
 }
@@ -119,6 +128,8 @@ pub(super) enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Any,
+    /// Tokens, or something else: see [`is_like_token`].
+    Token,
     /// Addresses, in the names of members too.
     Address,
 }
@@ -128,8 +139,17 @@ impl Shape {
     pub(super) const fn of(class: Option<Class>) -> Option<Self> {
         match class {
             Some(Class::Header | Class::Passphrase | Class::Token) => None,
+            Some(Class::Tokens) => Some(Self::Token),
             Some(Class::Address) => Some(Self::Address),
             Some(Class::Ambiguous) | None => Some(Self::Any),
+        }
+    }
+
+    /// What the names of members are.
+    pub(super) const fn of_names(self) -> Self {
+        match self {
+            Self::Any | Self::Token => Self::Any,
+            Self::Address => Self::Address,
         }
     }
 }
@@ -153,7 +173,7 @@ impl Class {
     pub(super) const fn is_secret(self) -> bool {
         match self {
             Self::Header | Self::Passphrase | Self::Token => true,
-            Self::Ambiguous | Self::Address => false,
+            Self::Ambiguous | Self::Tokens | Self::Address => false,
         }
     }
 
@@ -197,21 +217,42 @@ impl Names {
         self.folded.push((Box::from(name), class(name)));
     }
 
-    /// What the name of a member says about its value. Text of more than two words is no name; and one that was cut,
-    /// or redacted itself, says nothing any more: else it could say another thing than before.
+    /// What the name of a member says about its value. Text of more than two words is no name unless a form writes it so:
+    /// behind the words of labels in front at most two are left (`Enter your password:`), which is not so in prose (`user
+    /// forgot the password`). Of two names with `/` between the last one counts (`user/password`), but a path is none
+    /// (`/reset/password`). A name that was cut, or redacted itself, says nothing any more: else it could say another
+    /// thing than before.
     pub(super) fn class_of_member(&self, name: &str) -> Option<Class> {
         if self.lacks_letters(name.as_bytes()) {
             return None;
         }
-        let name = name.trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}');
+        let is_around =
+            |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{feff}' | '?' | '*' | '!');
+        let name = name.trim_matches(is_around);
+        let name = match name.split_once('/') {
+            Some((group, last)) if !group.is_empty() && group.bytes().chain(last.bytes()).all(is_of_name) => {
+                last
+            }
+            Some(_) => return None,
+            None => name,
+        };
         let mut blanks = 0;
         let is_name = name.bytes().all(|byte| {
             blanks += u8::from(byte == b' ');
-            blanks < 2
+            blanks < 6
                 && (is_of_name(byte) || matches!(byte, b' ' | b'[' | b']' | b'$' | b'@' | b':' | ..=0x1f))
         });
         let is_rewritten = name.contains(']') && (name.contains(PLACEHOLDER) || name.contains(SUFFIX));
-        if is_name && !is_rewritten { self.class(name.as_bytes()) } else { None }
+        if !is_name || is_rewritten {
+            return None;
+        }
+        // Two words may be the name: `access token`.
+        let is_label = |word: &&str| LABELS.iter().any(|label| label.eq_ignore_ascii_case(word));
+        let words = || name.split([' ', '-']).filter(|word| !word.is_empty());
+        if blanks > 1 && words().skip_while(is_label).count() > 2 {
+            return None;
+        }
+        self.class(name.as_bytes())
     }
 
     /// What `name` says about its value.
@@ -261,7 +302,7 @@ impl Names {
                 Class::Ambiguous => {
                     exact || (begin > 0 && folded.begins_word(begin) && counts_with_prefix(known))
                 }
-                Class::Address => exact || folded.begins_word(begin),
+                Class::Address | Class::Tokens => exact || folded.begins_word(begin),
                 Class::Header | Class::Passphrase | Class::Token => {
                     folded.begins_word(begin) || known.len() >= ENDS_WORDS
                 }
@@ -284,7 +325,11 @@ impl Names {
             let of_addresses = folded.bytes()[..end].ends_with(b"addresses");
             if of_addresses { one(end - 2) } else { None }
         })?;
-        matches!(class, Class::Header | Class::Passphrase | Class::Address).then_some((class, false))
+        match class {
+            Class::Header | Class::Passphrase | Class::Address => Some((class, false)),
+            Class::Token => Some((Class::Tokens, false)),
+            Class::Ambiguous | Class::Tokens => None,
+        }
     }
 }
 
@@ -316,6 +361,19 @@ pub(super) fn is_naming(name: &[u8]) -> bool {
 /// Whether a member of that name is named by another one.
 pub(super) fn is_named(name: &[u8]) -> bool {
     is_one_of(&NAMED, name)
+}
+
+/// Whether a name is written as those of headers are: `X-Auth-Token`, `Private-Token`.
+pub(super) fn is_spelled_as_header(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'x', b'-', ..] | [b'A'..=b'Z', ..]) && name.contains('-')
+}
+
+/// Whether a value under a name of [`Class::Tokens`] is one, and no number, unit or word.
+pub(super) fn is_like_token(value: &[u8]) -> bool {
+    let any = |is: fn(&u8) -> bool| value.iter().any(is);
+    let is_mixed = any(u8::is_ascii_digit) && any(u8::is_ascii_alphabetic);
+    let is_one = !any(u8::is_ascii_whitespace) && *value != *PLACEHOLDER.as_bytes();
+    is_one && ((value.len() >= 6 && is_mixed) || value.len() >= 20)
 }
 
 fn is_one_of(names: &[&str], name: &[u8]) -> bool {

@@ -7,7 +7,7 @@
 //! | --- | --- | --- |
 //! | `=` `=>` `:=` `==` | forms, queries, cookies, XML attributes, Ruby, PHP, Python, shells | any |
 //! | `:`, but not `::` or `://` | headers, JSON, YAML, Python, JavaScript, GraphQL | any but an ambiguous one |
-//! | `,` | pairs: `["cookie", "v"]` | quoted, the first in its brackets |
+//! | `,` | pairs: `["cookie", "v"]`, `("cookie", "v")`, but no call except of a setter | quoted, the first of two in its brackets; of a header, of any number |
 //! | `>` of a tag | XML elements | the tag's |
 //! | members `name` and `value` | JSON, YAML, XML, multipart, forms | the value of `name` |
 //!
@@ -35,7 +35,7 @@ use super::super::json;
 use super::PLACEHOLDER;
 use super::credentials::{Credentials, is_trigger, neighbours};
 use super::edits::{Edit, push};
-use super::names::{Class, Names, is_named, is_naming, is_of_name};
+use super::names::{Class, Names, is_like_token, is_named, is_naming, is_of_name, is_spelled_as_header};
 use super::view::View;
 use crate::CredentialRule;
 
@@ -216,8 +216,8 @@ struct Separator {
 struct NameBefore {
     range: Range<usize>,
     quoted: bool,
-    /// It is quoted and the first in its brackets.
-    opens_pair: bool,
+    /// The bracket in which it is the first and quoted.
+    opens_pair: Option<usize>,
 }
 
 impl Scan<'_> {
@@ -314,7 +314,7 @@ impl Scan<'_> {
         let separator =
             Separator { start: at, end, byte, name_start: name.range.start, name_is_quoted: name.quoted };
         let name_bytes = &self.bytes[name.range.clone()];
-        if name_bytes.is_empty() || (byte == b',' && !name.opens_pair) {
+        if name_bytes.is_empty() || (byte == b',' && !self.is_pair(&name, separator)) {
             return None;
         }
         let Some(class) = self.search.names.class(name_bytes) else {
@@ -325,6 +325,7 @@ impl Scan<'_> {
                 self.member(separator, name.range)
             }
             Class::Address => self.addresses(separator.end),
+            Class::Tokens => self.tokens(separator),
             Class::Header | Class::Passphrase | Class::Token | Class::Ambiguous => {
                 let value = self.value(separator, class)?;
                 (!value.is_empty()).then(|| self.redact(value))
@@ -382,6 +383,78 @@ impl Scan<'_> {
         let start = self.quote(start).map_or(start, |quote| quote + 1);
         let is_part = |byte: &&u8| is_of_name(**byte) || matches!(byte, b'[' | b']');
         start..start + self.bytes[start..].iter().take(LOOKAHEAD).take_while(is_part).count()
+    }
+
+    /// Whether the name is the first of two elements, or what follows it is cut off. What is called is a function, whose
+    /// first argument may name a thing without its value, unless it sets one: `set("token", "v")`.
+    fn is_pair(&self, name: &NameBefore, separator: Separator) -> bool {
+        let Some(bracket) = name.opens_pair else { return false };
+        if self.bytes[bracket] == b'(' && !sets_a_value(&self.bytes[..bracket]) {
+            return false;
+        }
+        let name = &self.bytes[name.range.clone()];
+        let is_header = matches!(self.search.names.class(name), Some(Class::Header | Class::Address));
+        is_header || core::str::from_utf8(name).is_ok_and(is_spelled_as_header) || {
+            let end = self.element_end(json::skip_space(self.bytes, separator.end));
+            end.is_none_or(|end| self.ends_list(end))
+        }
+    }
+
+    /// Where the element of a list ends that begins at `start`, if that is near.
+    fn element_end(&self, start: usize) -> Option<usize> {
+        let near = &self.bytes[..self.bytes.len().min(start + 8 * LOOKAHEAD)];
+        let Some(quote) = self.quote(start).filter(|quote| *quote < near.len()) else {
+            return match near.get(start)? {
+                b'[' | b'{' | b'(' => self.balanced(start, near.len()),
+                _ => near[start..]
+                    .iter()
+                    .position(|byte| matches!(byte, b',' | b']' | b')'))
+                    .map(|len| start + len),
+            };
+        };
+        let escapes = near[start..quote].iter().filter(|byte| **byte == b'\\').count();
+        let mut escaped = 0;
+        let inside = near[quote + 1..].iter().position(|byte| {
+            let closes = *byte == near[quote] && escaped <= escapes;
+            escaped = if *byte == b'\\' { escaped + 1 } else { 0 };
+            closes
+        });
+        inside.map(|inside| quote + 1 + inside + 1)
+    }
+
+    /// Whether no more than a `,` stands between `at` and the end of the list or of the text.
+    fn ends_list(&self, at: usize) -> bool {
+        let next = json::skip_space(self.bytes, at);
+        let next = match self.bytes.get(next) {
+            Some(b',') => json::skip_space(self.bytes, next + 1),
+            _ => next,
+        };
+        matches!(self.bytes.get(next), None | Some(b']' | b')'))
+    }
+
+    /// Redacts what looks like a token in a list, or alone.
+    fn tokens(&mut self, separator: Separator) -> Option<usize> {
+        let bytes = self.bytes;
+        let is_between = |byte: u8| {
+            matches!(byte, b'[' | b']' | b'"' | b'\'' | b'\\' | b',') || byte.is_ascii_whitespace()
+        };
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/%".contains(&byte);
+        let mut redacted = None;
+        let mut at = separator.end;
+        while at < redacted.unwrap_or(separator.end) + 8 * LOOKAHEAD {
+            let start = at + run(&bytes[at.min(bytes.len())..bytes.len().min(at + LOOKAHEAD)], is_between);
+            let is_listed = at == separator.end || bytes[at..start].contains(&b',');
+            let len = run(&bytes[start..], is_part);
+            if !is_listed || len == 0 {
+                break;
+            }
+            at = start + len;
+            if is_like_token(&bytes[start..at]) {
+                at += run(&bytes[at..], |byte| byte == b'=');
+                redacted = Some(self.redact(start..at));
+            }
+        }
+        redacted
     }
 
     /// Replaces the addresses of a list: all that is written with their characters, and identifiers that stand for one
@@ -852,16 +925,28 @@ impl Scan<'_> {
         }
         let quoted = bytes[end..at].iter().any(|byte| matches!(byte, b'"' | b'\'' | b'`'));
         let in_front = bytes[..start].trim_ascii_end();
-        let opens_pair = quoted && {
+        let opens_pair = if !quoted {
+            None
+        } else {
             // `b'…'` is how bytes are shown.
             let quotes =
                 in_front.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'' | b'`' | b'\\')).count();
             let in_front = &in_front[..in_front.len() - quotes];
             let in_front = in_front.strip_suffix(b"b").unwrap_or(in_front).trim_ascii_end();
-            matches!(in_front.last(), Some(b'[' | b'('))
+            in_front.len().checked_sub(1).filter(|last| matches!(in_front[*last], b'[' | b'('))
         };
         NameBefore { range: start..end, quoted, opens_pair }
     }
+}
+
+/// Whether a bracket behind that is no call, or one of a function that sets a value under a name.
+fn sets_a_value(in_front: &[u8]) -> bool {
+    let len = in_front.iter().rev().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
+    let path = &in_front[in_front.len() - len..];
+    let function = path.rsplit(|byte| *byte == b'.').next().unwrap_or(path);
+    let begins =
+        |verb: &&[u8]| function.get(..verb.len()).is_some_and(|start| start.eq_ignore_ascii_case(verb));
+    function.is_empty() || [&b"set"[..], b"put", b"add", b"append"].iter().any(begins)
 }
 
 fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {

@@ -6,7 +6,7 @@ use alloc::string::String;
 use super::super::ip::Addresses;
 use super::credentials::Credentials;
 use super::edits::apply;
-use super::names::{Names, Shape};
+use super::names::{Names, Shape, is_like_token};
 use super::scan::{Hints, Search, scan};
 use super::truncate::{beginning, cut, truncate};
 use super::view::View;
@@ -49,6 +49,7 @@ impl TextRedactor {
     pub(super) fn shaped(&self, text: &str, shape: Shape) -> Option<String> {
         match shape {
             Shape::Any => None,
+            Shape::Token => is_like_token(text.as_bytes()).then(|| PLACEHOLDER.into()),
             Shape::Address => self.addresses.mask(text),
         }
     }

@@ -6,8 +6,13 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 70] = [
+const SHAPES: [&str; 75] = [
     ".sk-",
+    "://a:b/@",
+    "tokens=a",
+    "tokens:[a,",
+    "[\"password\",\"a",
+    "(\"token\",[",
     "ip:unknown,",
     "ip:[\n",
     "ips:{",

@@ -319,6 +319,97 @@ fn a_password_in_a_url_ends_at_the_host_whatever_it_holds() {
     }
 }
 
+/// Whether that is left of a text, and of the value that it is as JSON.
+fn is_sent(given: &str, part: &str) -> [bool; 2] {
+    let json: Value = serde_json::from_str(given).unwrap_or(Value::Null);
+    let mut encoder = default_encoder();
+    let sent = metadata(&mut encoder, json!({ "text": given, "json": json })).to_string();
+    assert_eq!(metadata(&mut encoder, serde_json::from_str(&sent).unwrap()).to_string(), sent);
+    let count = sent.matches(part).count();
+    [count > 0, count == if json.is_null() { 1 } else { 2 } * given.matches(part).count()]
+}
+
+#[test]
+fn members_are_known_by_labels_paths_indices_and_plurals() {
+    for secret in [
+        "{\"user/password\":\"S3CR3T\"}",
+        "{\"password?\":\"S3CR3T\"}",
+        "{\"Password *\":\"S3CR3T\"}",
+        "{\"Enter your password\":\"S3CR3T\"}",
+        "{\"Please re-enter your new password:\":\"S3CR3T\"}",
+        "{\"Your access token\":\"S3CR3T\"}",
+        "{\"0\":\"cookie\",\"1\":\"S3CR3T\"}",
+        "{\"1\":[\"S3CR3T\"],\"0\":\"password\"}",
+        "tokens=S3CR3T",
+        "tokens=a,S3CR3T&x=1",
+        "{\"tokens\":[\"S3CR3T\"]}",
+        "{\"tokens\":[\"a\",\"S3CR3T\"",
+        "{\"access_tokens\":{\"x\":1,\"tokens\":\"S3CR3T\"}}",
+        "refreshTokens: [S3CR3T, T0PS3C]",
+    ] {
+        assert_eq!(is_sent(secret, "S3CR3T"), [false; 2], "{secret}");
+    }
+    for evidence in [
+        "{\"user forgot the password\":\"KEPT\"}",
+        "{\"no one may see the password\":\"KEPT\"}",
+        "{\"/reset/password\":\"KEPT\"}",
+        "{\"GET /password\":\"KEPT\"}",
+        "{\"../../etc/passwd\":\"KEPT\"}",
+        "{\"0\":\"username\",\"1\":\"KEPT\"}",
+        "{\"0\":\"password\",\"1\":\"KEPT\",\"2\":\"x\"}",
+        "{\"0\":\"password\",\"2\":\"KEPT\"}",
+        "{\"prompt_tokens\":17,\"max_tokens\":4096,\"tokens\":[1,2],\"x\":\"KEPT\"}",
+        "{\"tokens\":{\"gpt4turbo\":17,\"prompt\":\"KEPT\"}}",
+        "{\"tokens\":\"KEPT\"}",
+        "tokens: KEPT, prompt_tokens=17",
+        "tokens=1712 KEPT",
+    ] {
+        assert_eq!(is_sent(evidence, "KEPT"), [true; 2], "{evidence}");
+        assert_eq!(is_sent(evidence, "[REDACTED]"), [false, true], "{evidence}");
+    }
+}
+
+#[test]
+fn lists_of_names_are_no_pairs() {
+    for secret in [
+        "[\"password\",\"S3CR3T\"]",
+        "[[\"user\",\"b\"],[\"password\",\"S3CR3T\"]]",
+        "[(\"cookie\",\"S3CR3T\")]",
+        "('token', 'S3CR3T')",
+        "headers: [('host', 'h'), ('x-auth-token', 'S3CR3T')]",
+        "(\"password\", \"S3CR3T\",)",
+        "[\"password\",\"S3CR3T",
+        "[\"password\",\"S3CR3T\"",
+        "[\"password\",[\"S3CR3T\"",
+        "x [\"password\", [\"S3CR3T\", 1]]",
+        "x [\\\"password\\\", \\\"S3CR3T\\\"]",
+        "[\"Host\",\"h\",\"Cookie\",\"S3CR3T\",\"X\",\"y\"]",
+        "[\"Host\",\"h\",\"X-Auth-Token\",\"S3CR3T\"]",
+        "[\"set-cookie\",\"a\",\"S3CR3T\"]",
+        "x ['cookie', 'S3CR3T', 'x', 'y']",
+        "localStorage.setItem('token', 'S3CR3T')",
+        "headers.append(\"Authorization\", \"S3CR3T\")",
+    ] {
+        assert_eq!(is_sent(secret, "S3CR3T"), [false; 2], "{secret}");
+    }
+    for evidence in [
+        "[\"username\",\"password\",\"KEPT\"]",
+        "[\"password\",\"KEPT\",\"email\"]",
+        "[\"a\",\"user_password\",\"KEPT\",\"x\"]",
+        "x [\"password\", \"KEPT\", \"email\"]",
+        "fields: ['password', 'KEPT', 'email']",
+        "fields: [\"token\", {\"a\": [\"KEPT\"]}, 1",
+        "x [\\\"password\\\", \\\"KEPT\\\", \\\"c\\\"]",
+        "select(\"password\",\"KEPT\")",
+        "getattr(user, \"password\", KEPT)",
+        "users.values_list('password', 'KEPT')",
+        "' UNION SELECT concat('password','KEPT')--",
+        "1 and column_name in('password','KEPT')",
+    ] {
+        assert_eq!(is_sent(evidence, "KEPT"), [true; 2], "{evidence}");
+    }
+}
+
 #[test]
 fn no_field_leaks_what_another_redacts() {
     for text in
