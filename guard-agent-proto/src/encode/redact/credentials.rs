@@ -311,7 +311,11 @@ fn key(bytes: &[u8], start: usize, prefix: usize, least: usize, is_cut: bool) ->
     let near = &bytes[..bytes.len().min(start + prefix + LONGEST)];
     let tail = run(near, start + prefix, is_part);
     let end = start + prefix + tail.len();
-    let is_whole = tail.len() >= least && tail.iter().any(u8::is_ascii_digit);
+    let digits = tail.iter().filter(|byte| byte.is_ascii_digit()).count();
+    // Classes of style sheets begin so, too: `sk-fading-circle-2x`.
+    let is_short = bytes[start..start + prefix] == *b"sk-";
+    let is_mixed = || tail.iter().any(u8::is_ascii_uppercase) && tail.iter().any(u8::is_ascii_lowercase);
+    let is_whole = tail.len() >= least && digits > 0 && (!is_short || digits > 1 || is_mixed());
     if is_whole {
         return Some(start..end + run(bytes, end, is_part).len());
     }

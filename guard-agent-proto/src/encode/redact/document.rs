@@ -8,8 +8,13 @@ use core::ops::Range;
 use super::super::json;
 use super::Place;
 use super::edits::Edit;
-use super::names::{Class, Names, Shape, is_named, is_naming, is_spelled_as_header};
+use super::names::{
+    Class, Names, Shape, is_directory, is_named, is_naming, is_operator, is_spelled_as_header, is_word,
+};
 use super::text::TextRedactor;
+
+/// Operators of a query that are seen in each other, which is how deep an object is walked twice.
+pub(super) const OPERATORS: usize = 3;
 
 /// The placeholder as a JSON string.
 const QUOTED: &str = "\"[REDACTED]\"";
@@ -64,7 +69,55 @@ impl Document<'_> {
     fn value_of(&mut self, class: Option<Class>, at: usize, place: Place) -> Option<usize> {
         match Shape::of(class) {
             Some(shape) => self.value(at, place, shape),
-            None => self.secret(at),
+            None if class == Some(Class::Header) => self.secret(at),
+            None => self.of_person(at, OPERATORS),
+        }
+    }
+
+    /// Redacts the value at `at`, which is no header, except what is no secret: words, nothing, and the operators of a
+    /// query, which are an attack: of those the strings are redacted.
+    fn of_person(&mut self, at: usize, depth: usize) -> Option<usize> {
+        let is_object = self.bytes.get(at)? == &b'{' && depth > 0;
+        if is_object && let Some(end) = self.operators(at, depth) {
+            return Some(end);
+        }
+        let end = json::skip_value(self.bytes, at)?;
+        if !(is_word(&self.bytes[at..end]) || self.bytes[at..end] == *b"\"\"") {
+            self.edits.push(Edit::new(at..end, QUOTED));
+        }
+        Some(end)
+    }
+
+    /// Redacts the strings in the object at `at`; `None` if it holds anything but operators.
+    fn operators(&mut self, at: usize, depth: usize) -> Option<usize> {
+        let mark = self.edits.len();
+        let end = self.operands(at, depth);
+        if end.is_none() {
+            self.edits.truncate(mark);
+        }
+        end
+    }
+
+    fn operands(&mut self, at: usize, depth: usize) -> Option<usize> {
+        let mut at = json::skip_space(self.bytes, at + 1);
+        loop {
+            let end = Some(at).filter(|at| self.bytes.get(*at) == Some(&b'"'));
+            let end = json::skip_literal(self.bytes, end?)?;
+            let colon = json::skip_space(self.bytes, end);
+            if !is_operator(self.bytes.get(at + 1..end - 1)?) || self.bytes.get(colon)? != &b':' {
+                return None;
+            }
+            let value = json::skip_space(self.bytes, colon + 1);
+            let end = match self.bytes.get(value)? {
+                b'"' | b'{' | b'[' => self.of_person(value, depth - 1)?,
+                _ => json::skip_scalar(self.bytes, value)?,
+            };
+            at = json::skip_space(self.bytes, end);
+            match self.bytes.get(at)? {
+                b',' => at = json::skip_space(self.bytes, at + 1),
+                b'}' => return Some(at + 1),
+                _ => return None,
+            }
         }
     }
 
@@ -129,7 +182,11 @@ impl Document<'_> {
                 return None;
             }
             at = json::skip_space(self.bytes, colon + 1);
-            let class = self.redactor.names().class_of_member(&name);
+            let mut class = self.redactor.names().class_of_member(&name);
+            if class.is_some() && is_directory(name.as_bytes(), self.bytes.get(at + 1..).unwrap_or_default())
+            {
+                class = None;
+            }
             if !class.is_some_and(Class::says_of_others) {
                 self.string(literal, place, shape)?;
             }

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::super::ip::Addresses;
 use super::super::json;
 use super::Place;
-use super::document::Pairs;
-use super::names::{Class, Shape, is_named, is_naming};
+use super::document::{OPERATORS, Pairs};
+use super::names::{Class, Shape, is_directory, is_named, is_naming, is_operator};
 use super::text::{MAX_NAME, MOST_DIGITS, TextRedactor, placeholder};
 use crate::AgentConfig;
 
@@ -116,6 +116,11 @@ impl Writer<'_> {
             self.name(name, shape, &mut rewritten);
             self.out.push(b':');
             let mut class = names.class_of_member(name);
+            if class.is_some()
+                && value.text().is_some_and(|text| is_directory(name.as_bytes(), text.as_bytes()))
+            {
+                class = None;
+            }
             if said.is_some() && (is_named(name.as_bytes()) || (pair.is_some() && name == "1")) {
                 class = class.into_iter().chain(said).min();
             }
@@ -154,7 +159,8 @@ impl Writer<'_> {
     fn value_of(&mut self, class: Option<Class>, value: &impl Member, place: Place, end: usize) {
         match Shape::of(class) {
             Some(shape) => value.write(self, place, half(self.out.len(), end), shape),
-            None => self.placeholder(),
+            None if class == Some(Class::Header) => self.placeholder(),
+            None => value.write_of_person(self, OPERATORS),
         }
     }
 
@@ -223,6 +229,14 @@ pub(in super::super) trait Member {
 
     /// Appends the value, in which strings are of that shape; of an object or array as much as ends before `end`.
     fn write(&self, writer: &mut Writer<'_>, place: Place, end: usize, shape: Shape);
+
+    /// Appends what is sent of a secret value that is no header: words, nothing and the operators of a query are none.
+    fn write_of_person(&self, writer: &mut Writer<'_>, _depth: usize) {
+        match self.text() {
+            Some("") => writer.plain(""),
+            Some(_) | None => writer.placeholder(),
+        }
+    }
 }
 
 impl Member for crate::text::Text {
@@ -258,6 +272,31 @@ impl Member for Value {
                 writer.members(members, place.deeper(), shape, false, end.saturating_sub(TO_CLOSE));
                 writer.out.push(b'}');
             }
+        }
+    }
+
+    fn write_of_person(&self, writer: &mut Writer<'_>, depth: usize) {
+        match self {
+            Self::Null => writer.out.extend_from_slice(b"null"),
+            Self::Bool(value) => json::display(writer.out, value),
+            Self::String(text) if text.is_empty() => writer.plain(""),
+            Self::Object(members)
+                if depth > 0
+                    && !members.is_empty()
+                    && members.keys().all(|name| is_operator(name.as_bytes())) =>
+            {
+                for (index, (name, operand)) in members.iter().enumerate() {
+                    writer.out.push(if index == 0 { b'{' } else { b',' });
+                    writer.plain(name);
+                    writer.out.push(b':');
+                    match operand {
+                        Self::Number(number) => json::display(writer.out, number),
+                        operand => operand.write_of_person(writer, depth - 1),
+                    }
+                }
+                writer.out.push(b'}');
+            }
+            Self::Number(_) | Self::String(_) | Self::Array(_) | Self::Object(_) => writer.placeholder(),
         }
     }
 }

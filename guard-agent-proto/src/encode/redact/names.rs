@@ -58,7 +58,7 @@ const LABELS: [&str; 30] = [
 ];
 
 /// Words behind which a name is about a secret, and not its place: `password_attempts`.
-const DESCRIPTIONS: [&str; 34] = [
+const DESCRIPTIONS: [&str; 40] = [
     "banner",
     "consent",
     "endpoint",
@@ -67,6 +67,12 @@ const DESCRIPTIONS: [&str; 34] = [
     "placeholder",
     "status",
     "age",
+    "at",
+    "date",
+    "expiration",
+    "keyid",
+    "time",
+    "ttl",
     "attempt",
     "attempts",
     "changed",
@@ -94,6 +100,12 @@ const DESCRIPTIONS: [&str; 34] = [
     "url",
     "valid",
 ];
+
+/// Words with which a name asks something about a secret: `has_password`.
+const QUESTIONS: [&str; 6] = ["has", "is", "needs", "requires", "should", "was"];
+
+/// Words of programs that are no secret, whatever they are called.
+const WORDS: [&str; 6] = ["true", "false", "null", "None", "nil", "undefined"];
 
 /// From this many bytes on a sensitive name also counts at the end of a word: `userpassword`.
 const ENDS_WORDS: usize = 5;
@@ -275,8 +287,9 @@ impl Names {
             found = self.folded.iter().find(begins).map(|(_, class)| (*class, false));
         }
         let (class, exact) = found?;
-        let counts = exact || !DESCRIPTIONS.iter().any(|word| folded.ends_with_word(word.as_bytes()));
-        counts.then_some(class)
+        let describes = || DESCRIPTIONS.iter().any(|word| folded.ends_with_word(word.as_bytes()));
+        let asks = || QUESTIONS.iter().any(|word| folded.begins_with_word(word.as_bytes()));
+        (exact || !(describes() || asks())).then_some(class)
     }
 
     /// Whether each sensitive name holds a letter that this one does not.
@@ -361,6 +374,21 @@ pub(super) fn is_naming(name: &[u8]) -> bool {
 /// Whether a member of that name is named by another one.
 pub(super) fn is_named(name: &[u8]) -> bool {
     is_one_of(&NAMED, name)
+}
+
+/// Whether a value that is not quoted is a word of programs: `null` is the secret of nobody.
+pub(super) fn is_word(value: &[u8]) -> bool {
+    WORDS.iter().any(|word| word.as_bytes() == value)
+}
+
+/// Whether that is a directory, under a name that means one as well as a password.
+pub(super) fn is_directory(name: &[u8], value: &[u8]) -> bool {
+    value.first() == Some(&b'/') && name.eq_ignore_ascii_case(b"pwd")
+}
+
+/// Whether the name of a member is an operator of a query: `{"password":{"$ne":null}}`.
+pub(super) fn is_operator(name: &[u8]) -> bool {
+    matches!(name, [b'$', rest @ ..] if !rest.is_empty() && rest.len() <= LONGEST && rest.iter().all(u8::is_ascii_alphabetic))
 }
 
 /// Whether a name is written as those of headers are: `X-Auth-Token`, `Private-Token`.
@@ -455,6 +483,10 @@ impl Folded {
     fn word_before(&self, end: usize) -> usize {
         let before = self.words & (u64::MAX >> (LONGEST - end));
         before.checked_ilog2().map_or(0, |at| at as usize)
+    }
+
+    fn begins_with_word(&self, word: &[u8]) -> bool {
+        self.bytes().starts_with(word) && self.begins_word(word.len())
     }
 
     fn ends_with_word(&self, word: &[u8]) -> bool {

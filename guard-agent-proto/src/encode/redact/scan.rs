@@ -35,7 +35,10 @@ use super::super::json;
 use super::PLACEHOLDER;
 use super::credentials::{Credentials, is_trigger, neighbours};
 use super::edits::{Edit, push};
-use super::names::{Class, Names, is_like_token, is_named, is_naming, is_of_name, is_spelled_as_header};
+use super::names::{
+    Class, Names, is_directory, is_like_token, is_named, is_naming, is_of_name, is_operator,
+    is_spelled_as_header, is_word,
+};
 use super::view::View;
 use crate::CredentialRule;
 
@@ -44,6 +47,19 @@ const LOOKAHEAD: usize = 64;
 
 /// What says that a part of multipart is named.
 const PART: &[u8] = b"form-data";
+
+/// What the engine of the family (guard-core) says about a parameter behind its name: `Query param 'password': Threat detected`.
+const REPORTS: [&[u8]; 5] = [
+    b"Value matched pattern",
+    b"Semantic attack: ",
+    b"Pattern exceeded scan time budget: ",
+    b"Scan time budget exhausted",
+    b"Threat detected",
+];
+
+/// The words in front of that name.
+const DESCRIBING: [&[u8]; 8] =
+    [b"param", b"parameter", b"header", b"field", b"cookie", b"key", b"name", b"argument"];
 
 /// Deepest bracket whose `name` and `value` are seen as members of one object.
 const MOST_GROUPS: usize = 16;
@@ -318,7 +334,16 @@ impl Scan<'_> {
             return None;
         }
         let Some(class) = self.search.names.class(name_bytes) else {
-            return if byte == b',' { None } else { self.member(separator, name.range) };
+            let of_operator = if byte == b'=' { self.class_of_operator(&name.range) } else { None };
+            return match of_operator {
+                Some(class) => {
+                    let value = self.value(separator, class)?;
+                    let is_secret = !value.is_empty() && !is_operand(&self.bytes[value.clone()]);
+                    is_secret.then(|| self.redact(value))
+                }
+                None if byte == b',' => None,
+                None => self.member(separator, name.range),
+            };
         };
         match class {
             Class::Ambiguous if byte != b'=' || self.names_a_secret(separator, &name.range) => {
@@ -327,7 +352,22 @@ impl Scan<'_> {
             Class::Address => self.addresses(separator.end),
             Class::Tokens => self.tokens(separator),
             Class::Header | Class::Passphrase | Class::Token | Class::Ambiguous => {
+                if self.is_report(separator) {
+                    return None;
+                }
+                if class != Class::Header
+                    && let Some(end) = self.operators(separator, class)
+                {
+                    return Some(end);
+                }
                 let value = self.value(separator, class)?;
+                let bytes = &self.bytes[value.clone()];
+                let is_bare = value.start.checked_sub(1).is_none_or(|at| !is_quote(self.bytes[at]));
+                if class != Class::Header && is_bare && is_word(bytes)
+                    || is_directory(&self.bytes[name.range], bytes)
+                {
+                    return None;
+                }
                 (!value.is_empty()).then(|| self.redact(value))
             }
         }
@@ -383,6 +423,76 @@ impl Scan<'_> {
         let start = self.quote(start).map_or(start, |quote| quote + 1);
         let is_part = |byte: &&u8| is_of_name(**byte) || matches!(byte, b'[' | b']');
         start..start + self.bytes[start..].iter().take(LOOKAHEAD).take_while(is_part).count()
+    }
+
+    /// Whether what follows is no value of a parameter but what the engine says about it: see [`REPORTS`].
+    fn is_report(&self, separator: Separator) -> bool {
+        let says = |behind: &[u8]| REPORTS.iter().any(|report| behind.starts_with(report));
+        separator.byte == b':'
+            && self.bytes[separator.end..].strip_prefix(b" ").is_some_and(says)
+            && self.bytes[..separator.name_start].strip_suffix(b" '").is_some_and(|in_front| {
+                let len = in_front.iter().rev().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
+                let word = &in_front[in_front.len() - len..];
+                DESCRIBING.iter().any(|known| known.eq_ignore_ascii_case(word))
+            })
+    }
+
+    /// What a form says of the value of an operator: `password[$ne]=1`.
+    fn class_of_operator(&self, name: &Range<usize>) -> Option<Class> {
+        let in_front = self.bytes[..name.start].strip_suffix(b"[$")?;
+        let len = in_front.iter().rev().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
+        let class = self.search.names.class(&in_front[in_front.len() - len..])?;
+        matches!(class, Class::Passphrase | Class::Token).then_some(class)
+    }
+
+    /// Redacts the strings behind the operators of a query, and goes on behind them; `None` where there are none.
+    fn operators(&mut self, separator: Separator, class: Class) -> Option<usize> {
+        let bytes = self.bytes;
+        let opener = json::skip_space(bytes, separator.end);
+        if bytes.get(opener) != Some(&b'{') {
+            return None;
+        }
+        let mut end = None;
+        let mut at = opener + 1;
+        loop {
+            let Some(operator) = self.operator(at) else { return end };
+            if end.is_none() {
+                self.open(b'{');
+            }
+            let Some(value) = self.value(operator, class) else { return Some(operator.end) };
+            at = value.end;
+            if !value.is_empty() && !is_operand(&bytes[value.clone()]) {
+                at = self.redact(value);
+            }
+            end = Some(at);
+            let is_around = |byte: u8| is_quote(byte) || byte == b'\\' || byte.is_ascii_whitespace();
+            at += run(&bytes[at..bytes.len().min(at + LOOKAHEAD)], is_around);
+            if bytes.get(at) != Some(&b',') {
+                return end;
+            }
+            at += 1;
+        }
+    }
+
+    /// The separator behind the operator at `at`.
+    fn operator(&self, at: usize) -> Option<Separator> {
+        let bytes = self.bytes;
+        let name_start = self.quote(json::skip_space(bytes, at))? + 1;
+        let near = &bytes[name_start..bytes.len().min(name_start + LOOKAHEAD)];
+        let len = run(near, |byte| !is_quote(byte) && byte != b'\\');
+        if !is_operator(&near[..len]) {
+            return None;
+        }
+        let closed = name_start + len + run(&near[len..], |byte| is_quote(byte) || byte == b'\\');
+        let start = json::skip_space(bytes, closed);
+        let is_separator = bytes.get(start) == Some(&b':');
+        is_separator.then_some(Separator {
+            start,
+            end: start + 1,
+            byte: b':',
+            name_start,
+            name_is_quoted: true,
+        })
     }
 
     /// Whether the name is the first of two elements, or what follows it is cut off. What is called is a function, whose
@@ -947,6 +1057,15 @@ fn sets_a_value(in_front: &[u8]) -> bool {
     let begins =
         |verb: &&[u8]| function.get(..verb.len()).is_some_and(|start| start.eq_ignore_ascii_case(verb));
     function.is_empty() || [&b"set"[..], b"put", b"add", b"append"].iter().any(begins)
+}
+
+const fn is_quote(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\'' | b'`')
+}
+
+/// Whether the operand of an operator is no text: numbers and words.
+fn is_operand(value: &[u8]) -> bool {
+    is_word(value) || value.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
 }
 
 fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {

@@ -6,8 +6,12 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 75] = [
+const SHAPES: [&str; 79] = [
     ".sk-",
+    "password:{\"$ne\":1,",
+    "token:{\"$ne\":x,\"$gt\":",
+    "password[$ne]=1",
+    "password=true;",
     "://a:b/@",
     "tokens=a",
     "tokens:[a,",

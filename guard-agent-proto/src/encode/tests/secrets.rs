@@ -411,6 +411,115 @@ fn lists_of_names_are_no_pairs() {
 }
 
 #[test]
+fn operators_of_a_query_stay_and_their_strings_do_not() {
+    for (given, expected) in [
+        ("{\"password\":{\"$ne\":null}}", "{\"password\":{\"$ne\":null}}"),
+        ("{\"password\":{\"$gt\":\"\"}}", "{\"password\":{\"$gt\":\"\"}}"),
+        ("{\"password\":{\"$ne\":\"S3CR3T\"}}", "{\"password\":{\"$ne\":\"[REDACTED]\"}}"),
+        (
+            "{\"password\":{\"$regex\":\"^S3CR3T\"},\"a\":1}",
+            "{\"password\":{\"$regex\":\"[REDACTED]\"},\"a\":1}",
+        ),
+        ("{\"token\":{\"$gt\":0,\"$lt\":\"S3CR3T\"}}", "{\"token\":{\"$gt\":0,\"$lt\":\"[REDACTED]\"}}"),
+        ("{\"password\":{\"$in\":[\"S3CR3T\"]}}", "{\"password\":{\"$in\":\"[REDACTED]\"}}"),
+        (
+            "{\"password\":{\"$not\":{\"$eq\":\"S3CR3T\"}}}",
+            "{\"password\":{\"$not\":{\"$eq\":\"[REDACTED]\"}}}",
+        ),
+        ("{\"password\":{\"$ne\":1,\"x\":\"S3CR3T\"}}", "{\"password\":\"[REDACTED]\"}"),
+        ("{\"password\":{\"$S3CR3T\":1}}", "{\"password\":\"[REDACTED]\"}"),
+        ("{\"cookie\":{\"$ne\":null}}", "{\"cookie\":\"[REDACTED]\"}"),
+        ("{\"password\":{}}", "{\"password\":\"[REDACTED]\"}"),
+    ] {
+        let json: Value = serde_json::from_str(given).unwrap();
+        let mut encoder = default_encoder();
+        let sent = metadata(&mut encoder, json!({ "text": given, "json": json }));
+        assert_eq!(sent["text"], expected);
+        assert_eq!(sent["json"], serde_json::from_str::<Value>(expected).unwrap());
+    }
+    let encoder = default_encoder();
+    for (given, expected) in [
+        ("password[$ne]=1&x=2", "password[$ne]=1&x=2"),
+        ("user[$gt]=&password[$gt]=", "user[$gt]=&password[$gt]="),
+        ("password[$regex]=^S3CR3T&x=2", "password[$regex]=[REDACTED]&x=2"),
+        ("/login?password%5B%24eq%5D=S3CR3T", "/login?password%5B%24eq%5D=[REDACTED]"),
+        ("{\"password\":{\"$ne\":null},\"user\":\"b", "{\"password\":{\"$ne\":null},\"user\":\"b"),
+        ("body {'password': {'$ne': None}}", "body {'password': {'$ne': None}}"),
+        (
+            "x {\"password\": {\"$gt\": 1, \"$lt\": \"S3CR3T",
+            "x {\"password\": {\"$gt\": 1, \"$lt\": \"[REDACTED]",
+        ),
+        (
+            "x {\"password\": {\"$eq\": \"S3CR3T\"}, \"token\": \"S3CR3T\"",
+            "x {\"password\": {\"$eq\": \"[REDACTED]\"}, \"token\": \"[REDACTED]\"",
+        ),
+        ("x {\"password\": {\"$eq\": {\"a\": \"S3CR3T\"}}", "x {\"password\": {\"$eq\": [REDACTED]}"),
+    ] {
+        assert_eq!(clean(&encoder, given), expected);
+        assert_eq!(clean(&encoder, expected), expected);
+    }
+}
+
+#[test]
+fn what_the_engine_says_about_a_parameter_is_evidence() {
+    let encoder = default_encoder();
+    for told in [
+        "Query param 'password': Value matched pattern '(?i)union\\s+select'",
+        "Request body field 'password': Semantic attack: sqli (score: 0.91)",
+        "Header 'authorization': Threat detected",
+        "Header name 'cookie': Value matched pattern (fallback)",
+        "Form field name 'api_key': Scan time budget exhausted (fallback)",
+        "JSON key 'token': Pattern exceeded scan time budget: '(a+)+'",
+    ] {
+        assert_eq!(clean(&encoder, told), told);
+    }
+    for value in [
+        "field 'password': S3CR3T",
+        "Query param 'password': S3CR3T Value matched pattern 'x'",
+        "x 'password': Value matched pattern S3CR3T",
+        "param \"password\": Value matched pattern S3CR3T",
+        "param 'password'=Value matched pattern S3CR3T",
+        "Query param 'a': Value matched pattern 'password=S3CR3T'",
+        "Query param 'password': Value matched pattern 'token=S3CR3T'",
+    ] {
+        assert!(!leaks(&clean(&encoder, value)), "{}", clean(&encoder, value));
+    }
+}
+
+#[test]
+fn words_and_names_about_secrets_stay() {
+    for kept in [
+        "{\"password\":null,\"token\":false,\"secret\":\"\",\"has_password\":\"KEPT\"}",
+        "{\"is_token_fresh\":\"KEPT\",\"isPassword\":\"KEPT\",\"access_key_id\":\"KEPT\",\"accessKeyId\":\"KEPT\"}",
+        "{\"password_changed_at\":\"KEPT\",\"tokenExpirationDate\":\"KEPT\",\"PWD\":\"/KEPT\"}",
+        "has_password=KEPT is_token=KEPT access_key_id=KEPT password_changed_at=KEPT",
+        "user_has_password=true&password=null&KEPT=1",
+        "{'password': None, 'x': 'KEPT'",
+        "pwd=/home/KEPT PWD=/KEPT",
+        "class=\"KEPT sk-fading-circle-container-2x\"",
+    ] {
+        assert_eq!(is_sent(kept, "KEPT"), [true; 2], "{kept}");
+        assert_eq!(is_sent(kept, "[REDACTED]"), [false, true], "{kept}");
+    }
+    for secret in [
+        "{\"password\":\"S3CR3T\"}",
+        "{\"PWD\":\"S3CR3T\"}",
+        "db_pwd=/S3CR3T",
+        "password='true S3CR3T'",
+        "password: true S3CR3T",
+        "aws_secret_access_key=S3CR3T",
+        "sk-S3CR3TaAbBcCdDeEfFgG",
+    ] {
+        assert_eq!(is_sent(secret, "S3CR3T"), [false; 2], "{secret}");
+    }
+    assert_eq!(
+        metadata(&mut default_encoder(), json!({ "password": "true", "pin_password": 17 }))["password"],
+        "[REDACTED]"
+    );
+    assert_eq!(metadata(&mut default_encoder(), json!({ "password": 1 }))["password"], "[REDACTED]");
+}
+
+#[test]
 fn no_field_leaks_what_another_redacts() {
     for text in
         ["{\"user\":\"b\",\"password\":\"S3CR3T\",\"bio\":\"aaaa", "password=S3CR3T'T0PS3C", "Bearer S3CR3T"]
