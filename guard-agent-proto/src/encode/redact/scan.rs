@@ -122,7 +122,13 @@ impl Hints {
     }
 
     /// Whether the text, of which these are the hints, may hold a secret.
+    #[inline]
     pub(super) fn are_suspicious(self, text: &str, credentials: Credentials) -> bool {
+        let any_digit = credentials.include(CredentialRule::CardNumber);
+        (self.0 & !Self::ESCAPED != 0 || any_digit) && self.may_be_of_secret(text, credentials)
+    }
+
+    fn may_be_of_secret(self, text: &str, credentials: Credentials) -> bool {
         let holds = |hint: u32| self.0 & hint == hint;
         holds(Self::SEPARATOR)
             // A pair is quoted, and a backslash only begins a character.
