@@ -8,6 +8,7 @@ mod names;
 mod scan;
 mod text;
 mod truncate;
+mod value;
 mod view;
 
 pub(super) use members::{Limits, Redactor, Writer};
