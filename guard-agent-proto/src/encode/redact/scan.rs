@@ -1,15 +1,18 @@
 //! Secrets in text of any kind, whole, broken or cut off: one pass over names, separators and values.
 //!
 //! What is a secret is said by this table. A *name* is what [`Names`] knows; it may begin anywhere, and quotes,
-//! brackets, blanks and comments may stand between it and its separator.
+//! brackets, blanks of any script and comments may stand between it and its separator.
 //!
 //! | separator | written by | name |
 //! | --- | --- | --- |
 //! | `=` `=>` `:=` `==` | forms, queries, cookies, XML attributes, Ruby, PHP, Python, shells | any |
 //! | `:`, but not `::` or `://` | headers, JSON, YAML, Python, JavaScript, GraphQL | any but an ambiguous one |
 //! | `,` | pairs: `["cookie", "v"]`, `("cookie", "v")`, but no call except of a setter | quoted, the first of two in its brackets; of a header, of any number |
+//! | `;` | serialized PHP: `s:6:"cookie";` | quoted, behind its length |
+//! | a blank, NUL or what is between quotes | options of commands: `--cookie v`, `"--cookie", "v"` | any behind two dashes that begin a word |
 //! | `>` of a tag | XML elements | the tag's |
 //! | members `name` and `value` | JSON, YAML, XML, multipart, forms | the value of `name` |
+//! | elements `name` and `value`, or `key` and the next | XML, property lists | the content of `name` |
 //!
 //! Where a value ends is said by the table in [`super::value`]. Each byte is looked at a bounded number of times: bytes
 //! that were searched for the end of a value are a part of it, or at most eight times [`LOOKAHEAD`].
@@ -19,7 +22,6 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::super::ip::Addresses;
-use super::super::json;
 use super::PLACEHOLDER;
 use super::credentials::{Credentials, is_trigger, neighbours};
 use super::edits::{Edit, push};
@@ -28,7 +30,7 @@ use super::names::{
     is_spelled_as_header, is_word,
 };
 use super::value::skip_blanks;
-use super::view::View;
+use super::view::{View, wide_blank};
 use crate::CredentialRule;
 
 /// How far is looked ahead for what ends a value, or goes before it, in bytes.
@@ -73,7 +75,10 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
         groups: heapless::Vec::new(),
         deeper: 0,
         root: Group::default(),
-        part_is_secret: false,
+        part: None,
+        empty_line: None,
+        element_is_secret: false,
+        element: None,
         line: 0,
         bare_until: 0,
         is_bare: true,
@@ -81,7 +86,14 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
     let looked_at = looked_at(search.credentials);
     let mut at = 0;
     while let Some(found) = scan.bytes[at..].iter().position(|byte| looked_at[usize::from(*byte)]) {
-        at = scan.step(at + found);
+        at += found;
+        at = match scan.part.take_if(|part| *part <= at) {
+            Some(part) => scan.part(part).max(at),
+            None => scan.step(at),
+        };
+    }
+    if let Some(part) = scan.part {
+        scan.part(part);
     }
     scan.edits
 }
@@ -98,6 +110,8 @@ impl Hints {
     const ESCAPED: u32 = 16;
     /// Those of one byte. Of the others any says that a credential may be there.
     const SINGLE: u32 = 0xff;
+    /// Two dashes, which begin the options of commands.
+    const OPTION: u32 = (neighbours(b'-').0 & neighbours(b'-').1) << 8;
 
     pub(super) fn of(text: &str) -> Self {
         let look = |(found, shown): (u32, u32), byte: &u8| {
@@ -122,7 +136,8 @@ impl Hints {
         holds(Self::SEPARATOR)
             // A pair is quoted, and a backslash only begins a character.
             || holds(Self::COMMA | Self::QUOTE)
-            || (holds(Self::BACKSLASH) && text.contains("\\u"))
+            || (holds(Self::BACKSLASH) && ["\\u", "\\x"].iter().any(|escape| text.contains(escape)))
+            || holds(Self::OPTION)
             || (self.0 > Self::SINGLE || credentials.include(CredentialRule::CardNumber))
                 && credentials.are_in(text.as_bytes())
     }
@@ -140,7 +155,8 @@ static HINTS: [u32; 256] = {
     while at < hints.len() {
         let byte = at as u8;
         let single = match byte {
-            b'=' | b':' | b'<' | b'%' | b'&' => Hints::SEPARATOR,
+            // The last begins full-width letters.
+            b'=' | b':' | b'<' | b'%' | b'&' | 0xef => Hints::SEPARATOR,
             b',' => Hints::COMMA,
             b'"' => Hints::QUOTE | Hints::ESCAPED,
             b'\'' | b'`' => Hints::QUOTE,
@@ -178,7 +194,7 @@ const fn table(with_digits: bool) -> [bool; 256] {
     while byte > 0 {
         let is_structure = matches!(
             byte,
-            b'=' | b':' | b',' | b'<' | b'>' | b'{' | b'}' | b'[' | b']' | b'(' | b')' | b'\n'
+            b'=' | b':' | b',' | b'-' | b'<' | b'>' | b'{' | b'}' | b'[' | b']' | b'(' | b')' | b'\n'
         );
         table[byte as usize] = is_structure || is_trigger(byte) || (with_digits && byte.is_ascii_digit());
         byte -= 1;
@@ -196,8 +212,14 @@ pub(super) struct Scan<'a> {
     deeper: usize,
     /// Members in no bracket.
     root: Group,
-    /// The part of multipart whose head this is holds a secret.
-    part_is_secret: bool,
+    /// Where the secret content of the part of multipart begins whose head this is.
+    part: Option<usize>,
+    /// What stands behind the next empty line, where it was looked for.
+    empty_line: Option<usize>,
+    /// An element of XML said that a `value` behind it is secret.
+    element_is_secret: bool,
+    /// What is in the last element `value`, which may be called a secret later.
+    element: Option<usize>,
     /// Where the line begins.
     pub(super) line: usize,
     /// How far it was searched for blanks and quotes, and whether there are none.
@@ -224,6 +246,13 @@ pub(super) struct Separator {
     pub(super) name_is_quoted: bool,
 }
 
+impl Separator {
+    /// Whether it is `=`, which forms write in front of anything.
+    pub(super) const fn is_equals_sign(self) -> bool {
+        self.byte == b'=' && self.end == self.start + 1
+    }
+}
+
 struct NameBefore {
     range: Range<usize>,
     quoted: bool,
@@ -247,7 +276,11 @@ impl Scan<'_> {
             }
             b'<' => self.tag(at),
             b'>' => self.end_of_tag(at),
-            b'\n' => self.end_of_line(at),
+            b'-' => self.option(at),
+            b'\n' => {
+                self.begin_line(at + 1);
+                None
+            }
             _ => None,
         };
         if let Some(end) = found {
@@ -330,16 +363,20 @@ impl Scan<'_> {
         }
         let Some(class) = self.search.names.class(name_bytes) else {
             let of_operator = if byte == b'=' { self.class_of_operator(&name.range) } else { None };
-            return match of_operator {
-                Some(class) => {
-                    let value = self.value(separator, class)?;
-                    let is_secret = !value.is_empty() && !is_operand(&self.bytes[value.clone()]);
-                    is_secret.then(|| self.redact(value))
-                }
-                None if byte == b',' => None,
-                None => self.member(separator, name.range),
+            if let Some(class) = of_operator {
+                let value = self.value(separator, class)?;
+                let is_secret = !value.is_empty() && !is_operand(&self.bytes[value.clone()]);
+                return is_secret.then(|| self.redact(value));
+            }
+            return match byte {
+                b',' => None,
+                b':' if name_bytes.iter().all(u8::is_ascii_digit) => self.serialized(separator),
+                _ => self.member(separator, name.range),
             };
         };
+        if byte == b':' && self.bracket_goes_on(separator) {
+            return None;
+        }
         match class {
             Class::Ambiguous if byte != b'=' || self.names_a_secret(separator, &name.range) => {
                 self.member(separator, name.range)
@@ -368,12 +405,86 @@ impl Scan<'_> {
         }
     }
 
+    /// Whether the bracket around a name ends in front of `=>`: PHP shows behind the name who may see the property.
+    fn bracket_goes_on(&self, separator: Separator) -> bool {
+        let rest = &self.bytes[separator.end..];
+        let is_part = |byte: &&u8| is_of_name(**byte) || matches!(byte, b':' | b'"' | b'\\');
+        let len = rest.iter().take(LOOKAHEAD).take_while(is_part).count();
+        rest[len..].strip_prefix(b"]").is_some_and(|behind| {
+            let blanks = behind.iter().take(LOOKAHEAD).take_while(|byte| byte.is_ascii_whitespace()).count();
+            behind[blanks..].starts_with(b"=>")
+        })
+    }
+
+    /// The value behind a name that PHP has serialized: `s:8:"password";s:6:"…";`.
+    fn serialized(&mut self, separator: Separator) -> Option<usize> {
+        let _ = self.bytes[..separator.name_start].strip_suffix(b"s:")?;
+        let quote = self.quote(separator.end)?;
+        let inside = &self.bytes[quote + 1..];
+        let len = inside.iter().take(4 * LOOKAHEAD).position(|byte| matches!(byte, b'"' | b'\\'))?;
+        // The class of a property stands in front of its name.
+        let name = inside[..len].rsplit(|byte| *byte == 0).next()?;
+        let class = self.search.names.class(name).filter(|class| class.is_secret())?;
+        let start = self.quote(quote + 1 + len)? + 1;
+        if self.bytes.get(start) != Some(&b';') {
+            return None;
+        }
+        let value =
+            Separator { start, end: start + 1, byte: b':', name_start: quote + 1, name_is_quoted: true };
+        let value = self.value(value, class)?;
+        (!value.is_empty()).then(|| self.redact(value))
+    }
+
+    /// The value behind the option of a command: `--password S3CR3T`, `"--password", "S3CR3T"`.
+    fn option(&mut self, at: usize) -> Option<usize> {
+        let name = self.bytes[at..].strip_prefix(b"--")?;
+        let before = at.checked_sub(1).map(|before| self.bytes[before]);
+        let begins_word = !before.is_some_and(|byte| byte == b'-' || is_of_name(byte));
+        if !begins_word || !name.first().is_some_and(u8::is_ascii_alphabetic) {
+            return None;
+        }
+        let end = at + 2 + name.iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
+        let class = self.search.names.class(&self.bytes[at + 2..end])?;
+        let start = self.end_of_option(end)?;
+        let separator =
+            Separator { start: end, end: start, byte: b' ', name_start: at + 2, name_is_quoted: false };
+        if class == Class::Address {
+            return self.addresses(separator.end);
+        }
+        if self.bytes.get(start).is_none_or(|byte| *byte == b'-') {
+            return None;
+        }
+        let value = self.value(separator, Class::Token)?;
+        (!value.is_empty()).then(|| self.redact(value))
+    }
+
+    /// Where the next argument begins behind the name of an option that ends at `at`.
+    fn end_of_option(&self, at: usize) -> Option<usize> {
+        let bytes = self.bytes;
+        match bytes.get(at)? {
+            b' ' | b'\t' => Some(self.view.skip_blanks(at)),
+            0 => Some(at + 1),
+            b'\n' | b'\r' => {
+                let next = self.view.skip_space(at);
+                bytes[next..].starts_with(b"- ").then(|| self.view.skip_blanks(next + 1))
+            }
+            b'"' | b'\'' | b'`' | b'\\' => {
+                let behind = self.view.skip_space(self.quote(at)? + 1);
+                let next = self.view.skip_space(behind + usize::from(bytes.get(behind) == Some(&b',')));
+                self.quote(next).map(|_| next)
+            }
+            _ => None,
+        }
+    }
+
     /// Remembers a member that says that a `value` beside it is secret, or that may be that value.
     fn member(&mut self, separator: Separator, name_range: Range<usize>) -> Option<usize> {
         let name = &self.bytes[name_range.clone()];
         if is_naming(name) {
             let names_a_secret = self.names_a_secret(separator, &name_range);
-            self.part_is_secret |= names_a_secret && self.is_in_part(separator);
+            if names_a_secret && self.is_in_part(separator) {
+                self.part = self.empty_line(separator.end);
+            }
             let group = self.group();
             group.names_a_secret = names_a_secret;
             if names_a_secret
@@ -401,23 +512,60 @@ impl Scan<'_> {
     /// Whether a member of that name says that the `value` beside it is secret.
     fn names_a_secret(&self, separator: Separator, name: &Range<usize>) -> bool {
         is_naming(&self.bytes[name.clone()]) && {
-            let class = self.search.names.class(&self.bytes[self.name_behind(separator)]);
-            matches!(class, Some(Class::Header | Class::Passphrase | Class::Token))
+            let name = &self.bytes[self.name_behind(separator)];
+            // A word of its own begins behind a bracket.
+            let last = name.rsplit(|byte| *byte == b'[').next().unwrap_or(name);
+            [name, last].into_iter().any(|name| self.is_secret(name))
         }
+    }
+
+    fn is_secret(&self, name: &[u8]) -> bool {
+        self.search.names.class(name).is_some_and(Class::is_secret)
     }
 
     /// Whether a part of multipart is named there.
     fn is_in_part(&self, separator: Separator) -> bool {
-        let near = &self.bytes[separator.name_start.saturating_sub(LOOKAHEAD)..separator.name_start];
-        near.windows(PART.len()).any(|window| window == PART)
+        let near = &self.bytes[separator.name_start.saturating_sub(4 * LOOKAHEAD)..separator.name_start];
+        let line = near.rsplit(|byte| *byte == b'\n').next().unwrap_or(near);
+        line.windows(PART.len()).any(|window| window == PART)
+    }
+
+    /// What stands behind the next empty line.
+    fn empty_line(&mut self, from: usize) -> Option<usize> {
+        if self.empty_line.is_none_or(|behind| behind < from) {
+            let behind = |at| skip_end_of_line(self.bytes, skip_end_of_line(self.bytes, at)?);
+            let found = (from..self.bytes.len()).find_map(behind);
+            self.empty_line = Some(found.unwrap_or(self.bytes.len()));
+        }
+        self.empty_line
+    }
+
+    /// Redacts the content of a part of multipart; where to go on.
+    fn part(&mut self, start: usize) -> usize {
+        self.part = None;
+        self.groups.clear();
+        self.deeper = 0;
+        let is_end = |at: &usize| {
+            skip_end_of_line(self.bytes, *at).is_some_and(|line| self.bytes[line..].starts_with(b"--"))
+        };
+        let end = (start..self.bytes.len()).find(is_end).unwrap_or(self.bytes.len());
+        self.redact(start..end)
     }
 
     /// The name behind the separator, as far as it may be a sensitive one.
     fn name_behind(&self, separator: Separator) -> Range<usize> {
-        let start = json::skip_space(self.bytes, separator.end);
-        let start = self.quote(start).map_or(start, |quote| quote + 1);
+        let start = self.skip_filler(separator.end, true);
+        let mut start = self.quote(start).map_or(start, |quote| quote + 1);
         let is_part = |byte: &&u8| is_of_name(**byte) || matches!(byte, b'[' | b']');
-        start..start + self.bytes[start..].iter().take(LOOKAHEAD).take_while(is_part).count()
+        let len = |start: usize| self.bytes[start..].iter().take(4 * LOOKAHEAD).take_while(is_part).count();
+        // The charset and the language of a parameter: `name*=utf-8''password`.
+        for _ in 0..2 {
+            let end = start + len(start);
+            if self.bytes[..separator.start].ends_with(b"*") && self.bytes.get(end) == Some(&b'\'') {
+                start = end + 1;
+            }
+        }
+        start..start + len(start)
     }
 
     /// Whether what follows is no value of a parameter but what the engine says about it: see [`REPORTS`].
@@ -443,7 +591,7 @@ impl Scan<'_> {
     /// Redacts the strings behind the operators of a query, and goes on behind them; `None` where there are none.
     fn operators(&mut self, separator: Separator, class: Class) -> Option<usize> {
         let bytes = self.bytes;
-        let opener = json::skip_space(bytes, separator.end);
+        let opener = self.view.skip_space(separator.end);
         if bytes.get(opener) != Some(&b'{') {
             return None;
         }
@@ -472,14 +620,14 @@ impl Scan<'_> {
     /// The separator behind the operator at `at`.
     fn operator(&self, at: usize) -> Option<Separator> {
         let bytes = self.bytes;
-        let name_start = self.quote(json::skip_space(bytes, at))? + 1;
+        let name_start = self.quote(self.view.skip_space(at))? + 1;
         let near = &bytes[name_start..bytes.len().min(name_start + LOOKAHEAD)];
         let len = run(near, |byte| !is_quote(byte) && byte != b'\\');
         if !is_operator(&near[..len]) {
             return None;
         }
         let closed = name_start + len + run(&near[len..], |byte| is_quote(byte) || byte == b'\\');
-        let start = json::skip_space(bytes, closed);
+        let start = self.view.skip_space(closed);
         let is_separator = bytes.get(start) == Some(&b':');
         is_separator.then_some(Separator {
             start,
@@ -500,7 +648,7 @@ impl Scan<'_> {
         let name = &self.bytes[name.range.clone()];
         let is_header = matches!(self.search.names.class(name), Some(Class::Header | Class::Address));
         is_header || core::str::from_utf8(name).is_ok_and(is_spelled_as_header) || {
-            let end = self.element_end(json::skip_space(self.bytes, separator.end));
+            let end = self.element_end(self.view.skip_space(separator.end));
             end.is_none_or(|end| self.ends_list(end))
         }
     }
@@ -529,9 +677,9 @@ impl Scan<'_> {
 
     /// Whether no more than a `,` stands between `at` and the end of the list or of the text.
     fn ends_list(&self, at: usize) -> bool {
-        let next = json::skip_space(self.bytes, at);
+        let next = self.view.skip_space(at);
         let next = match self.bytes.get(next) {
-            Some(b',') => json::skip_space(self.bytes, next + 1),
+            Some(b',') => self.view.skip_space(next + 1),
             _ => next,
         };
         matches!(self.bytes.get(next), None | Some(b']' | b')'))
@@ -624,19 +772,71 @@ impl Scan<'_> {
             rest.iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte) || **byte == b':').count();
         let name = &rest[..name_len];
         let local = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
-        let class = self.search.names.class(local)?;
-        if matches!(class, Class::Ambiguous | Class::Address) {
-            self.group().holds_addresses = class == Class::Address;
+        let class = self.search.names.class(local);
+        if class == Some(Class::Address) {
+            self.group().holds_addresses = true;
             return None;
         }
-        let attributes = at + 1 + name_len;
-        let len = self.bytes[attributes..].iter().position(|byte| matches!(byte, b'<' | b'>'))?;
-        let end = attributes + len;
-        if self.bytes[end] == b'<' || self.bytes[end - 1] == b'/' {
+        let holds_a_secret = class.is_some_and(Class::is_secret);
+        if !holds_a_secret && !is_naming(local) && !is_named(local) {
             return None;
         }
+        let content = self.end_of_opening(at + 1 + name_len)?;
+        if holds_a_secret || (is_named(local) && self.element_is_secret) {
+            self.close(b'<');
+            return Some(self.element(content, name));
+        }
+        if is_named(local) {
+            self.element = Some(content);
+            return None;
+        }
+        let is_key = local.eq_ignore_ascii_case(b"key");
+        let behind = self.naming_element(at, content)?;
+        if is_key { self.element_behind(behind) } else { None }
+    }
+
+    /// Where the content of an element begins, of which the name in the tag ends at `at`.
+    fn end_of_opening(&self, at: usize) -> Option<usize> {
+        let end = at + self.bytes[at..].iter().position(|byte| matches!(byte, b'<' | b'>'))?;
+        (self.bytes[end] == b'>' && self.bytes[end - 1] != b'/').then_some(end + 1)
+    }
+
+    /// Remembers whether an element with that content says that a `value` beside it is secret; then where it ends.
+    fn naming_element(&mut self, tag: usize, content: usize) -> Option<usize> {
+        let near = &self.bytes[content..self.bytes.len().min(content + 4 * LOOKAHEAD)];
+        let len = near.iter().position(|byte| *byte == b'<').unwrap_or(near.len());
+        let name = near[..len].trim_ascii();
+        let is_closed = near[len..].starts_with(b"</") || content + len + 1 >= self.bytes.len();
+        let is_name = is_closed && name.iter().all(|byte| is_of_name(*byte));
+        self.element_is_secret = is_name && self.is_secret(name);
+        let before = self.element.take();
+        if !self.element_is_secret {
+            return None;
+        }
+        // A `value` right in front.
+        if let Some(before) = before {
+            let front = self.bytes[before..tag].trim_ascii_end();
+            let end =
+                front.iter().rposition(|byte| *byte == b'<').filter(|end| front[*end..].starts_with(b"</"));
+            if let Some(len) = end {
+                self.redact(before..before + len);
+            }
+        }
+        near[len..].iter().position(|byte| *byte == b'>').map(|end| content + len + end + 1)
+    }
+
+    /// Redacts what is in the element that follows there.
+    fn element_behind(&mut self, at: usize) -> Option<usize> {
+        let start = self.view.skip_space(at) + 1;
+        let tag = self.bytes.get(start..)?;
+        let is_part = |byte: &&u8| is_of_name(**byte) || **byte == b':';
+        let name = &tag[..tag.iter().take(LOOKAHEAD).take_while(is_part).count()];
+        if self.bytes[start - 1] != b'<' || name.is_empty() {
+            return None;
+        }
+        let content = self.end_of_opening(start + name.len())?;
         self.close(b'<');
-        Some(self.element(end + 1, name))
+        Some(self.element(content, name))
     }
 
     /// Redacts what is in the element of that name; where to go on.
@@ -660,34 +860,78 @@ impl Scan<'_> {
         if holds_addresses { self.addresses(at + 1) } else { None }
     }
 
-    /// The end of a line, which may be the empty one in front of the content of a part.
-    fn end_of_line(&mut self, at: usize) -> Option<usize> {
-        self.begin_line(at + 1);
-        let is_empty = matches!(self.bytes[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]);
-        if !is_empty || !core::mem::take(&mut self.part_is_secret) {
+    /// Where a name ends in front of `at`.
+    fn end_of_name(&self, at: usize) -> usize {
+        let farthest = at.saturating_sub(4 * LOOKAHEAD);
+        let mut behind = at;
+        loop {
+            let end = self.skip_back(behind);
+            match self.comment_before(end, behind) {
+                Some(start) if start >= farthest => behind = start,
+                Some(_) | None => return end,
+            }
+        }
+    }
+
+    /// Where the quotes, brackets and blanks begin that end at `end`.
+    fn skip_back(&self, mut end: usize) -> usize {
+        let is_around = |byte: &u8| {
+            matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b'+' | b'*' | b'[' | b']')
+                || byte.is_ascii_whitespace()
+        };
+        loop {
+            let front = &self.bytes[..end];
+            end -= match front.last() {
+                Some(byte) if is_around(byte) => 1,
+                Some(byte) if !byte.is_ascii() => {
+                    let is_blank = |len: &usize| end >= *len && wide_blank(&front[end - len..]) == *len;
+                    match [2, 3].into_iter().find(is_blank) {
+                        Some(len) => len,
+                        None => return end,
+                    }
+                }
+                Some(_) | None => return end,
+            };
+        }
+    }
+
+    /// Where the comment begins that ends at `end`, or with the line if that ends before `behind`.
+    fn comment_before(&self, end: usize, behind: usize) -> Option<usize> {
+        let front = &self.bytes[end.saturating_sub(2 * LOOKAHEAD)..end];
+        let base = end - front.len();
+        if let Some(inside) = front.strip_suffix(b"*/") {
+            return inside.windows(2).rposition(|window| window == b"/*").map(|start| base + start);
+        }
+        if !self.bytes[end..behind].contains(&b'\n') {
             return None;
         }
-        self.groups.clear();
-        self.deeper = 0;
-        let start = at + 1 + self.bytes[at + 1..].iter().position(|byte| *byte == b'\n')? + 1;
-        let ends = |at: &usize| self.bytes[*at..].starts_with(b"\n--");
-        let end = (start..self.bytes.len()).find(ends).unwrap_or(self.bytes.len());
-        Some(self.redact(start..end))
+        let line = front.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let is_start = |at: &usize| match &front[*at..] {
+            [b'/', b'/', ..] => *at == 0 || front[*at - 1] != b':',
+            [b'#', ..] => *at > line && front[*at - 1].is_ascii_whitespace(),
+            _ => false,
+        };
+        (line..front.len()).find(is_start).map(|start| base + start)
+    }
+
+    /// Where the name ends of a property of which PHP shows in brackets who may see it: `["password":protected]`.
+    fn end_of_property(&self, end: usize) -> usize {
+        let front = &self.bytes[end.saturating_sub(LOOKAHEAD)..end];
+        let is_part = |byte: &u8| is_of_name(*byte) || matches!(byte, b':' | b'"' | b'\\');
+        let Some(open) = front.iter().rposition(|byte| !is_part(byte)).filter(|open| front[*open] == b'[')
+        else {
+            return end;
+        };
+        let len = front[open..].iter().position(|byte| *byte == b':');
+        len.map_or(end, |len| self.skip_back(end - front.len() + open + len))
     }
 
     /// The name in front of a separator, without the quotes, brackets, blanks and comments around it.
     fn name_before(&self, at: usize) -> NameBefore {
         let bytes = self.bytes;
-        let is_around = |byte: &&u8| {
-            matches!(byte, b'"' | b'\'' | b'`' | b'\\' | b'+' | b'[' | b']') || byte.is_ascii_whitespace()
-        };
-        let around = |at: usize| at - bytes[..at].iter().rev().take_while(is_around).count();
-        let mut end = around(at);
-        if let Some(inside) = bytes[..end].strip_suffix(b"*/") {
-            let opener = inside.windows(2).rev().take(LOOKAHEAD).position(|window| window == b"/*");
-            if let Some(back) = opener {
-                end = around(inside.len() - 2 - back);
-            }
+        let mut end = self.end_of_name(at);
+        if bytes[at..].starts_with(b"=>") && bytes[end..at].contains(&b']') {
+            end = self.end_of_property(end);
         }
         let mut start = end - bytes[..end].iter().rev().take_while(|byte| is_of_name(**byte)).count();
         // The end of a line as a literal writes it.
@@ -731,4 +975,15 @@ fn is_operand(value: &[u8]) -> bool {
 
 fn run(bytes: &[u8], is_part: impl Fn(u8) -> bool) -> usize {
     bytes.iter().take_while(|byte| is_part(**byte)).count()
+}
+
+/// What stands behind the end of a line at `at`, as it is or as a literal writes it.
+fn skip_end_of_line(bytes: &[u8], at: usize) -> Option<usize> {
+    let skip = |at: usize, byte: u8, letter: u8| {
+        let rest = bytes.get(at..)?;
+        let escapes = rest.iter().take(8).take_while(|byte| **byte == b'\\').count();
+        let is_there = rest.get(escapes) == Some(if escapes > 0 { &letter } else { &byte });
+        is_there.then_some(at + escapes + 1)
+    };
+    skip(skip(at, b'\r', b'r').unwrap_or(at), b'\n', b'n')
 }

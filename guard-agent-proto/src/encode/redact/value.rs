@@ -2,9 +2,12 @@
 //!
 //! | value | begins with | ends |
 //! | --- | --- | --- |
-//! | quoted | a quote | at the next such quote, escaped as often, behind which a value can end; else with the text, or behind a bare name with the line |
-//! | bracketed | `{` `[` `(` | with its bracket; else with the text |
-//! | of a header with a bare name | a letter, a digit, a quote, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;` |
+//! | quoted | a quote | at the next such quote, escaped as often, behind which a value can end; else with the text, or behind a bare name with the line. Literals that follow go on with it: behind a quoted name, and behind `+` or `.` |
+//! | quoted with its length | `string(6) "`, `s:6:"` | there, if a quote is there; else as quoted |
+//! | bracketed | `{` `[` `(`, or a type in front of one | with its bracket; else with the text |
+//! | of a block of YAML | the end of the line, or `|` `>` in front of it | with the last line that is indented more than the name, or is an item of a list at its column |
+//! | of a header with a bare name | a letter, a digit, a quote, a bracket, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;`; what is quoted or bracketed behind `=` is passed over |
+//! | of an option | | at a blank |
 //! | of an element | `>` | at its end tag; else with the text |
 //! | of a part of multipart | an empty line | at the next boundary; else with the text |
 //! | of a form or a query, where no blank is in front | | at `&`, the end of the line, and a blank before another name with its separator |
@@ -12,7 +15,8 @@
 //! | of a token elsewhere | | there, and at any blank or `<` |
 //!
 //! A line goes on in the next one where that is indented more than the name. What is percent-encoded more
-//! deeply than the separator belongs to the value.
+//! deeply than the separator belongs to the value, and so does an `&` behind a name in upper case that is no
+//! parameter, unless another name follows. Comments and blanks of any script may stand in front of a value.
 
 use core::ops::Range;
 
@@ -25,22 +29,18 @@ impl Scan<'_> {
     /// Where the value is that a name of that class has there.
     pub(super) fn value(&mut self, separator: Separator, class: Class) -> Option<Range<usize>> {
         let bytes = self.bytes;
-        let start = if separator.name_is_quoted {
-            json::skip_space(bytes, self.skip_comment(json::skip_space(bytes, separator.end)))
-        } else {
-            skip_blanks(bytes, separator.end)
-        };
+        let start = self.skip_filler(separator.end, separator.name_is_quoted);
         let byte = *bytes.get(start)?;
+        if let Some(end) = self.block(separator) {
+            return Some(start.min(end)..end);
+        }
         let is_header =
             class == Class::Header && !separator.name_is_quoted && !self.is_block(separator, start);
-        if is_header
-            && matches!(byte, b'[' | b'{')
-            && let Some(end) = self.balanced(start, start + 8 * LOOKAHEAD)
-        {
-            return Some(start..end);
-        }
-        if is_header && separator.byte == b':' {
+        if is_header && (separator.byte == b':' || matches!(byte, b'[' | b'{')) {
             return self.header(separator, start);
+        }
+        if let Some(counted) = self.counted(start) {
+            return Some(counted);
         }
         if let Some(quote) = self.quote(start) {
             return Some(self.quoted(separator, quote));
@@ -51,10 +51,10 @@ impl Scan<'_> {
         let mut from = start;
         if bytes[start..].starts_with(PLACEHOLDER.as_bytes()) {
             from += PLACEHOLDER.len();
-        } else if matches!(byte, b'{' | b'[' | b'(')
-            && (separator.byte != b'=' || self.quote(start + 1).is_some())
+        } else if let Some(bracket) = self.bracket(start)
+            && (!separator.is_equals_sign() || self.quote(bracket + 1).is_some())
         {
-            let Some(end) = self.balanced(start, bytes.len()) else { return Some(start..bytes.len()) };
+            let Some(end) = self.balanced(bracket, bytes.len()) else { return Some(start..bytes.len()) };
             if self.may_end_before(end) {
                 return Some(start..end);
             }
@@ -63,8 +63,19 @@ impl Scan<'_> {
         Some(start..self.bare(separator, class, start, from))
     }
 
-    /// The inside of the quotes that open at `quote`.
+    /// The inside of the quotes that open at `quote`, and of those that go on behind them.
     fn quoted(&self, separator: Separator, quote: usize) -> Range<usize> {
+        let (mut inside, mut behind) = self.literal(separator, quote);
+        while let Some(next) = behind.and_then(|behind| self.next_literal(separator, behind)) {
+            let (more, end) = self.literal(separator, next);
+            inside.end = more.end;
+            behind = end;
+        }
+        inside
+    }
+
+    /// The inside of the quotes that open at `quote`, and what stands behind them unless they are cut off.
+    fn literal(&self, separator: Separator, quote: usize) -> (Range<usize>, Option<usize>) {
         let bytes = self.bytes;
         let mark = bytes[quote];
         let escapes = bytes[separator.end..quote].iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -82,20 +93,112 @@ impl Scan<'_> {
             run = 0;
             if is_triple {
                 if bytes[at..].starts_with(&[mark; 3]) {
-                    return start..at;
+                    return (start..at, Some(at + 3));
                 }
             } else if bytes[at] == mark
                 && self.view.width(at) <= self.view.width(quote)
                 && own <= escapes
                 && self.may_end_before(at + 1)
             {
-                return start..at - own;
+                return (start..at - own, Some(at + 1));
             } else if !separator.name_is_quoted && self.is_line_end(separator, at) {
-                return start..at;
+                return (start..at, None);
             }
             at += 1;
         }
-        start..bytes.len()
+        (start..bytes.len(), None)
+    }
+
+    /// The quote of a literal that is a part of the one that ends in front of `at`: `"a" "b"`, `"a" + "b"`.
+    fn next_literal(&self, separator: Separator, at: usize) -> Option<usize> {
+        let next = self.skip_filler(at, true);
+        let operator = match self.bytes.get(next..)? {
+            [b'+' | b'.', ..] => 1,
+            [b'\\', b'\r' | b'\n', ..] if separator.name_is_quoted => 1,
+            _ if separator.name_is_quoted && next > at => 0,
+            _ => return None,
+        };
+        let next = self.skip_filler(next + operator, true);
+        let quote = self.quote(next)?;
+        let inside = &self.bytes[quote + 1..];
+        let name = inside.iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
+        let is_name = inside.get(name).is_some_and(|byte| is_closing(&byte)) && self.is_name_at(next);
+        (!is_name).then_some(quote)
+    }
+
+    /// The inside of quotes behind their length, as PHP shows strings: `string(6) "…"`, `s:6:"…"`.
+    fn counted(&self, start: usize) -> Option<Range<usize>> {
+        let near = self.bytes.get(start..self.bytes.len().min(start + LOOKAHEAD))?;
+        let digits = start + near.iter().position(u8::is_ascii_digit)?;
+        let count = self.bytes[digits..].iter().take(10).take_while(|byte| byte.is_ascii_digit()).count();
+        let behind = &self.bytes[digits + count..];
+        let blanks = match (&self.bytes[start..digits], behind) {
+            (b"string(", [b')', b' ', ..]) => 2,
+            (b"s:", [b':', ..]) => 1,
+            _ => return None,
+        };
+        let start = digits + count + blanks;
+        let quote = self.quote(start)?;
+        let digits = &self.bytes[digits..digits + count];
+        let len = digits.iter().fold(0, |len, digit| 10 * len + usize::from(digit - b'0'));
+        let end = quote + 1 + len;
+        let escaped =
+            |at: usize| self.bytes.get(at..at + quote - start + 1) == Some(&self.bytes[start..=quote]);
+        if escaped(end) {
+            return Some(quote + 1..end);
+        }
+        let separator = Separator { start, end: start, byte: b':', name_start: start, name_is_quoted: true };
+        Some(self.quoted(separator, quote))
+    }
+
+    /// The bracket at `start`, which may have its type in front.
+    fn bracket(&self, start: usize) -> Option<usize> {
+        let is_bracket = matches!(self.bytes[start], b'{' | b'[' | b'(');
+        self.typed_bracket(start).or_else(|| is_bracket.then_some(start))
+    }
+
+    /// The bracket behind its type: `[]string{`, `array(1) {`, `a:1:{`, `Some("`.
+    fn typed_bracket(&self, start: usize) -> Option<usize> {
+        let bytes = self.bytes;
+        let mut at = start;
+        while at < start + LOOKAHEAD {
+            let byte = *bytes.get(at)?;
+            at += match byte {
+                b'{' => return Some(at),
+                b'(' | b'[' if at == start && bytes.get(at + 1) != Some(&b']') => return None,
+                b'(' | b'[' if self.quote(at + 1).is_some() => return Some(at),
+                b'(' | b'[' => {
+                    let inside =
+                        bytes[at + 1..].iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
+                    match bytes.get(at + 1 + inside)? {
+                        b')' if inside > 0 => inside + 2,
+                        b']' => inside + 2,
+                        _ => return None,
+                    }
+                }
+                // The class of a serialized object.
+                b'"' if at > start && bytes[at - 1] == b':' => {
+                    let name = bytes[at + 1..].iter().take(LOOKAHEAD).position(|byte| *byte == b'"')?;
+                    if bytes.get(at + name + 2) != Some(&b':') {
+                        return None;
+                    }
+                    name + 2
+                }
+                b' ' | b'\r' | b'\n'
+                    if [&b"Array"[..], b"Object"].iter().any(|word| bytes[start..at].ends_with(word)) =>
+                {
+                    let next = json::skip_space(bytes, at);
+                    return (bytes.get(next) == Some(&b'(')).then_some(next);
+                }
+                b' ' if at > start && bytes[at + 1..].starts_with(b"Object") => 1,
+                b' ' if at > start && matches!(bytes.get(at + 1), Some(b'{' | b'(')) => 1,
+                b'&' | b'*' => 1,
+                b':' | b'<' | b'>' | b'#' if at > start => 1,
+                _ if is_of_name(byte) => 1,
+                _ => return None,
+            };
+        }
+        None
     }
 
     /// Where the bracket that opens at `start` is closed before `end`.
@@ -132,11 +235,24 @@ impl Scan<'_> {
     /// The value of a header in text: credentials behind a scheme, or what stands between `;` and `,`.
     fn header(&self, separator: Separator, start: usize) -> Option<Range<usize>> {
         let bytes = self.bytes;
-        if !self.begins_credential(start) {
-            return None;
-        }
         let width = self.view.width(separator.start);
         let mut at = start;
+        if let Some(bracket) = self.bracket(start).filter(|bracket| *bracket > start || bytes[start] != b'(')
+        {
+            let inside = self.view.skip_space(bracket + 1);
+            match self.balanced(bracket, start + 8 * LOOKAHEAD) {
+                Some(end) if bytes.get(end) == Some(&b';') => at = end,
+                Some(end) => return Some(start..end),
+                None if bracket == start => at = start + 1,
+                None if self.quote(inside).is_some() || self.is_name_at(inside) => {
+                    return Some(start..bytes.len());
+                }
+                None => {}
+            }
+        }
+        if bytes.get(at) != Some(&b';') && !self.begins_credential(at) {
+            return None;
+        }
         let mut is_first = true;
         loop {
             let run = at;
@@ -150,7 +266,7 @@ impl Scan<'_> {
                 if ends {
                     break;
                 }
-                at += 1;
+                at = if *byte == b'=' { self.skip_param(at + 1) } else { at + 1 };
             }
             let next = self.skip_folded(separator, at);
             match bytes.get(at) {
@@ -161,6 +277,7 @@ impl Scan<'_> {
                     }
                     at = next;
                 }
+                Some(_) if next > at && bytes.get(next) == Some(&b'=') => at = next,
                 Some(_)
                     if next > at
                         && self.begins_credential(next)
@@ -174,16 +291,33 @@ impl Scan<'_> {
         }
     }
 
+    /// Where a quoted or bracketed value of a parameter ends that begins at `at`, which is where it is no such value.
+    fn skip_param(&self, at: usize) -> usize {
+        let start = skip_blanks(self.bytes, at);
+        let end = match self.bytes.get(start) {
+            Some(b'[' | b'{') => self.balanced(start, start + 8 * LOOKAHEAD),
+            Some(_) => self.quote(start).and_then(|quote| self.closed(quote)),
+            None => None,
+        };
+        end.unwrap_or(at)
+    }
+
+    /// Where what is quoted from `quote` on ends, if it does so soon and in the line.
+    fn closed(&self, quote: usize) -> Option<usize> {
+        let near = self.bytes[quote + 1..].iter().take(4 * LOOKAHEAD).take_while(|byte| **byte != b'\n');
+        let mut ends = near
+            .enumerate()
+            .filter(|(_, byte)| **byte == self.bytes[quote])
+            .map(|(at, _)| quote + 1 + at + 1);
+        ends.find(|end| self.may_end_before(*end))
+    }
+
     /// Whether credentials of a header may begin at `at`.
     fn begins_credential(&self, at: usize) -> bool {
         let is_of_word = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
         match self.bytes.get(at) {
             None => false,
-            Some(mark @ (b'\'' | b'`')) => {
-                let near = self.bytes[at + 1..].iter().take(4 * LOOKAHEAD);
-                let inside = near.take_while(|byte| **byte != b'\n').position(|byte| byte == mark);
-                inside.is_some_and(|inside| self.may_end_before(at + 1 + inside + 1))
-            }
+            Some(b'\'' | b'`') => self.closed(at).is_some(),
             Some(b'-' | b'.' | b'$') => is_of_word(at + 1),
             Some(byte) => {
                 byte.is_ascii_alphanumeric()
@@ -218,7 +352,7 @@ impl Scan<'_> {
                 continue;
             }
             let ends = match bytes[at] {
-                b'&' => separator.byte == b'=',
+                b'&' => separator.byte == b'=' && (self.is_name_at(next) || !self.is_variable(separator)),
                 b'\r' | b'\n' => self.is_line_end(separator, at),
                 b' ' | b'\t' if holds_blanks => {
                     let end = skip_blanks(bytes, at);
@@ -247,6 +381,58 @@ impl Scan<'_> {
             at -= 1;
         }
         at
+    }
+
+    /// Whether the name is one of the environment: in upper case, and no parameter behind another.
+    fn is_variable(&self, separator: Separator) -> bool {
+        let name = &self.bytes[separator.name_start..separator.start];
+        let in_front = separator.name_start.checked_sub(1).map(|at| self.bytes[at]);
+        !matches!(in_front, Some(b'?' | b'&' | b'#' | b'[')) && !name.iter().any(u8::is_ascii_lowercase)
+    }
+
+    /// Where a block of YAML ends: the lines behind the name's that are indented more, or are items of a list that is
+    /// indented as much.
+    fn block(&self, separator: Separator) -> Option<usize> {
+        let bytes = self.bytes;
+        let column = self.column(separator)?;
+        let near = bytes.get(separator.end..)?.iter().take(4 * LOOKAHEAD);
+        let first = separator.end + near.copied().position(|byte| byte == b'\n')?;
+        let head = bytes[separator.end..first].trim_ascii();
+        let is_marked = matches!(head.first(), Some(b'|' | b'>'))
+            && head[1..].iter().take_while(|byte| **byte != b'#').all(|byte| b"+- 123456789".contains(byte));
+        if !is_marked && !matches!(head.first(), None | Some(b'#' | b'!' | b'&')) {
+            return None;
+        }
+        let text = json::skip_space(bytes, first);
+        let is_list = |at: usize| matches!(bytes.get(at..at + 2), Some([b'-', b' ' | b'\t' | b'\r' | b'\n']));
+        if !is_marked && (self.quote(text).is_some() || matches!(bytes.get(text), Some(b'{' | b'[' | b'('))) {
+            return None;
+        }
+        let mut end = None;
+        let mut line = first + 1;
+        while line < bytes.len() {
+            let depth = indent(bytes, line);
+            let len = bytes[line..].iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len() - line);
+            let is_part = depth > column || (depth == column && !is_marked && is_list(line + depth));
+            if is_part {
+                end = Some(line + len);
+            } else if !bytes[line..line + len].trim_ascii().is_empty() {
+                break;
+            }
+            line += len + 1;
+        }
+        end
+    }
+
+    /// The column of a name with nothing in front of it in its line except quotes and the marks of lists.
+    fn column(&self, separator: Separator) -> Option<usize> {
+        if separator.byte != b':' || separator.name_start > self.line + LOOKAHEAD {
+            return None;
+        }
+        let front = self.bytes.get(self.line..separator.name_start)?;
+        let is_part = |byte: &u8| matches!(byte, b' ' | b'\t' | b'-' | b'"' | b'\'');
+        let quotes = front.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'')).count();
+        front.iter().all(is_part).then_some(front.len() - quotes)
     }
 
     /// Whether a block or a list of YAML begins at `at`.
@@ -291,7 +477,7 @@ impl Scan<'_> {
     /// Whether a value may end before `at`: at the end of the text or of a line, before what separates or closes, and
     /// before another name with its separator.
     fn may_end_before(&self, at: usize) -> bool {
-        let next = json::skip_space(self.bytes, at);
+        let next = self.view.skip_space(at);
         match self.bytes.get(next) {
             None => true,
             Some(b',' | b';' | b'}' | b']' | b')' | b'&' | b'"' | b'\'' | b'\\' | b'>' | b'|' | b'#') => true,
@@ -303,7 +489,7 @@ impl Scan<'_> {
 
     /// Whether what stands behind a `,` or `;` is not a part of the value in front.
     fn member_follows(&self, at: usize) -> bool {
-        let next = json::skip_space(self.bytes, at);
+        let next = self.view.skip_space(at);
         match self.bytes.get(next) {
             None | Some(b'"' | b'\'' | b'`' | b'{' | b'[' | b'(' | b'}' | b']' | b')' | b'\\') => true,
             Some(_) => self.is_name_at(next),
@@ -342,18 +528,30 @@ impl Scan<'_> {
         is_quote(rest.get(escapes)).then_some(at + escapes)
     }
 
+    /// Where the blanks and comments end that begin at `at`, on one line or on several.
+    pub(super) fn skip_filler(&self, at: usize, lines: bool) -> usize {
+        let farthest = at + 4 * LOOKAHEAD;
+        let mut at = at;
+        loop {
+            at = if lines { self.view.skip_space(at) } else { self.view.skip_blanks(at) };
+            match self.skip_comment(at, farthest, lines) {
+                Some(end) => at = end,
+                None => return at,
+            }
+        }
+    }
+
     /// Where the comment that may stand at `at` ends.
-    fn skip_comment(&self, at: usize) -> usize {
-        let rest = self.bytes.get(at..).unwrap_or_default();
-        let end: &[u8] = if rest.starts_with(b"/*") {
-            b"*/"
-        } else if rest.starts_with(b"//") {
-            b"\n"
-        } else {
-            return at;
+    fn skip_comment(&self, at: usize, farthest: usize, lines: bool) -> Option<usize> {
+        let rest = self.bytes.get(at..farthest.min(self.bytes.len()))?;
+        let end: &[u8] = match rest {
+            [b'/', b'*', ..] => b"*/",
+            [b'/', b'/', ..] | [b'#', b' ', ..] if lines => b"\n",
+            _ => return None,
         };
-        let found = rest.windows(end.len()).take(4 * LOOKAHEAD).position(|window| window == end);
-        found.map_or(at, |found| at + found + end.len())
+        let found = rest.windows(end.len()).position(|window| window == end)?;
+        let is_comment = lines || !rest[..found].contains(&b'\n');
+        is_comment.then_some(at + found + end.len())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 79] = [
+const SHAPES: [&str; 112] = [
     ".sk-",
     "password:{\"$ne\":1,",
     "token:{\"$ne\":x,\"$gt\":",
@@ -86,6 +86,39 @@ const SHAPES: [&str; 79] = [
     "eyJaaaaaaaaaa.",
     "sk_",
     "Bearer ",
+    "\"password\"/**/",
+    "/**/:",
+    "password /*",
+    "\"password\" // \n",
+    "password:\n- a\n",
+    "- password:\n",
+    "password: |\n",
+    "--password ",
+    "\"--password\", ",
+    "--password\n",
+    "s:8:\"password\";",
+    "s:8:\"password\";s:6:",
+    "password:string(6) \"",
+    "\"password\":\"a\" ",
+    "'a' \"b\" ",
+    "password:a[a]",
+    "password: Array\n",
+    "cookie:a={",
+    "cookie:a=\"",
+    "<name>password</name>",
+    "<value>a</value>",
+    "<key>password</key><",
+    "form-data; name=password",
+    "form-data; name=password\\r\\n",
+    "\\r\\n\\\\r\\\\n",
+    "password\":a:b]=>",
+    "A_PASSWORD=a&",
+    "\u{a0}",
+    "\u{ff1a}\u{3000}",
+    "&amp;",
+    "&#",
+    "\\x22",
+    "+",
 ];
 
 /// The quicker of two runs, in nanoseconds per byte.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::*;
 
 /// Attacks and prose without a secret: each arrives as it is.
-const EVIDENCE: [&str; 44] = [
+const EVIDENCE: [&str; 68] = [
     "1' OR '1'='1",
     "admin'--",
     "1; DROP TABLE users; --",
@@ -51,6 +51,34 @@ const EVIDENCE: [&str; 44] = [
     "prompt_tokens=17 max_tokens: 4096",
     "keyboard=us monkey=1 turkey: 2 design=3 passenger=4",
     "std::token::Secret::new at https://h:8080",
+    // Nothing but an option of a command has two dashes right in front of its name.
+    "the user -- password unknown -- was refused",
+    "admin'--password",
+    "1 OR 1=1--token x",
+    "curl --help; cat --token; wget --password --user",
+    "see --password-policy 12 and --token",
+    // Comments, lists and blocks.
+    "/* password */ SELECT 1 /* token */",
+    "password // who knows\nthen more",
+    "1/**/UNION/**/SELECT/**/password/**/FROM/**/users",
+    "checks:\n- password is missing\n- token is missing\n",
+    "password\n- one\n- two\n",
+    // Elements, parts and serialized objects.
+    "<name>user</name><value>b</value>",
+    "<key>user</key><string>b</string>",
+    "<name>forgot your password</name><value>b</value>",
+    "<value>a</value><b/><name>x</name>",
+    "Content-Disposition: form-data; name=\"file\"; filename=\"a.php\"\r\n\r\n<?php system('id');",
+    "O:4:\"User\":2:{s:4:\"name\";s:1:\"b\";s:2:\"id\";i:1;}",
+    "a:1:{s:3:\"cmd\";s:13:\"cat /tmp/x|sh\";}",
+    "array(1) {\n  [\"user\"]=>\n  string(1) \"b\"\n}",
+    "Array\n(\n    [user] => b\n)\n",
+    // Other spellings of what separates.
+    "\\x3cscript\\x3ealert(1)\\x3c/script\\x3e",
+    "&#60;script&#62;&amp;lt;b&amp;gt;",
+    "ＵＮＩＯＮ　ＳＥＬＥＣＴ＇１＇＝＇１",
+    "パスワード：無効",
+    "q=a+b%3A+c%2C+d",
 ];
 
 #[test]

@@ -52,18 +52,27 @@ fn names() -> Vec<String> {
     names
 }
 
-/// The name with that value in what programs write; the value may hold whatever is escaped there.
-fn containers(name: &str, value: &str) -> Vec<String> {
-    let json_value = json!(value).to_string();
-    let single = value.replace('\'', "\\'");
-    let form: String = value
-        .bytes()
+/// A body of one part, with what stands behind `form-data;` in its head.
+fn multipart(head: &str, value: &str) -> String {
+    format!("--b\r\nContent-Disposition: form-data; {head}\r\n\r\n{value}\r\n--b--")
+}
+
+/// The text as forms write it.
+fn as_form(text: &str) -> String {
+    text.bytes()
         .map(|byte| match byte {
             b' ' => String::from("+"),
             byte if byte.is_ascii_alphanumeric() => String::from(char::from(byte)),
             byte => format!("%{byte:02X}"),
         })
-        .collect();
+        .collect()
+}
+
+/// The name with that value in what programs write; the value may hold whatever is escaped there.
+fn containers(name: &str, value: &str) -> Vec<String> {
+    let json_value = json!(value).to_string();
+    let single = value.replace('\'', "\\'");
+    let form = as_form(value);
     let object = format!("{{\"user\":\"b\",\"{name}\":{json_value},\"bio\":\"aaaa\"}}");
     let mut texts = vec![
         // JSON: whole, cut, with what no parser takes, with comments, in strings
@@ -74,7 +83,17 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         object.replace('{', "{ // who\n "),
         object.replace(&format!("{name}\":"), &format!("{name}\": /* not this */ ")),
         object.replace(&format!("{name}\":"), &format!("{name}\" /* nor this */ :")),
+        object.replace(&format!("{name}\":"), &format!("{name}\"/* nor *//* this */:")),
+        object.replace(&format!("{name}\":"), &format!("{name}\" // see https://h/\n /*x*/ # y\n :")),
+        object.replace(&format!("{name}\":"), &format!("{name}\": /* \"a\", *//* b */ // c\n # d\n")),
         object.replace(':', " :\n\t"),
+        object.replace(':', "\u{a0}:\u{2003}\u{3000}"),
+        object.replace(':', "："),
+        object.replace('"', "\\x22"),
+        object.replace('"', "&amp;quot;"),
+        object.replace('"', "&#x0022;"),
+        format!("{{\"user\":\"b\",\"{name}\":\"ab\" {json_value},\"x\":1}}"),
+        format!("{{\"user\":\"b\",\"{name}\":\"ab\"\n  + {json_value},\"x\":1}}"),
         json!({ "log": object }).to_string(),
         json!({ "log": json!([object]).to_string() }).to_string(),
         json!({ "log": object }).to_string().replace("\"}\"}", ""),
@@ -85,18 +104,39 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         format!("{{\"name\":\"{name}\",\"value\":{json_value}}}"),
         format!("{{\"value\":{json_value},\"name\":\"{name}\"}}"),
         format!("{{\"value\":{json_value},\"name\":\"{name}\""),
+        format!("[\"mysql\",\"--user\",\"b\",\"--{name}\",{json_value},\"--host\",\"h\"]"),
         // Literals of other languages
         format!("{{'user': 'b', '{name}': '{single}', 'x': None}}"),
         format!("{{'user': 'b', '{name}': '{single}'"),
         format!("{{b'{name}': b'{single}'}}"),
         format!("[('user', 'b'), ('{name}', '{single}')]"),
+        format!("user = {{'{name}': 'ab' \\\n  r'{single}'}}"),
+        format!("$a = ['{name}' => 'ab'\n  . '{single}'];"),
         format!("User(name='b', {name}='{single}', x=1)"),
         format!("{{:user=>\"b\", :{name}=>{json_value}, :x=>nil}}"),
         format!("{{\"user\"=>\"b\", \"{name}\"=>{json_value}}}"),
         format!("array('{name}' => '{single}')"),
         format!("{{user: 'b', {name}: '{single}', x: 1}}"),
         format!("mutation {{ login(user: \"b\", {name}: {json_value}) {{ id }} }}"),
+        format!("['mysql', '--{name}', '{single}', '-v']"),
+        format!("map[string]string{{\"{name}\":{json_value}, \"x\":\"y\"}}"),
+        format!("map[string][]string{{\"{name}\":[]string{{\"a\", {json_value}}}, \"x\":nil}}"),
+        format!("User {{ name: \"b\", {name}: Some({json_value}), x: 1 }}"),
+        format!("User {{ name: \"b\", {name}: Secret {{ salt: \"a\", inner: {json_value} }}, x: 1 }}"),
+        format!("array(1) {{\n  [\"{name}\"]=>\n  string({}) \"{value}\"\n}}", value.len()),
+        format!("[\"{name}\":protected]=>\n  string({}) \"{value}\"\n  [\"x\"]=>\n  int(1)", value.len()),
+        format!("[\"{name}\":\"User\":private]=>\n  string({}) \"{value}\"", value.len()),
+        format!("[\"{name}\"]=>\n  array(1) {{\n  [0]=>\n  string({}) \"{value}\"\n}}", value.len()),
+        format!("Array\n(\n    [user] => b\n    [{name}] => {value}\n    [x] => 1\n)\n"),
+        format!("Array\n(\n    [{name}] => Array\n        (\n            [0] => {value}\n        )\n"),
+        format!("Array ( [{name}] => stdClass Object ( [a] => b [b] => {value} ) [x] => y )"),
+        format!("a:2:{{s:{}:\"{name}\";s:{}:\"{value}\";s:1:\"x\";i:1;}}", name.len(), value.len()),
+        format!("s:{}:\"\0*\0{name}\";s:{}:\"{value}\";", name.len() + 3, value.len()),
+        format!("s:{}:\"{name}\";a:1:{{i:0;s:{}:\"{value}\";}}", name.len(), value.len()),
+        format!("s:{}:\"{name}\";O:1:\"A\":1:{{s:1:\"a\";s:{}:\"{value}\";}}", name.len(), value.len()),
         // Forms, queries and URLs
+        format!("data={}&x=1", as_form(&object.replace(':', ": ").replace(',', ", "))),
+        format!("data={}", as_form(&format!("[{{\"name\": \"{name}\", \"value\": {json_value}}}]"))),
         format!("user=b&{name}={form}&x=1"),
         format!("{name}={form}"),
         format!("/login?user=b&{name}={form}#top"),
@@ -108,10 +148,20 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         format!("user: b\n{name}: {value}\nx: 1\n"),
         format!("db:\n  {name}: {value}\n  x: 1\n"),
         format!("{name}:\n  - {value}\nx: 1\n"),
+        format!("{name}:\n- {value}\nx: 1\n"),
+        format!("db:\n  {name}: # these\n  - a\n  - {value}\n  x: 1\n"),
+        format!("- {name}:\n  - a\n  - {value}\n- x: 1\n"),
+        format!("{name}:\n  a: b\n  c:\n  - {value}\nx: 1\n"),
         format!("{name}: |\n  {value}\nx: 1\n"),
+        format!("{name}: >-\n  a: b\n\n  {value}\nx: 1\n"),
+        format!("{name}: !!str &a\n  {value}\nx: 1\n"),
+        format!("args:\n- --{name}\n- '{single}'\n- -v\n"),
         format!("env:\n- name: {name}\n  value: {value}\n"),
         format!("user = b\n{name} = {json_value}\n"),
         format!("export {name}='{single}'"),
+        format!("mysql --user b --{name} '{single}' --host h"),
+        format!("docker run -e {name}='{single}' -e X=y image"),
+        format!("**{name}**: {value}"),
         format!("level=info user=b {name}={json_value} path=/a"),
         format!("{name}: {value}"),
         // XML and HTML
@@ -123,13 +173,25 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         format!("<input name=\"{name}\" value={json_value}>"),
         format!("<input value={json_value} name=\"{name}\">"),
         format!("<param name=\"{name}\">{value}</param>"),
+        format!("<dict><key>{name}</key>\n\t<string>{value}</string><key>x</key><true/></dict>"),
+        format!("<p><name>{name}</name><value>{value}</value></p><p><name>x</name><value>y</value></p>"),
+        format!("<ns:Name a=\"b\"> {name} </ns:Name><type>a</type><ns:Value c=\"d\">{value}</ns:Value>"),
+        format!("<member><name>{name}</name><value><string>{value}</string></value></member>"),
+        format!("<member><value><string>{value}</string></value><name>{name}</name></member>"),
         format!("&lt;{name}&gt;{value}&lt;/{name}&gt;"),
         format!("&quot;{name}&quot;:&quot;{value}&quot;,&quot;x&quot;:1"),
         // Multipart
-        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n--b--"),
-        format!(
-            "--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\nContent-Type: text/plain\r\n\r\n{value}"
-        ),
+        multipart(&format!("name=\"{name}\""), value),
+        multipart(&format!("name=\"{name}\"\r\nContent-Type: text/plain"), value).replace("\r\n--b--", ""),
+        multipart(&format!("name={name}"), value).replace("\r\n", "\n"),
+        multipart(&format!("name=\"user[{name}]\"; filename=\"a(1.txt\"\r\nX: [ {{"), value),
+        multipart(&format!("filename=\"{}(.txt\"; name=\"{name}\"", "a".repeat(99)), value),
+        multipart(&format!("name*=utf-8''{name}"), value),
+        format!("b'{}'", multipart(&format!("name=\"{name}\""), &single).replace("\r\n", "\\r\\n")),
+        json!({ "body": multipart(&format!("name=\"{name}\""), value) }).to_string().replace("\"}", ""),
+        json!({ "log": json!([multipart(&format!("name=\"{name}\""), value)]).to_string() })
+            .to_string()
+            .replace("\"]\"}", ""),
     ];
     // What is bare holds no blank there.
     if !value.contains(' ') {
