@@ -314,7 +314,7 @@ impl IndexedPair {
 /// Which elements of an array are values of sensitive names.
 ///
 /// A list of names is no list of secrets (`["username","password","email"]`), so a name says something of what follows
-/// where both are all of the array. Headers, which are written as flat lists too, say it of what follows anywhere, and
+/// where both are all of the array, and behind the dashes of an option (`["--password","v"]`). Headers, which are written as flat lists too, say it of what follows anywhere, and
 /// where they come first of all that follows.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
@@ -345,7 +345,8 @@ impl Pairs {
             }
             Some(Class::Ambiguous | Class::Tokens) | None => false,
         };
-        let names_next = class.is_some() && (is_header || (is_first && is_last_but_one()));
+        let is_option = name.is_some_and(|name| name.starts_with("--"));
+        let names_next = class.is_some() && (is_header || is_option || (is_first && is_last_but_one()));
         self.named = if names_next { class } else { None };
         if is_first && matches!(class, Some(Class::Header | Class::Address)) {
             self.all = class;
