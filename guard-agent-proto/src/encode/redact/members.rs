@@ -96,13 +96,7 @@ impl Writer<'_> {
         I: Iterator<Item = (&'a str, &'a V)> + Clone,
     {
         let names = self.redactor.names();
-        let naming = members.clone().filter(|(name, _)| is_naming(name.as_bytes()));
-        let said = naming.filter_map(|(_, value)| names.class_of_member(value.text()?));
-        let mut said = said.filter(|class| class.says_of_others()).min();
-        let pair = first_of_pair(members.clone());
-        if let Some(class) = pair.and_then(|name| names.class_of_member(name)) {
-            said = Some(class).filter(|class| class.says_of_others());
-        }
+        let (said, is_pair) = self.said_by(members.clone());
         let mut left_out = 0_usize;
         let mut rewritten = 0_usize;
         for (name, value) in members {
@@ -121,7 +115,7 @@ impl Writer<'_> {
             {
                 class = None;
             }
-            if said.is_some() && (is_named(name.as_bytes()) || (pair.is_some() && name == "1")) {
+            if said.is_some() && (is_named(name.as_bytes()) || (is_pair && name == "1")) {
                 class = class.into_iter().chain(said).min();
             }
             self.value_of(class, value, place, end);
@@ -136,6 +130,27 @@ impl Writer<'_> {
             self.out.extend_from_slice(if behind { b",\"[TRUNCATED]\":" } else { b"\"[TRUNCATED]\":" });
             json::display(self.out, left_out);
         }
+    }
+
+    /// What a member says of others that it names, and whether it does so as the first of a pair: `{"0":"cookie","1":"v"}`.
+    fn said_by<'a, V, I>(&self, members: I) -> (Option<Class>, bool)
+    where
+        V: Member + 'a,
+        I: Iterator<Item = (&'a str, &'a V)> + Clone,
+    {
+        let mut said = (None, false);
+        for (name, value) in members.clone() {
+            let is_first = name == "0";
+            if !is_first && !is_naming(name.as_bytes()) {
+                continue;
+            }
+            let class = value.text().and_then(|text| self.redactor.names().class_of_member(text));
+            let class = class.filter(|class| class.says_of_others());
+            if class.is_some() && (!is_first || members.clone().count() == 2) {
+                said = (class.into_iter().chain(said.0).min(), is_first);
+            }
+        }
+        said
     }
 
     /// Appends the name of a member. Those that are cut or redacted are numbered, since they may be the same then.
@@ -208,13 +223,6 @@ impl Writer<'_> {
     const fn is_over(&self) -> bool {
         !self.limits.leave_out && self.out.len() > self.limits.record
     }
-}
-
-/// The first of two members that are a pair by their names: `{"0":"cookie","1":"v"}`.
-fn first_of_pair<'a, V: Member + 'a>(mut members: impl Iterator<Item = (&'a str, &'a V)>) -> Option<&'a str> {
-    let (_, first) = members.next().filter(|(name, _)| *name == "0")?;
-    let is_pair = members.next().is_some_and(|(name, _)| name == "1") && members.next().is_none();
-    if is_pair { first.text() } else { None }
 }
 
 /// Where a value that begins at `start` has to end, so that it leaves the same again to those behind it.

@@ -238,6 +238,9 @@ impl Names {
         if self.lacks_letters(name.as_bytes()) {
             return None;
         }
+        if name.is_ascii() && name.bytes().all(is_of_name) {
+            return self.class(name.as_bytes());
+        }
         let is_around =
             |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{feff}' | '?' | '*' | '!');
         let name = name.trim_matches(is_around);
