@@ -314,8 +314,8 @@ impl IndexedPair {
 /// Which elements of an array are values of sensitive names.
 ///
 /// A list of names is no list of secrets (`["username","password","email"]`), so a name says something of what follows
-/// where both are all of the array, and behind the dashes of an option (`["--password","v"]`). Headers, which are written as flat lists too, say it of what follows anywhere, and
-/// where they come first of all that follows.
+/// where both are all of the array, or it is an option of a command (`["--password","v"]`). Headers, which are written as
+/// flat lists too, say it of what follows anywhere, and where they come first of all that follows.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     passed: usize,
