@@ -3,12 +3,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::reporter::Topic;
 use super::stream::{Path, Sender, endpoint};
 use super::{Agent, Flight};
 use crate::backoff::Backoff;
 use crate::batch::Entry;
 use crate::flush::Flush;
-use crate::journal::{LeftBecause, LeftStream};
+use crate::journal::{LeftBecause, LeftStream, SealedBatch};
 use crate::lane::Settled;
 use crate::rules::Update;
 use crate::store::{StoreAnswer, StoreError};
@@ -309,25 +310,25 @@ impl Agent {
             self.report_others(orphaned, leased);
         }
         if news.adopted {
-            self.notify_of_journal(String::from(
-                "adopted the journal of an agent that is gone: what it held is delivered now",
-            ));
+            let message = "adopted the journal of an agent that is gone: what it held is delivered now";
+            self.tell_of_journal(Topic::Adopted, String::from(message));
         }
         if let Some(error) = news.error {
-            self.tell_of_journal(error.to_string());
+            self.tell_of_journal(Topic::Store(error.kind), error.to_string());
         }
         if news.lost_logs > 0 {
-            self.tell_of_journal(String::from(
-                "the store lost a log of an adopted journal; what it held is lost, and nobody can tell how much that was",
-            ));
+            let message = "the store lost a log of an adopted journal; what it held is lost, and nobody can tell how much that was";
+            self.tell_of_journal(Topic::LostLog, String::from(message));
         }
         if news.corrupt > 0 {
-            self.tell_of_journal(format!("{} damaged or foreign entries were skipped", news.corrupt));
+            let place = self.with_store(String::new());
+            self.report(Topic::Skipped, news.corrupt, place);
         }
         if let Some(foreign) = news.foreign.filter(|foreign| *foreign > 0) {
-            self.tell_of_journal(format!(
+            let message = format!(
                 "{foreign} journals of other versions of the agent, or with another encryption key, were left alone"
-            ));
+            );
+            self.tell_of_journal(Topic::Foreign, message);
         }
         for (kind, id) in news.sealed {
             self.streams[kind].live.on_seal_durable(id);
@@ -378,6 +379,12 @@ impl Agent {
                     "another agent adopted the journal while this one was away: {events} events and {metrics} metrics are its own now"
                 )
             }
+            LeftBecause::Claimed => {
+                let ByKind { events, metrics } = self.hand_over(left);
+                format!(
+                    "the store failed for a while and says now that another agent adopted the journal: {events} events and {metrics} metrics are its own, or lost if that is not true; events in memory are sent all the same"
+                )
+            }
             LeftBecause::Stolen => {
                 let ByKind { events, metrics } = left.stored;
                 self.lose_stored(left);
@@ -386,7 +393,7 @@ impl Agent {
                 )
             }
         };
-        self.tell_of_journal(message);
+        self.tell_of_journal(Topic::Left(left.why), message);
     }
 
     /// Counts all records of a journal as handed over, and says how many. A batch in flight cannot be called back, and is
@@ -399,7 +406,9 @@ impl Agent {
             let stream = &mut self.streams[kind];
             let mut gone = stream.live.hand_over(theirs);
             gone.extend(stream.backlog.hand_over(theirs));
-            for (_, entries) in stream.partial.extract_if(.., |(sealed, _)| sealed.last.origin() == origin) {
+            let is_theirs =
+                |sealed: &SealedBatch| sealed.last.origin() == origin && journal.is_lost(kind, sealed.last);
+            for (_, entries) in stream.partial.extract_if(.., |(sealed, _)| is_theirs(sealed)) {
                 gone.extend(entries);
             }
             handed_over[kind] += gone.len() as u64;
@@ -432,14 +441,9 @@ impl Agent {
         }
     }
 
-    pub(super) fn tell_of_journal(&mut self, message: String) {
+    pub(super) fn tell_of_journal(&mut self, topic: Topic, message: String) {
         let message = self.with_store(message);
-        self.outputs.push_back(Output::Event(AgentEvent::error(ErrorStage::Journal, message)));
-    }
-
-    pub(super) fn notify_of_journal(&mut self, message: String) {
-        let message = self.with_store(message);
-        self.outputs.push_back(Output::Event(AgentEvent::notice(message)));
+        self.report(topic, 1, message);
     }
 
     fn with_store(&self, message: String) -> String {

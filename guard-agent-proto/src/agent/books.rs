@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use super::Agent;
+use super::reporter::Topic;
 use super::stream::{Path, Stream};
 use crate::batch::Entry;
 use crate::lane::{Dead, Settled};
@@ -11,15 +12,8 @@ use crate::message::printable;
 use crate::soonest::Soonest;
 use crate::{
     AgentEvent, ByKind, DeadLetter, DropReason, Endpoint, ErrorStage, Instant, Kind, Ledger, Outcome, Output,
-    Reason, Seq,
+    Seq,
 };
-
-/// Records that were given up, or refused at the door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Loss {
-    Dropped(DropReason),
-    Invalid,
-}
 
 /// A failure that was told, and may be over.
 #[derive(Debug)]
@@ -31,8 +25,6 @@ pub(super) struct Episode {
 
 /// A failure that ended is told again after that time, or in other words.
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// Drops of one reason are told at most that often.
-const TELL_DROPS_EVERY: Duration = Duration::from_secs(60);
 
 impl Agent {
     /// Books what left a lane.
@@ -97,41 +89,24 @@ impl Agent {
             return;
         }
         self.decided.on_dropped(count, self.now.instant);
-        self.report_loss(Loss::Dropped(reason), count);
+        self.report(Topic::Dropped(reason), count, String::new());
     }
 
     pub(super) fn count_invalid(&mut self, kind: Kind, count: u64) {
         self.streams[kind].ledger.invalid += count;
-        self.report_loss(Loss::Invalid, count);
+        self.report(Topic::Invalid, count, String::new());
     }
 
-    fn report_loss(&mut self, loss: Loss, count: u64) {
-        self.untold.entry(loss).or_default().0 += count;
-        let mut later = Soonest::NEVER;
-        self.tell_losses(&mut later);
+    /// Tells people of it, `count` times: at once or later, in one message with others like it, or never where another tells the same.
+    pub(super) fn report(&mut self, topic: Topic, count: u64, message: String) {
+        let told = self.reporter.note(topic, count, message, self.now.instant);
+        self.outputs.extend(told.map(Output::Event));
     }
 
-    /// The first loss is told at once, those that follow are summed up, at the latest when the agent ends.
-    pub(super) fn tell_losses(&mut self, next: &mut Soonest) {
-        let now = self.now.instant;
-        let ends = self.closed;
-        for (loss, (untold, told_at)) in self.untold.iter_mut().filter(|(_, (untold, _))| *untold > 0) {
-            match *told_at {
-                Some(at) if !ends && now.since(at) < TELL_DROPS_EVERY => {
-                    next.consider(Some((at + TELL_DROPS_EVERY, Reason::LossSummary)));
-                }
-                _ => {
-                    let message = match loss {
-                        Loss::Dropped(reason) => format!("{untold} records given up: {}", reason.as_str()),
-                        Loss::Invalid => format!(
-                            "{untold} records were not valid and not taken: the value of a metric must be a finite number"
-                        ),
-                    };
-                    (*untold, *told_at) = (0, Some(now));
-                    let event = AgentEvent::error(ErrorStage::Drop, message);
-                    self.outputs.push_back(Output::Event(event));
-                }
-            }
+    /// Tells the sums that were held back, at the latest when the agent ends.
+    pub(super) fn tell_what_is_due(&mut self, next: &mut Soonest) {
+        while let Some(event) = self.reporter.take(self.now.instant, self.closed, next) {
+            self.outputs.push_back(Output::Event(event));
         }
     }
 
@@ -159,7 +134,7 @@ impl Agent {
         }
         let episode = Episode { message: message.clone(), told_at: now, is_over: false };
         self.episodes.insert((stage, endpoint), episode);
-        self.outputs.push_back(Output::Event(AgentEvent::error(stage, message)));
+        self.report(Topic::Failure(stage, endpoint), 1, message);
     }
 
     /// Says once that journals of others wait, so that nobody takes their records for lost.
@@ -167,18 +142,22 @@ impl Agent {
         let known = (self.counters.orphaned_journals, self.counters.leased_journals);
         (self.counters.orphaned_journals, self.counters.leased_journals) = (orphaned, leased);
         let lease = self.config.journal_lease.as_secs_f64();
-        let message = if orphaned > known.0 {
-            format!("{orphaned} journals of agents that are gone wait to be adopted, for {lease} s at most")
+        let (topic, message) = if orphaned > known.0 {
+            let message = format!(
+                "{orphaned} journals of agents that are gone wait to be adopted, for {lease} s at most"
+            );
+            (Topic::Orphaned, message)
         } else if leased > 0 && !self.leased_reported {
             // Whether their agents live shows when the leases run out.
-            format!(
+            let message = format!(
                 "{leased} other journals are leased: of agents that run, or died less than {lease} s ago and are adopted then"
-            )
+            );
+            (Topic::Leased, message)
         } else {
             return;
         };
         self.leased_reported = true;
-        self.notify_of_journal(message);
+        self.tell_of_journal(topic, message);
     }
 
     pub(super) fn end_episodes(&mut self, endpoint: Endpoint) {

@@ -3,6 +3,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::reporter::Topic;
 use super::stream::{LIVE_TURNS, Path, Sender, Stream};
 use super::{Agent, Flight};
 use crate::batch::Batch;
@@ -38,7 +39,7 @@ impl Agent {
         self.send(&mut next);
         self.log(&mut next);
         self.close(&mut next);
-        self.tell_losses(&mut next);
+        self.tell_what_is_due(&mut next);
         for kind in Kind::ALL {
             if self.ledgers()[kind].pending == 0 {
                 self.fruitless[kind] = None;
@@ -352,6 +353,7 @@ impl Agent {
             unwritten(&streams[kind], epoch, from, bytes)
         });
         next.consider(journal.due_at(room));
+        next.consider(journal.calm_at().map(|at| (at, Reason::Health)));
         self.outputs.extend(request.map(Output::Store));
     }
 
@@ -410,9 +412,10 @@ impl Agent {
             }
         } else if let Some(journal) = self.journal.as_ref().filter(|journal| journal.owes_news()) {
             let why = journal.down().or_else(|| journal.impaired()).map_or("busy", StoreErrorKind::as_str);
-            self.tell_of_journal(format!(
+            let message = format!(
                 "the journal was not closed in time ({why}): another agent may send again what was delivered"
-            ));
+            );
+            self.tell_of_journal(Topic::Unclosed, message);
         }
         // Nothing comes after the end.
         self.tell_health();
@@ -423,7 +426,7 @@ impl Agent {
         let pending = ByKind { events: ledgers.events.pending, metrics: ledgers.metrics.pending };
         self.closed = true;
         let mut never = Soonest::NEVER;
-        self.tell_losses(&mut never);
+        self.tell_what_is_due(&mut never);
         self.outputs.push_back(Output::Closed(shutdown.report(pending, &ledgers)));
     }
 

@@ -167,7 +167,12 @@ impl Agent {
     fn take_back(&mut self, kind: Kind) {
         let mut came = Buffer::default();
         while let Some((returned, surplus)) = self.next_returned(kind, &came) {
-            let Returned { seq, record, is_sound, recovered, sealed } = returned;
+            let Returned { seq, record, is_sound, recovered, is_planted, sealed } = returned;
+            if is_planted {
+                // It is counted among the entries that are skipped, and is no record that could be lost.
+                self.journal.iter_mut().for_each(|journal| journal.on_settled(kind, seq));
+                continue;
+            }
             self.streams[kind].ledger.recovered += u64::from(recovered);
             if !is_sound {
                 self.give_up(kind, seq, DropReason::StoreLost);

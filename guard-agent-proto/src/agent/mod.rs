@@ -2,6 +2,7 @@ mod answers;
 mod books;
 mod due;
 mod memory;
+mod reporter;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use self::books::{Episode, Loss};
+use self::books::Episode;
+use self::reporter::Reporter;
 use crate::batcher::permille;
 use crate::breaker::Breaker;
 use crate::flush::{Flush, Flushes, Goal};
@@ -71,8 +73,7 @@ pub struct Agent {
     leased_reported: bool,
     /// A request whose failure was told under [`ErrorStage::TransportSend`], so that nobody hears of it twice.
     reported: Option<RequestId>,
-    /// Losses since they were last told, and when that was.
-    untold: BTreeMap<Loss, (u64, Option<Instant>)>,
+    reporter: Reporter,
     /// Since when attempts deliver nothing.
     fruitless: ByKind<Option<Instant>>,
     last_health: Health,
@@ -137,7 +138,7 @@ impl Agent {
             episodes: BTreeMap::new(),
             leased_reported: false,
             reported: None,
-            untold: BTreeMap::new(),
+            reporter: Reporter::default(),
             fruitless: ByKind::default(),
             last_health: Health::default(),
             counters: Stats::default(),
@@ -164,6 +165,12 @@ impl Agent {
     /// that have to repeat, as in simulations, go without it or give the same.
     pub fn reseed(&mut self, entropy: [u8; 32]) {
         self.rng.reseed(entropy);
+    }
+
+    /// What it would draw next.
+    #[cfg(all(test, feature = "std"))]
+    pub(crate) fn next_random(&self) -> u64 {
+        self.rng.clone().next_u64()
     }
 
     /// Takes in what happened at `now`.

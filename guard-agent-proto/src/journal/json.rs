@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 
 /// No batch of any configuration holds more, and no encoder makes a record that is larger.
-const MOST_BYTES: usize = 262_144;
+pub(super) const MOST_BYTES: usize = 262_144;
 /// Twice as deep as an encoder makes a record: no parser of the platform's is to meet more.
 const MOST_DEPTH: usize = 256;
 

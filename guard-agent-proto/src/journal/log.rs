@@ -92,6 +92,12 @@ impl Log {
         self.blocks.insert(id, Block::Part(Box::new(part)));
     }
 
+    /// Blocks of which the store told something.
+    #[cfg(test)]
+    pub(super) fn noted(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// A block was read for the first time. What was noted of it counts as far as it is true.
     pub(super) fn on_met(&mut self, id: Seq, records: &[StoredRecord]) {
         if let Some(Block::Part(part)) = self.blocks.get_mut(&id)

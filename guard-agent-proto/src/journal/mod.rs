@@ -14,7 +14,7 @@ mod tests;
 mod trouble;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
@@ -26,7 +26,7 @@ use self::note::Seal;
 use self::orphans::Orphans;
 use self::spans::Spans;
 use self::stream::{Stream, Told};
-use self::trouble::{Part, Troubles};
+use self::trouble::{Evasion, Part, Troubles};
 use crate::rng::Rng;
 use crate::store::{OwnerId, Space, StoreError, StoreErrorKind, StreamId, Write};
 use crate::wire::ProjectKey;
@@ -59,6 +59,10 @@ pub(crate) struct Journal {
     awake_wall: Timestamp,
     /// When the wall clock went on while the other one stood still: the machine slept, perhaps.
     leapt_at: Option<Instant>,
+    /// When it woke up too late for what was due.
+    woke_at: Option<Instant>,
+    /// When the store was asked first since it last did what it was asked for.
+    unanswered_since: Option<Instant>,
     /// How an operation before this one ended says nothing about the store now: we slept meanwhile.
     fresh_from: u64,
     /// An append that may have been made.
@@ -81,8 +85,9 @@ pub(crate) struct Journal {
     /// Those before these went with a stream that another agent adopted.
     lost: ByKind<Seq>,
     orphans: Orphans,
-    /// A stream that somebody else wrote into, to be left to whoever adopts it.
-    spoilt: Option<StreamId>,
+    /// Streams that somebody else wrote into, to be given up.
+    spoilt: Vec<Spoilt>,
+    evasion: Evasion,
     /// Records that were read and are still to be taken.
     pages: ByKind<VecDeque<Paged>>,
     /// Blocks to ask for at once.
@@ -92,6 +97,8 @@ pub(crate) struct Journal {
     next_origin: u16,
     /// Logs of streams that were given up with their content: some of it may still be delivered.
     given_up: BTreeMap<u16, ByKind<Log>>,
+    /// Those of them whose metrics are another agent's.
+    claimed: BTreeSet<u16>,
     closing: bool,
 }
 
@@ -117,6 +124,24 @@ struct Writing {
     repeated: bool,
 }
 
+/// A stream that somebody else wrote into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spoilt {
+    stream: StreamId,
+    /// It is left to whoever adopts it. Otherwise all that it held is here, and it is deleted.
+    keep: bool,
+    copy: CopyOf,
+}
+
+/// Whether another stream of ours holds what a spoilt one does, as far as that is not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CopyOf {
+    Nothing,
+    /// An append of the rest is under way.
+    Appended,
+    Acknowledged,
+}
+
 /// A stored record on its way back into memory.
 #[derive(Clone, Debug)]
 struct Paged {
@@ -125,6 +150,8 @@ struct Paged {
     total: u64,
     record: StoredRecord,
     is_sound: bool,
+    /// It may be a record that an agent accepted.
+    is_plausible: bool,
 }
 
 /// A stored record that came back.
@@ -136,6 +163,8 @@ pub(crate) struct Returned {
     pub(crate) is_sound: bool,
     /// It is met for the first time: another run of the agent accepted it.
     pub(crate) recovered: bool,
+    /// Nobody ever accepted it: it is neither ours nor what a record can be.
+    pub(crate) is_planted: bool,
     /// The batch in which it may have been sent.
     pub(crate) sealed: Option<SealedBatch>,
 }
@@ -185,10 +214,13 @@ pub(crate) struct LeftStream {
     pub(crate) why: LeftBecause,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LeftBecause {
     /// Another agent adopted it.
     Adopted,
+    /// The store says so, and failed or kept us waiting for long enough that it can be true, or made up by who kept it busy.
+    /// Events in memory stay ours, since who gets them twice knows them by their keys.
+    Claimed,
     /// The store says that it is another's, and nobody can have adopted it: somebody wrote that there. What is in memory
     /// stays ours.
     Stolen,
@@ -227,6 +259,11 @@ const MOST_BLOCKS: usize = 512;
 const MOST_SEALS: usize = 256;
 /// Sequence ranges of all of them, at most.
 const MOST_RANGES: usize = 1 << 16;
+/// Bytes that the notes of an adopted stream may take here, about: some hundred blocks of which every other record is
+/// settled.
+const MOST_NOTED_BYTES: usize = 4 << 20;
+/// Most streams that somebody else wrote into and that wait for their content to be in another.
+const MOST_SPOILT: usize = 8;
 
 /// The first place in a log.
 const FIRST: Seq = Seq::from_u64(1);
@@ -280,6 +317,8 @@ impl Journal {
         let lease = Lease::new(config.journal_lease);
         let owner = OwnerId::from_u64(rng.next_u64());
         let own = Stream::own(StreamId::new(space, rng.next_u64()), key.as_ref());
+        // Quick enough for a lease to be renewed within the grace.
+        let longest_wait = Duration::from_secs(15).min(lease.grace / 2);
         Ok(Self {
             key,
             space,
@@ -292,10 +331,11 @@ impl Journal {
             awake_at: now.instant,
             awake_wall: now.wall,
             leapt_at: None,
+            woke_at: None,
+            unanswered_since: None,
             fresh_from: 0,
             unsure: None,
-            // Quick enough for a lease to be renewed within the grace.
-            troubles: Troubles::new(Duration::from_secs(15).min(lease.grace / 2)),
+            troubles: Troubles::new(longest_wait),
             waiting: None,
             urgent: false,
             next_commit: Instant::ZERO,
@@ -304,12 +344,14 @@ impl Journal {
             acknowledged: ByKind { events: FIRST, metrics: FIRST },
             lost: ByKind { events: FIRST, metrics: FIRST },
             orphans: Orphans::new(lease, now.instant),
-            spoilt: None,
+            spoilt: Vec::new(),
+            evasion: Evasion::new(longest_wait, config.journal_lease),
             pages: ByKind::default(),
             read_limit: 4,
             doubt: ByKind::default(),
             next_origin: 1,
             given_up: BTreeMap::new(),
+            claimed: BTreeSet::new(),
             closing: false,
         })
     }
@@ -331,6 +373,7 @@ impl Journal {
         let is_awaited = self.outstanding.is_some() || self.streams.values().any(Stream::is_known);
         if is_awaited && now.since(self.awake_at) > self.timeout + self.lease.renewal {
             self.fresh_from = self.next_op;
+            self.woke_at = Some(now);
             self.troubles.forget();
         }
         self.awake_at = now;
@@ -382,7 +425,11 @@ impl Journal {
     pub(crate) fn is_lost(&self, kind: Kind, seq: Seq) -> bool {
         match seq.origin() {
             0 => seq < self.lost[kind],
-            origin => !self.streams.contains_key(&origin) && !self.given_up.contains_key(&origin),
+            origin => {
+                let is_given_up = self.given_up.contains_key(&origin);
+                let is_claimed = kind == Kind::Metric && self.claimed.contains(&origin);
+                !self.streams.contains_key(&origin) && (!is_given_up || is_claimed)
+            }
         }
     }
 
@@ -464,13 +511,15 @@ impl Journal {
 
     /// Takes it.
     pub(crate) fn take(&mut self, kind: Kind) -> Option<Returned> {
-        let Paged { origin, block, total, record, is_sound } = self.pages[kind].pop_front()?;
+        let Paged { origin, block, total, record, is_sound, is_plausible } = self.pages[kind].pop_front()?;
         let stream = self.streams.get_mut(&origin)?;
         let bytes = record.json.len() + crate::batch::Entry::OVERHEAD;
         let recovered = stream.logs[kind].take(block, total, record.seq, bytes);
         let sealed = if origin > 0 { stream.seal_of(kind, record.seq) } else { None };
         let sealed = sealed.map(|seal| SealedBatch { last: seal.last.at_origin(origin), ..seal });
-        Some(Returned { seq: record.seq.at_origin(origin), record, is_sound, recovered, sealed })
+        let is_planted = recovered && !is_plausible;
+        let seq = record.seq.at_origin(origin);
+        Some(Returned { seq, record, is_sound, recovered, is_planted, sealed })
     }
 
     /// Whether records up to that one may still come back.
@@ -535,6 +584,17 @@ impl Journal {
             .into_iter()
             .filter(|part| unread || *part != Part::Read)
             .find_map(|part| self.troubles.why(part))
+            .or_else(|| self.evades().then_some(StoreErrorKind::WrongType))
+    }
+
+    /// Whether somebody else writes into our streams again and again. Delivery does not wait for the journal meanwhile.
+    fn evades(&self) -> bool {
+        self.evasion.is_under_way(self.awake_at)
+    }
+
+    /// When it is not impaired any more by somebody who wrote into our streams.
+    pub(crate) fn calm_at(&self) -> Option<Instant> {
+        self.evasion.ends_at().filter(|at| *at > self.awake_at)
     }
 
     pub(crate) fn is_down(&self) -> bool {
@@ -543,7 +603,8 @@ impl Journal {
 
     /// Whether records and their seals can be written.
     pub(crate) fn takes_seals(&self) -> bool {
-        [Part::Append, Part::Change].into_iter().all(|part| self.troubles.why(part).is_none())
+        let works = |part| self.troubles.why(part).is_none();
+        [Part::Append, Part::Change].into_iter().all(works) && !self.evades()
     }
 
     /// Whether what only the store holds can be read, as far as it is known.

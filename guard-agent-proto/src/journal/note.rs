@@ -35,6 +35,14 @@ pub(super) enum Content {
     },
 }
 
+impl Content {
+    /// What it takes in memory, about.
+    pub(super) fn memory(&self) -> usize {
+        let (Self::Seal(Seal { records, .. }) | Self::Settled { records, .. }) = self;
+        size_of::<Self>() + records.iter().count() * size_of::<(Seq, Seq)>()
+    }
+}
+
 impl Seal {
     /// What names its note.
     pub(super) fn name(kind: Kind, id: BatchId) -> String {

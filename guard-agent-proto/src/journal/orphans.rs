@@ -24,8 +24,6 @@ pub(super) struct Orphans {
     /// How many may be tried before the next list.
     tries: usize,
     foreign: usize,
-    /// Since when reports are counted, and how many there were.
-    reported: (Instant, usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +49,6 @@ const CROWD: usize = 8;
 const MOST_FOUND: usize = 1_024;
 /// Most that are tried from one list to the next.
 const MOST_TRIES: usize = 256;
-/// Most streams that are reported as not adoptable in a while.
-const MOST_REPORTS: usize = 16;
-const REPORTS_PER: Duration = Duration::from_secs(600);
 
 impl Orphans {
     pub(super) const fn new(lease: Lease, now: Instant) -> Self {
@@ -65,7 +60,6 @@ impl Orphans {
             put_off: BTreeSet::new(),
             tries: MOST_TRIES,
             foreign: 0,
-            reported: (now, 0),
         }
     }
 
@@ -147,18 +141,11 @@ impl Orphans {
         let was_put_off = self.is_put_off(stream);
         self.remember(stream, Found { at: now + self.lease.renewal * PUT_OFF, put_off: true });
         self.tries = self.tries.saturating_sub(1);
-        !was_put_off && self.may_report(now)
+        !was_put_off
     }
 
     fn is_put_off(&self, stream: StreamId) -> bool {
         self.found.get(&stream).is_some_and(|found| found.put_off)
-    }
-
-    /// Of those that cannot be adopted there may be any number, each with a reason of its own.
-    fn may_report(&mut self, now: Instant) -> bool {
-        let (since, count) = self.reported;
-        self.reported = if now.since(since) >= REPORTS_PER { (now, 1) } else { (since, count + 1) };
-        self.reported.1 <= MOST_REPORTS
     }
 
     /// Whether one more can be remembered, be it in place of one that could not be adopted.
@@ -318,18 +305,16 @@ mod tests {
     }
 
     #[test]
-    fn those_that_cannot_be_adopted_keep_no_other_out_and_are_reported_now_and_then() {
+    fn those_that_cannot_be_adopted_keep_no_other_out() {
         let mut rng = Rng::new([3; 32]);
         let mut orphans = Orphans::new(Lease::new(Duration::from_secs(32)), at(0));
-        let (mut now, mut reports) = (at(0), 0);
+        let mut now = at(0);
         for id in 0..5_000 {
             orphans.on_listed_in_part(&[Orphan { stream: stream(id), released: true }], 1, now, &mut rng);
             assert_eq!(orphans.due(), (now, Search::Adopt(stream(id))));
-            reports += usize::from(orphans.put_off(stream(id), now));
+            assert!(orphans.put_off(stream(id), now));
             now = now + Duration::from_millis(1);
         }
-        assert_eq!(reports, MOST_REPORTS);
         assert_eq!((orphans.found.len(), orphans.put_off.len()), (MOST_FOUND, MOST_FOUND));
-        assert!(orphans.put_off(stream(6_000), now + REPORTS_PER));
     }
 }

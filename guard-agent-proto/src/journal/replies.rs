@@ -8,8 +8,8 @@ use super::note::{self, Content, Seal};
 use super::stream::{SealState, Stream, Told};
 use super::trouble::Part;
 use super::{
-    GROUP_BYTES, Journal, JournalNews, LeftBecause, LeftStream, MOST_BLOCKS, MOST_RANGES, MOST_SEALS,
-    Outstanding, Paged, StoredRecord, Writing,
+    CopyOf, GROUP_BYTES, Journal, JournalNews, LeftBecause, LeftStream, MOST_BLOCKS, MOST_NOTED_BYTES,
+    MOST_RANGES, MOST_SEALS, MOST_SPOILT, Outstanding, Paged, Spoilt, StoredRecord, Writing,
 };
 use crate::rng::Rng;
 use crate::store::{Block, Note, StoreAnswer, StoreError, StoreErrorKind, StreamId};
@@ -37,6 +37,7 @@ impl Journal {
         match result {
             Ok(answer) => {
                 self.troubles.on_done(done.part());
+                self.unanswered_since = None;
                 // No lease can be kept in a store that takes longer than it lasts; giving one up takes its time.
                 let awake = id.as_u64() >= self.fresh_from && !self.closing;
                 if awake && now.since(asked_at) >= self.lease.ttl {
@@ -47,6 +48,7 @@ impl Journal {
             Err(error) if error.kind == StoreErrorKind::Fenced => {
                 self.troubles.on_done(done.part());
                 self.on_fenced(&done, now, rng, &mut news);
+                self.unanswered_since = None;
             }
             Err(error) => {
                 let is_news = id.as_u64() >= self.fresh_from && self.blame(&done, error.kind, now, rng);
@@ -172,6 +174,11 @@ impl Journal {
         let Some(stream) = self.streams.get_mut(&origin) else { return };
         stream.register = false;
         stream.renew(asked_at, self.lease);
+        if Kind::ALL.iter().any(|kind| !appended[*kind].is_empty()) {
+            for spoilt in self.spoilt.iter_mut().filter(|spoilt| spoilt.copy == CopyOf::Appended) {
+                spoilt.copy = CopyOf::Acknowledged;
+            }
+        }
         for kind in Kind::ALL {
             let Some((last, _)) = appended[kind].last() else { continue };
             let last = *last;
@@ -200,8 +207,14 @@ impl Journal {
         let Some(stream) = self.streams.get_mut(&writing.origin) else { return };
         let ahead = Kind::ALL.iter().any(|kind| last[*kind] > stream.last[*kind]);
         if ahead || writing.origin > 0 {
-            // Somebody else writes into it. Whoever adopts it skips that, and finds what is ours.
-            self.spoilt = Some(stream.id);
+            // Somebody else writes into it. Where all of it is here nobody has to adopt it: it goes once another stream has
+            // that. Whoever adopts the rest skips what is not ours.
+            let keep = writing.origin > 0 || Kind::ALL.iter().any(|kind| stream.logs[*kind].stored() > 0);
+            let spoilt = Spoilt { stream: stream.id, keep, copy: CopyOf::Nothing };
+            self.spoilt.push(spoilt);
+            if let Some(oldest) = self.spoilt.len().checked_sub(MOST_SPOILT + 1) {
+                self.spoilt[oldest].keep = true;
+            }
             return self.leave_stream(writing.origin, LeftBecause::Intruded, asked_at, rng, news);
         }
         stream.register = true;
@@ -241,8 +254,11 @@ impl Journal {
             self.orphans.on_taken(*stream);
         }
         if let Some(origin) = done.origin() {
-            let why =
-                if self.may_be_adopted(origin, now) { LeftBecause::Adopted } else { LeftBecause::Stolen };
+            let why = match (self.may_be_adopted(origin, now), self.was_kept_waiting(origin)) {
+                (false, _) => LeftBecause::Stolen,
+                (true, false) => LeftBecause::Adopted,
+                (true, true) => LeftBecause::Claimed,
+            };
             self.leave_stream(origin, why, now, rng, news);
         }
     }
@@ -254,6 +270,16 @@ impl Journal {
         held_at.is_none_or(|held_at| {
             now.since(held_at) >= self.lease.grace
                 || self.leapt_at.is_some_and(|leapt_at| leapt_at >= held_at)
+        })
+    }
+
+    /// Whether the store was asked in time to keep that stream, and did not answer. Nobody who can write there can bring about
+    /// that we sleep instead.
+    pub(super) fn was_kept_waiting(&self, origin: u16) -> bool {
+        let held_at = self.streams.get(&origin).and_then(|stream| stream.held_at);
+        held_at.zip(self.unanswered_since).is_some_and(|(held_at, asked_at)| {
+            let slept = self.leapt_at.max(self.woke_at).is_some_and(|at| at >= held_at);
+            !slept && asked_at < held_at + self.lease.grace
         })
     }
 
@@ -273,17 +299,26 @@ impl Journal {
         }
         news.sealed.extend(stream.seals.iter().map(|state| (state.seal.kind, state.seal.id)));
         news.left = Some(LeftStream { origin, stored, why });
-        let is_stolen = why == LeftBecause::Stolen;
         if origin == 0 {
             match why {
                 LeftBecause::Adopted => self.lost = self.acknowledged,
+                LeftBecause::Claimed => {
+                    self.lost.metrics = self.acknowledged.metrics;
+                    self.acknowledged.events = self.lost.events;
+                }
                 // All that is in memory goes into another stream.
-                LeftBecause::Stolen | LeftBecause::Intruded => self.acknowledged = self.lost,
+                LeftBecause::Stolen | LeftBecause::Intruded => {
+                    self.acknowledged = self.lost;
+                    self.evasion.on_intruded(now, rng);
+                }
             }
             self.unsure = None;
-        } else if is_stolen {
+        } else if matches!(why, LeftBecause::Stolen | LeftBecause::Claimed) {
             // Records that are here are not in a journal any more, and still to be delivered.
             self.given_up.insert(origin, ByKind { events: Log::adopted(), metrics: Log::adopted() });
+            if why == LeftBecause::Claimed {
+                self.claimed.insert(origin);
+            }
         }
         // A shutdown leaves to others what it can.
         if origin == 0 && (why != LeftBecause::Adopted || !self.closing) {
@@ -306,8 +341,16 @@ impl Journal {
         let mut stream = Stream::adopted(id, self.key.as_ref());
         stream.renew(asked_at, self.lease);
         let mut seals = Vec::new();
+        let mut room = MOST_NOTED_BYTES;
         for note in notes {
-            match note::read(note, &stream.envelope) {
+            // Nothing is read any more once there is no room: somebody may have planted any number of them.
+            let content = if room > 0 { note::read(note, &stream.envelope) } else { None };
+            let content = content.filter(|content| {
+                let fits = content.memory() <= room;
+                room = room.saturating_sub(content.memory());
+                fits
+            });
+            match content {
                 Some(Content::Seal(seal)) => seals.push(seal),
                 Some(Content::Settled { kind, block, records }) => stream.logs[kind].on_noted(block, records),
                 None => news.corrupt += 1,
@@ -374,11 +417,20 @@ impl Journal {
             for mut record in records.into_iter().filter(stored_here) {
                 is_stored = true;
                 let is_sound = json::is_record(&record.json);
+                // What is too large for us another agent may have taken. A block has one of them at most.
+                let is_plausible = is_sound || record.json.len() > json::MOST_BYTES;
                 if !is_sound {
                     news.corrupt += 1;
                     record.json = Box::default();
                 }
-                self.pages[kind].push_back(Paged { origin, block: block.id, total, record, is_sound });
+                self.pages[kind].push_back(Paged {
+                    origin,
+                    block: block.id,
+                    total,
+                    record,
+                    is_sound,
+                    is_plausible,
+                });
             }
             if !is_stored && log.is_spent(block.id, total) {
                 log.discard(block.id);

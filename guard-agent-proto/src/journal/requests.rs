@@ -7,7 +7,9 @@ use super::orphans::Search;
 use super::spans::Spans;
 use super::stream::Stream;
 use super::trouble::Part;
-use super::{GROUP_BYTES, Journal, JournalRoom, MOST_BLOCKS, Outstanding, Unwritten, Writing};
+use super::{
+    CopyOf, GROUP_BYTES, Journal, JournalRoom, MOST_BLOCKS, Outstanding, Spoilt, Unwritten, Writing,
+};
 use crate::rng::Rng;
 use crate::store::{Block, LogWrite, StoreOp, StoreRequest, StreamId, Write};
 use crate::{ByKind, Instant, Kind, Reason, Seq, StoreOpId};
@@ -52,6 +54,7 @@ impl Journal {
             let at_once = bytes >= GROUP_BYTES || self.urgent || self.closing || awaited;
             Some(self.commit_at(since, at_once))
         });
+        let at = at.map(|at| if self.closing { at } else { at.max(self.evasion.gate()) });
         self.gated(Part::Append, at)
     }
 
@@ -90,7 +93,7 @@ impl Journal {
     }
 
     fn close_at(&self) -> Option<Instant> {
-        let wanted = self.spoilt.is_some() || self.closable().is_some();
+        let wanted = self.spoilt.iter().any(|spoilt| self.is_over(spoilt)) || self.closable().is_some();
         self.gated(Part::Close, wanted.then_some(Instant::ZERO))
     }
 
@@ -142,6 +145,11 @@ impl Journal {
         let finished = |(origin, stream): &(&u16, &Stream)| **origin > 0 && stream.is_finished();
         let (origin, _) = self.streams.iter().find(finished)?;
         (!self.is_paged(*origin)).then_some((*origin, false))
+    }
+
+    /// Whether nothing is waited for that concerns a stream which somebody else wrote into.
+    const fn is_over(&self, spoilt: &Spoilt) -> bool {
+        spoilt.keep || matches!(spoilt.copy, CopyOf::Acknowledged) || self.closing
     }
 
     /// Whether records of it were read and not taken yet.
@@ -273,6 +281,14 @@ impl Journal {
             appended += taken;
             logs[kind] = self.blocks(kind, &records, rng);
         }
+        let copy = match (is_all, appended) {
+            (false, _) => CopyOf::Nothing,
+            (true, 0) => CopyOf::Acknowledged,
+            (true, _) => CopyOf::Appended,
+        };
+        for spoilt in self.spoilt.iter_mut().filter(|spoilt| spoilt.copy != CopyOf::Acknowledged) {
+            spoilt.copy = copy;
+        }
         // What was settled meanwhile counts no more.
         self.waiting = (!is_all).then(|| (bytes.saturating_sub(appended), now));
         if appended > 0 { self.write(0, logs, rng) } else { None }
@@ -351,8 +367,9 @@ impl Journal {
     }
 
     fn close_next(&mut self) -> Option<StoreRequest> {
-        let (stream, origin, keep) = match self.spoilt.take() {
-            Some(spoilt) => (spoilt, NO_ORIGIN, true),
+        let spoilt = self.spoilt.iter().position(|spoilt| self.is_over(spoilt));
+        let (stream, origin, keep) = match spoilt.map(|place| self.spoilt.remove(place)) {
+            Some(Spoilt { stream, keep, copy }) => (stream, NO_ORIGIN, keep || copy != CopyOf::Acknowledged),
             None => {
                 let (origin, keep) = self.closable()?;
                 (self.streams.get(&origin)?.id, origin, keep)
@@ -392,6 +409,7 @@ impl Journal {
         let id = StoreOpId::from_u64(self.next_op);
         self.next_op += 1;
         self.outstanding = Some((id, self.awake_at, outstanding));
+        self.unanswered_since.get_or_insert(self.awake_at);
         StoreRequest { id, owner: self.owner, op, timeout: self.timeout }
     }
 }

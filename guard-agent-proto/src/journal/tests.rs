@@ -84,7 +84,14 @@ fn append(journal: &mut Journal, last: u64) {
 }
 
 fn page(journal: &mut Journal, origin: u16, place: u64) {
-    let paged = Paged { origin, block: seq(place), total: 1, record: stored(place), is_sound: true };
+    let paged = Paged {
+        origin,
+        block: seq(place),
+        total: 1,
+        record: stored(place),
+        is_sound: true,
+        is_plausible: true,
+    };
     journal.pages[EVENT].push_back(paged);
 }
 
@@ -554,6 +561,11 @@ fn what_is_no_record_comes_without_its_bytes_and_settles_like_any_other() {
         for (place, is_sound) in [(1, true), (2, false), (3, true)] {
             let returned = journal.take(EVENT).unwrap();
             assert_eq!((returned.seq.place(), returned.is_sound), (seq(place), is_sound));
+            assert_eq!(
+                returned.is_planted,
+                !is_sound && origin == 1,
+                "ours was a record when it was accepted"
+            );
             assert_eq!((returned.record.json.is_empty(), returned.recovered), (!is_sound, origin == 1));
         }
         (1..=3).for_each(|place| journal.on_settled(EVENT, seq(place).at_origin(origin)));
@@ -574,10 +586,11 @@ fn an_adoption_is_believed_once_the_lease_may_have_been_forgotten_and_left_alone
     let micro = Duration::from_micros(1);
     let journal = journal_held_at(at(5));
     let grace = journal.lease.grace;
-    for (since, why) in [
-        (Duration::ZERO, LeftBecause::Stolen),
-        (grace.saturating_sub(micro), LeftBecause::Stolen),
-        (grace, LeftBecause::Adopted),
+    for (since, slept, why) in [
+        (Duration::ZERO, false, LeftBecause::Stolen),
+        (grace.saturating_sub(micro), false, LeftBecause::Stolen),
+        (grace, false, LeftBecause::Claimed),
+        (grace, true, LeftBecause::Adopted),
     ] {
         for origin in [0, 1] {
             let mut journal = journal_held_at(at(5));
@@ -587,18 +600,28 @@ fn an_adoption_is_believed_once_the_lease_may_have_been_forgotten_and_left_alone
             journal.release(EVENT, seq(1), 10);
             let done = Outstanding::Read { origin, kind: EVENT, from: seq(0), limit: 1 };
             let mut news = JournalNews::default();
+            journal.woke_at = Some(at(if slept { 5 } else { 4 }));
+            journal.unanswered_since = Some(at(6));
             journal.on_fenced(&done, at(5) + since, &mut rng(), &mut news);
             let left = news.left.unwrap();
             assert_eq!((left.origin, left.why), (origin, why), "{since:?}");
-            let stolen = why == LeftBecause::Stolen;
-            assert_eq!(journal.is_lost(EVENT, seq(2).at_origin(origin)), !stolen, "{origin} {since:?}");
+            let adopted = why == LeftBecause::Adopted;
+            assert_eq!(journal.is_lost(EVENT, seq(2).at_origin(origin)), adopted, "{origin} {since:?}");
+            if origin == 1 {
+                let is_lost = journal.is_lost(Kind::Metric, seq(2).at_origin(origin));
+                assert_eq!(is_lost, why != LeftBecause::Stolen, "a metric that comes twice counts twice");
+            }
             if origin == 0 {
-                assert_eq!(journal.acknowledged[EVENT] == FIRST, stolen);
+                assert_eq!(journal.acknowledged[EVENT] == FIRST, !adopted);
                 assert_eq!((left.stored.events, journal.stored(EVENT)), (1, 0));
             }
         }
     }
     let mut journal = journal_held_at(at(5));
+    for (asked_at, kept_waiting) in [(at(5) + grace, false), (at(6), true)] {
+        journal.unanswered_since = Some(asked_at);
+        assert_eq!(journal.was_kept_waiting(0), kept_waiting, "who asks too late has to believe it");
+    }
     assert!(!journal.may_be_adopted(0, at(6)));
     // A wall clock that goes on alone tells of sleep, one that is put right by less does not.
     for (leap, believed) in [(grace.saturating_sub(micro), false), (grace, true)] {
@@ -651,6 +674,26 @@ fn of_any_number_of_planted_seals_the_newest_count() {
         journal.on_adopted(stream(77), &notes, Instant::ZERO, &mut JournalNews::default());
         let ids: Vec<_> = adopted(&mut journal).seals.iter().map(|state| state.seal.id.millis()).collect();
         assert_eq!(ids, (seals - kept..seals).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn planted_markers_take_no_more_than_a_bounded_memory() {
+    for (markers, ranges) in [(2_000, 100_u64), (30_000, 1), (3, 200_000)] {
+        let mut journal = journal();
+        let envelope = adopted(&mut journal).envelope.clone();
+        journal.streams.remove(&1);
+        let planted = |block: u64| {
+            let mut records = Spans::default();
+            (0..ranges).for_each(|range| records.push(seq(range * 2 + 1), seq(range * 2 + 1)));
+            settled_note(EVENT, seq(1_000_000 + block), &records, &envelope, &mut rng())
+        };
+        let notes: Vec<_> = (0..markers).map(planted).collect();
+        let mut news = JournalNews::default();
+        journal.on_adopted(stream(77), &notes, Instant::ZERO, &mut news);
+        let held = adopted(&mut journal).logs[EVENT].noted();
+        assert!(held > 0 && held * (ranges as usize * 16 + 32) <= MOST_NOTED_BYTES, "{held} of {markers}");
+        assert_eq!(news.corrupt as usize, markers as usize - held, "they are told");
     }
 }
 
@@ -826,7 +869,8 @@ fn a_stream_that_somebody_wrote_into_is_left_and_one_that_lost_something_is_not(
         let last = ByKind { events: seq(last), metrics: seq(0) };
         let mut news = JournalNews::default();
         journal.on_diverged(&writing, last, Instant::ZERO, &mut rng(), &mut news);
-        assert_eq!((journal.spoilt, news.left.is_some()), (left.then_some(id), left), "{origin} {last:?}");
+        let spoilt = journal.spoilt.first().map(|spoilt| spoilt.stream);
+        assert_eq!((spoilt, news.left.is_some()), (left.then_some(id), left), "{origin} {last:?}");
     }
 }
 

@@ -1,4 +1,3 @@
-use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use crate::Instant;
@@ -29,8 +28,18 @@ pub(super) struct Troubles {
     store: Trouble,
     /// By part.
     parts: [Trouble; 5],
-    /// What was told, and when last.
-    told: BTreeMap<StoreErrorKind, Instant>,
+}
+
+/// When a journal that somebody else writes into begins another stream: at once, and later each time as long as that goes
+/// on.
+#[derive(Clone, Debug)]
+pub(super) struct Evasion {
+    backoff: Backoff,
+    /// It is over that long after the last time.
+    calm: Duration,
+    last: Option<Instant>,
+    goes_on: bool,
+    until: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -41,15 +50,12 @@ struct Trouble {
     backoff: Backoff,
 }
 
-/// How often a trouble that comes and goes is told.
-const TELL_EVERY: Duration = Duration::from_secs(60);
-
 impl Troubles {
     /// None. Nothing is held up for longer than `cap` at a time.
     pub(super) fn new(cap: Duration) -> Self {
         let backoff = Backoff::new(Duration::from_millis(500), cap);
         let store = Trouble { why: None, until: Instant::ZERO, backoff };
-        Self { parts: core::array::from_fn(|_| store.clone()), store, told: BTreeMap::new() }
+        Self { parts: core::array::from_fn(|_| store.clone()), store }
     }
 
     /// An operation was carried out.
@@ -67,8 +73,7 @@ impl Troubles {
         self.store.why = Some(StoreErrorKind::TimedOut);
     }
 
-    /// An operation failed. True if that, or its reason, is news: what others met too, or what comes and goes, is told
-    /// now and then.
+    /// An operation failed. True if that, or its reason, is news.
     pub(super) fn on_failed(&mut self, part: Part, why: StoreErrorKind, now: Instant, rng: &mut Rng) -> bool {
         let trouble = if why.is_of_everything() {
             &mut self.store
@@ -77,12 +82,7 @@ impl Troubles {
             &mut self.parts[part as usize]
         };
         trouble.until = now + trouble.backoff.next(rng);
-        let is_told = self.told.get(&why).is_some_and(|at| now.since(*at) < TELL_EVERY);
-        let is_news = trouble.why.replace(why) != Some(why) && !is_told;
-        if is_news {
-            self.told.insert(why, now);
-        }
-        is_news
+        trouble.why.replace(why) != Some(why)
     }
 
     /// Nothing of that part is left to do.
@@ -107,6 +107,40 @@ impl Troubles {
     }
 }
 
+impl Evasion {
+    /// None. It never takes longer than `cap` to begin the next stream.
+    pub(super) const fn new(cap: Duration, calm: Duration) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(500), cap);
+        Self { backoff, calm, last: None, goes_on: false, until: Instant::ZERO }
+    }
+
+    /// Somebody wrote into a stream of ours.
+    pub(super) fn on_intruded(&mut self, now: Instant, rng: &mut Rng) {
+        self.goes_on = self.last.is_some_and(|last| now.since(last) < self.calm);
+        if self.goes_on {
+            self.until = now + self.backoff.next(rng);
+        } else {
+            self.backoff.reset();
+        }
+        self.last = Some(now);
+    }
+
+    /// When the next stream may be written to.
+    pub(super) const fn gate(&self) -> Instant {
+        self.until
+    }
+
+    /// Whether it happened more than once, a moment ago.
+    pub(super) fn is_under_way(&self, now: Instant) -> bool {
+        self.ends_at().is_some_and(|at| now < at)
+    }
+
+    /// When it is over, unless it happens again.
+    pub(super) fn ends_at(&self) -> Option<Instant> {
+        self.last.filter(|_| self.goes_on).map(|last| last + self.calm)
+    }
+}
+
 impl Trouble {
     const fn end(&mut self) {
         self.why = None;
@@ -126,18 +160,12 @@ mod tests {
         let mut troubles = Troubles::new(Duration::from_secs(15));
         assert!(troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng));
         assert!(!troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng), "told once");
-        troubles.on_done(Part::Append);
-        assert!(
-            !troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng),
-            "and not at every turn"
-        );
         assert!(troubles.gate(Part::Append) > now && troubles.gate(Part::Change) <= now);
         troubles.on_done(Part::Change);
         assert_eq!(troubles.why(Part::Append), Some(StoreErrorKind::Full));
         assert!(troubles.on_failed(Part::Read, StoreErrorKind::Unreachable, now, &mut rng));
         assert!(troubles.gate(Part::Change) > now && troubles.gate(Part::Search) > now);
         assert!(troubles.on_failed(Part::Read, StoreErrorKind::Denied, now, &mut rng), "another reason");
-        assert!(!troubles.on_failed(Part::Read, StoreErrorKind::Unreachable, now, &mut rng), "it is known");
         troubles.on_done(Part::Append);
         for part in [Part::Append, Part::Change, Part::Read, Part::Search, Part::Close] {
             assert_eq!(troubles.why(part), None);
@@ -157,18 +185,28 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_goes_is_reported_once_a_minute() {
+    fn who_is_intruded_upon_again_and_again_waits_longer_each_time_until_it_is_over() {
         let mut rng = Rng::new([7; 32]);
-        let mut troubles = Troubles::new(Duration::from_secs(15));
-        let reported: alloc::vec::Vec<_> = (0..=120)
-            .filter(|second| {
-                let now = Instant::from_micros(second * 1_000_000);
-                let is_news = troubles.on_failed(Part::Append, StoreErrorKind::Full, now, &mut rng);
-                troubles.on_done(Part::Append);
-                is_news
-            })
-            .collect();
-        assert_eq!(reported, [0, 60, 120]);
+        let at = |millis: u64| Instant::from_micros(millis * 1_000);
+        let (cap, calm) = (Duration::from_secs(4), Duration::from_secs(30));
+        let mut evasion = Evasion::new(cap, calm);
+        for round in 0..2 {
+            let mut now = at(100_000 * (round + 1));
+            evasion.on_intruded(now, &mut rng);
+            assert!(evasion.gate() <= now && !evasion.is_under_way(now), "it may be the only time");
+            let mut streams = 0;
+            while now < at(100_000 * (round + 1) + 60_000) {
+                now = now + Duration::from_millis(50);
+                if evasion.gate() <= now {
+                    evasion.on_intruded(now, &mut rng);
+                    streams += 1;
+                    assert!(evasion.gate() > now && evasion.gate() <= now + cap);
+                    assert!(evasion.is_under_way(now));
+                }
+            }
+            assert!((15..60).contains(&streams), "{streams}");
+            assert!(!evasion.is_under_way(now + calm));
+        }
     }
 
     #[test]

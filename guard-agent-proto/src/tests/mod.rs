@@ -9,6 +9,8 @@ mod delivery;
 pub(crate) mod durability;
 mod fairness;
 #[cfg(feature = "std")]
+mod intruders;
+#[cfg(feature = "std")]
 mod messages;
 mod pace;
 #[cfg(feature = "std")]

@@ -50,6 +50,24 @@ fn a_failure_of_the_platform_says_whom_it_is_about() {
     assert_eq!(told, ["the events endpoint answered 500 (https://platform:443)"]);
 }
 
+/// Each of its answers names a request, and every other one is a success.
+#[test]
+fn a_platform_that_fails_in_other_words_each_time_is_told_every_ten_seconds() {
+    let mut bench = Bench::new(|config| config.flush_interval = SECOND);
+    for second in 0..60 {
+        bench.events(1);
+        bench.pass(SECOND);
+        for request in core::mem::take(&mut bench.requests) {
+            let peer = Some(alloc::format!("https://platform:{second}").into());
+            let status = if second % 2 == 0 { 500 } else { 200 };
+            bench.answer_with(&request, Response { status, peer, ..Response::accepted() });
+        }
+    }
+    let told = messages(&bench, ErrorStage::TransportSend);
+    assert!((3..=6).contains(&told.len()), "{told:?}");
+    assert!(told.iter().any(|message| message.ends_with(" more like it since the last]")), "{told:?}");
+}
+
 #[test]
 fn ten_seconds_without_an_answer_count_against_the_health() {
     let mut bench = Bench::new(|_| {});
