@@ -103,6 +103,17 @@ pub fn launch<R: Runtime>(
     store: Option<Arc<dyn Store>>,
     hooks: Hooks,
 ) -> Result<(Handle, impl Future<Output = ()> + Send + 'static), LaunchError> {
+    let (handle, driver) = assemble(config, runtime, transport, store, hooks)?;
+    Ok((handle, driver.run()))
+}
+
+fn assemble<R: Runtime>(
+    config: &AgentConfig,
+    runtime: R,
+    transport: Arc<dyn Transport>,
+    store: Option<Arc<dyn Store>>,
+    hooks: Hooks,
+) -> Result<(Handle, Driver<R>), LaunchError> {
     if config.buffer_overflow_policy == OverflowPolicy::Block && !R::MAY_BLOCK {
         let bound = "`drop` or `raise` on an async runtime, whose tasks must not block; to wait for room \
                      call `send_event_within` or `send_metric_within`";
@@ -149,7 +160,7 @@ pub fn launch<R: Runtime>(
         timer: None,
         log: Log::default(),
     };
-    Ok((Handle::new(shared), driver.run()))
+    Ok((Handle::new(shared), driver))
 }
 
 fn seed() -> Result<[u8; 32], LaunchError> {
@@ -732,6 +743,69 @@ impl Drop for Presence {
             let _ = catch_unwind(|| {
                 tracing::error!(target: "guard_agent", lost, "the driver ended before the records were delivered");
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::Attempt;
+    use crate::{AgentStatus, Batch, Timestamp};
+
+    /// A runtime on which no time passes.
+    struct Still;
+
+    impl Still {
+        const NOW: Now = Now { instant: Instant::ZERO, wall: Timestamp::from_unix_micros(0) };
+    }
+
+    impl Runtime for Still {
+        fn now(&self) -> Now {
+            Self::NOW
+        }
+
+        fn sleep_until(&self, _: Instant) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn offload(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+            Box::pin(async { work() })
+        }
+    }
+
+    impl Transport for Still {
+        fn send_events(&self, _: Arc<Batch>) -> BoxFuture<'_, Attempt> {
+            Box::pin(std::future::pending())
+        }
+
+        fn send_metrics(&self, _: Arc<Batch>) -> BoxFuture<'_, Attempt> {
+            Box::pin(std::future::pending())
+        }
+
+        fn send_status(&self, _: Arc<AgentStatus>) -> BoxFuture<'_, Attempt> {
+            Box::pin(std::future::pending())
+        }
+
+        fn fetch_rules(&self, _: Option<Arc<str>>) -> BoxFuture<'_, Attempt> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// Else clones of a machine would draw the same for different records.
+    #[test]
+    fn each_input_comes_with_fresh_randomness() {
+        let config = AgentConfig::builder("0123456789").build().unwrap();
+        let assembled = assemble(&config, Still, Arc::new(Still), None, Hooks::default());
+        let (_handle, mut driver) = assembled.unwrap_or_else(|error| panic!("{error}"));
+        driver.step(Input::Timeout);
+        let before = driver.core.next_random();
+        driver.core.handle_input(Still::NOW, Input::Timeout);
+        assert_eq!(driver.core.next_random(), before, "the input itself draws nothing");
+        let mut drawn = std::collections::BTreeSet::from([before]);
+        for _ in 0..4 {
+            driver.step(Input::Timeout);
+            assert!(drawn.insert(driver.core.next_random()));
         }
     }
 }

@@ -222,6 +222,21 @@ mod tests {
         assert_eq!(ids, (0..8).map(id).collect::<Vec<_>>());
     }
 
+    /// As on clones of a machine.
+    #[test]
+    fn each_chunk_comes_with_fresh_randomness() {
+        let config = AgentConfig::builder("key-of-the-tests").build().unwrap();
+        let encode = || {
+            let encoder = Encoder::new(&config, [7; 32]).unwrap();
+            let mut intake = Intake::default();
+            intake.events.push(SecurityEvent::new("same", Timestamp::default()));
+            let mut workbench = Workbench::new(encoder, Hooks::new().processors);
+            let encoded = workbench.encode(Chunk::take(&mut intake));
+            encoded.records[0].json().to_vec()
+        };
+        assert_ne!(encode(), encode(), "they have other keys");
+    }
+
     #[test]
     fn a_chunk_is_bounded_in_bytes_and_a_larger_record_goes_where_long_work_goes() {
         let config = AgentConfig::builder("key-of-the-tests").build().unwrap();
