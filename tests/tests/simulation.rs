@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use guard_agent_tests::sim::{
     Arrivals, Bug, Flood, Invariant, World, base, crash_after_each_effect, environment, measure,
-    measure_flood, measure_outage, replay_line, run_many, run_one,
+    measure_flood, measure_outage, replay_line, run_many, run_one, run_visited,
 };
 
 #[test]
@@ -24,6 +24,22 @@ fn every_seed_holds_all_invariants_and_converges() {
     let slowest = outcomes.iter().map(|outcome| outcome.converged_in).max();
     println!("{count} worlds, {runs} agents, {made} records made, {taken} taken, slowest peace {slowest:?}");
     assert!(count < 100 || taken > made / 2, "the worlds are too hostile to show anything");
+}
+
+/// He adds garbage and copies, deletes streams, and says that he adopted them. What is only in memory is sent or counted all
+/// the same. `SIM_VISIT=seed` replays one.
+#[test]
+fn somebody_who_can_write_to_the_journal_makes_no_record_vanish_untold() {
+    if let Some(seed) = environment("SIM_VISIT") {
+        println!("{:?}", run_visited(seed, true));
+        return;
+    }
+    let count = environment("SIM_VISITS").unwrap_or(40);
+    let outcomes: Vec<_> = (0..count).filter_map(|seed| run_visited(seed, false)).collect();
+    let made: u64 = outcomes.iter().map(|outcome| outcome.made).sum();
+    let taken: u64 = outcomes.iter().map(|outcome| outcome.taken).sum();
+    println!("{} worlds of {count}, {made} records made, {taken} taken", outcomes.len());
+    assert!(outcomes.len() as u64 > count / 4 && taken > made / 2);
 }
 
 /// Where the crashes of other worlds come at random, those of these come everywhere.

@@ -32,7 +32,7 @@ pub use bug::Bug;
 pub use crashes::crash_after_each_effect;
 pub use invariant::Invariant;
 pub use propagation::{Crowd, Propagation, Recovery, base, measure, measure_flood, measure_outage};
-pub use runner::{environment, replay_line, run_many, run_one};
+pub use runner::{environment, replay_line, run_many, run_one, run_visited};
 pub use scenario::Scenario;
 pub use subject::Subject;
 pub use world::{Outcome, World};

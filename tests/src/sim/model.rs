@@ -224,6 +224,8 @@ pub(crate) struct Model {
     pub(crate) bereft: bool,
     /// Something was refused, and stays in memory to be tried again.
     refused: bool,
+    /// It was told that a stream is another's.
+    pub(crate) fenced: bool,
     /// The journal was down, as far as it knew: then nothing waits for it.
     journal_was_down: bool,
     journal_is_down: bool,
@@ -290,6 +292,7 @@ impl Model {
             adopted: BTreeSet::new(),
             bereft: false,
             refused: false,
+            fenced: false,
             journal_was_down: false,
             journal_is_down: false,
             store_asked: Instant::ZERO,
@@ -366,6 +369,11 @@ impl Model {
     /// Whether it must do without the journal: then nobody can tell whose the records are.
     pub(crate) const fn journal_failed(&self) -> bool {
         self.journal_is_down
+    }
+
+    /// Whether it was told that another has a stream of its own, by a store that failed at some time.
+    pub(crate) const fn may_be_robbed(&self) -> bool {
+        self.journal_was_down && self.fenced
     }
 
     pub(crate) const fn is_stopping(&self) -> bool {
@@ -460,9 +468,14 @@ impl Model {
         let retried = !self.batches.insert(String::from(name));
         let number = history.place(name, ids);
         let seen = &mut history.batches[number as usize];
-        let ours = *seen.hashes.entry(self.run).or_insert(hash);
-        // What another run encrypted is encrypted anew, under another nonce.
         let encrypted = self.config.project_encryption_key.is_some();
+        let ours = seen.hashes.entry(self.run).or_insert(hash);
+        if encrypted && self.fenced && self.bereft {
+            // A batch came back in a stream that somebody had taken away.
+            *ours = hash;
+        }
+        let ours = *ours;
+        // What another run encrypted is encrypted anew, under another nonce.
         let others = |(run, other): (&u32, &u64)| *run == self.run || (*other == hash) != encrypted;
         let same = ours == hash && seen.records == ids && seen.hashes.iter().all(others);
         require(same, Invariant::RetryBytes, || {

@@ -38,6 +38,25 @@ pub fn run_one(seed: u64, bug: Option<Bug>, print: bool) -> Outcome {
     }
 }
 
+/// The world of that seed, with somebody who can write to the store; `None` if it has none.
+///
+/// # Panics
+///
+/// As [`run_one`], with the seed.
+pub fn run_visited(seed: u64, print: bool) -> Option<Outcome> {
+    let world = World::new(seed, None, print).visited(seed);
+    if !world.has_journal() {
+        return None;
+    }
+    match catch_unwind(AssertUnwindSafe(|| world.live())) {
+        Ok(outcome) => Some(outcome),
+        Err(panic) => {
+            report(seed);
+            resume_unwind(panic)
+        }
+    }
+}
+
 /// That many worlds, on all processors. Stops at the first failure.
 ///
 /// # Panics

@@ -201,7 +201,7 @@ impl Scenario {
 }
 
 /// Some choices off, some likely, some dominating; never all off.
-fn swarm<T: Copy>(rng: &mut Rng, all: &[T]) -> Vec<(T, u32)> {
+pub(crate) fn swarm<T: Copy>(rng: &mut Rng, all: &[T]) -> Vec<(T, u32)> {
     let mut weights: Vec<_> = all.iter().map(|choice| (*choice, rng.pick(&[0, 0, 0, 1, 1, 3, 30]))).collect();
     if weights.iter().all(|(_, weight)| *weight == 0) {
         let index = rng.index(weights.len());

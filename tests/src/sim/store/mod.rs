@@ -1,4 +1,5 @@
 mod faults;
+mod visits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -7,11 +8,12 @@ use std::time::Duration;
 
 use guard_agent_proto::shell::MemoryStore;
 use guard_agent_proto::store::{
-    Block, BlockReader, StoreAnswer, StoreError, StoreOp, StoreRequest, StreamId,
+    Block, BlockReader, OwnerId, StoreAnswer, StoreError, StoreOp, StoreRequest, StreamId,
 };
 use guard_agent_proto::{AgentConfig, Instant, Kind};
 
 pub(crate) use self::faults::{StoreFault, StoreRoute, StoreWeather, Trouble};
+pub(crate) use self::visits::Visit;
 use super::platform;
 
 /// The journal's store: it survives crashes of the agents that share it, and has crashes of its own.
@@ -39,6 +41,8 @@ struct Shelf {
     inner: MemoryStore,
     /// Which run of the agent wrote or adopted each stream last.
     owners: BTreeMap<StreamId, u32>,
+    /// Under which name.
+    names: BTreeMap<StreamId, OwnerId>,
 }
 
 /// What an operation did to the ownership of a stream.
@@ -54,12 +58,18 @@ const BEGINNING: Duration = Duration::from_secs(100_000_000);
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(1);
 const MOST_SNAPSHOTS: usize = 5;
 
+impl Shelf {
+    fn new() -> Self {
+        Self { inner: MemoryStore::new(), owners: BTreeMap::new(), names: BTreeMap::new() }
+    }
+}
+
 impl Store {
     pub(crate) fn new(config: &AgentConfig, rate: u32, keeps_snapshots: bool) -> Self {
         let reader = BlockReader::new(config);
         let reader = reader.unwrap_or_else(|error| panic!("the configuration is valid: {error}"));
         Self {
-            shelf: Shelf { inner: MemoryStore::new(), owners: BTreeMap::new() },
+            shelf: Shelf::new(),
             snapshots: VecDeque::new(),
             keeps_snapshots,
             ahead: BEGINNING,
@@ -87,7 +97,11 @@ impl Store {
             StoreOp::Read { stream, .. } | StoreOp::Close { stream, .. } => (Some(*stream), false, false),
             StoreOp::List { .. } => (None, false, false),
         };
+        let name = request.owner;
         let result = self.shelf.inner.execute_at(request, self.clock(now));
+        if let Some(stream) = stream.filter(|_| result.is_ok()) {
+            self.shelf.names.insert(stream, name);
+        }
         let Some(stream) = stream.filter(|_| !late) else { return (result, None) };
         if result.is_err() && heard {
             // Another has it, perhaps one that died before it heard of that.
@@ -155,12 +169,21 @@ impl Store {
     /// It comes back empty.
     pub(crate) fn wipe(&mut self) -> Vec<(u64, Option<u32>)> {
         self.snapshots.clear();
-        self.become_that(Shelf { inner: MemoryStore::new(), owners: BTreeMap::new() })
+        self.become_that(Shelf::new())
     }
 
     fn become_that(&mut self, shelf: Shelf) -> Vec<(u64, Option<u32>)> {
         let before = self.contents();
         let owners = core::mem::replace(&mut self.shelf, shelf).owners;
+        self.gone(before, &owners)
+    }
+
+    /// What was there before and is not any more, with the run whose it was. It counts as a loss.
+    fn gone(
+        &mut self,
+        before: Vec<(StreamId, u64)>,
+        owners: &BTreeMap<StreamId, u32>,
+    ) -> Vec<(u64, Option<u32>)> {
         let after: BTreeSet<u64> = self.contents().into_iter().map(|(_, number)| number).collect();
         self.losses += 1;
         let lost = before.into_iter().filter(|(_, number)| !after.contains(number));
@@ -207,7 +230,7 @@ impl Store {
 
     /// How many records of that kind are in streams of that run, or in all of them.
     pub(crate) fn held(&mut self, kind: Kind, run: Option<u32>) -> u64 {
-        let Self { shelf: Shelf { inner, owners }, reader, read, .. } = self;
+        let Self { shelf: Shelf { inner, owners, .. }, reader, read, .. } = self;
         let mut held = 0;
         inner.for_each_block(|stream, of, block| {
             if of == kind && (run.is_none() || owners.get(&stream).copied() == run) {
@@ -252,7 +275,7 @@ fn numbers(
 
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shelf { inner, owners } = &self.shelf;
+        let Shelf { inner, owners, .. } = &self.shelf;
         write!(f, "the journal holds {} streams, {} blocks:", inner.streams(), inner.blocks())?;
         let mut blocks: BTreeMap<StreamId, usize> = BTreeMap::new();
         inner.for_each_block(|stream, _, _| *blocks.entry(stream).or_default() += 1);

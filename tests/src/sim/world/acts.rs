@@ -117,7 +117,9 @@ impl World {
     /// Takes down what this run gave up.
     pub(super) fn reckon(&mut self, w: usize) {
         for kind in Kind::ALL {
-            let dropped = self.workers[w].model.stats.records[kind].dropped;
+            let ledger = self.workers[w].model.stats.records[kind];
+            let dropped = ledger.dropped;
+            self.handed_over += ledger.handed_over;
             self.dropped += dropped.total();
             self.dead_letters += dropped[DropReason::DeadLetter];
         }

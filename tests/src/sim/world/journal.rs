@@ -7,7 +7,7 @@ use super::narration::brief;
 use super::{Event, World};
 use crate::sim::invariant::Invariant;
 use crate::sim::model::{Checked, Fate, require};
-use crate::sim::store::{Adoption, StoreFault, StoreRoute, StoreWeather, Trouble};
+use crate::sim::store::{Adoption, StoreFault, StoreRoute, StoreWeather, Trouble, Visit};
 
 /// Latency of a store in peace, one way.
 const QUICK: Duration = Duration::from_millis(2);
@@ -144,6 +144,7 @@ impl World {
         }
         let fenced = matches!(&result, Err(error) if error.kind == StoreErrorKind::Fenced);
         let worker = &mut self.workers[w];
+        worker.model.fenced |= fenced;
         worker.model.store_answered(result.is_ok() || fenced, self.now, worker.paused);
         self.feed(w, Input::StoreReply { id, result })?;
         self.check_persisted(w)
@@ -181,7 +182,9 @@ impl World {
             let mut owners = record.streams.iter().filter_map(|stream| self.store.owner(*stream));
             let mine = owners.clone().any(|owner| owner == worker.run);
             let other = owners.find(|owner| *owner != worker.run && alive(*owner));
-            let retries = worker.model.has_sent(batch);
+            // Who cannot tell an adoption from a theft sends the events in its memory all the same, under the same keys.
+            let is_claimed = record.made.kind == Kind::Event && worker.model.may_be_robbed();
+            let retries = worker.model.has_sent(batch) || is_claimed;
             require(
                 mine || other.is_none() || retries || worker.model.journal_failed(),
                 Invariant::Exclusive,
@@ -224,6 +227,15 @@ impl World {
                 self.history.disputed = self.made;
             }
         }
+    }
+
+    /// Somebody who can write to the store does so.
+    pub(super) fn visit(&mut self, visit: Visit) {
+        let lease = self.scenario.config.journal_lease / 5 * 2;
+        let lost = self.store.visit(visit, lease, self.now, &mut self.visitor);
+        self.trace.line(self.now, format_args!("visit {visit:?}"));
+        self.store_trouble_at = self.store_trouble_at.max(Some(self.now));
+        self.bereave(&lost);
     }
 
     fn break_off(&mut self, fault: StoreFault, longest: Duration) {

@@ -21,9 +21,9 @@ use super::model::{Checked, Fate, History, Model, Violation, require};
 use super::network::{Answer, Back, Network, Twist, Weather};
 use super::platform::{Platform, Read};
 use super::rng::Rng;
-use super::scenario::Scenario;
+use super::scenario::{Scenario, swarm};
 use super::schedule::Schedule;
-use super::store::{Store, StoreWeather};
+use super::store::{Store, StoreWeather, Visit};
 use super::subject::Subject;
 use super::trace::Trace;
 
@@ -40,6 +40,11 @@ pub struct World {
     wall_offset: i64,
     schedule: Schedule<Event>,
     nemesis: Rng,
+    /// What somebody does in the store, and how often, who can write there. He has chances of his own, so that worlds without
+    /// him are what they were.
+    visits: Vec<(Visit, u32)>,
+    visits_every: Duration,
+    visitor: Rng,
     application: Application,
     network: Network,
     platform: Platform,
@@ -66,6 +71,9 @@ pub struct World {
     /// When attacks were accepted, and how long it took until a rule against them was in force.
     pub(crate) reactions: Vec<(Instant, Duration)>,
     dropped: u64,
+    handed_over: u64,
+    /// Messages for people.
+    told: u64,
     dead_letters: u64,
     /// Records that a shutdown reported as pending and not persisted.
     abandoned: u64,
@@ -146,6 +154,8 @@ enum Event {
         worker: usize,
     },
     Trouble,
+    /// Of somebody who can write to the store.
+    Visit,
     StoreHeals,
     Arrive {
         worker: usize,
@@ -199,6 +209,7 @@ impl Event {
             | Self::Resume { worker } => Some(*worker),
             Self::Weather
             | Self::Trouble
+            | Self::Visit
             | Self::StoreHeals
             | Self::Arrive { .. }
             | Self::StoreRun { .. }
@@ -230,6 +241,9 @@ impl World {
             now: Instant::ZERO,
             wall_offset: EPOCH,
             schedule,
+            visits: Vec::new(),
+            visits_every: Duration::ZERO,
+            visitor: Rng::new(0),
             nemesis: rng.fork(),
             application: Application::new(rng.fork(), scenario.mix),
             network: Network::new(rng.fork(), scenario.faults.clone(), scenario.slowest),
@@ -250,6 +264,8 @@ impl World {
             reads: BTreeMap::new(),
             reactions: Vec::new(),
             dropped: 0,
+            handed_over: 0,
+            told: 0,
             dead_letters: 0,
             abandoned: 0,
             ending: false,
@@ -259,6 +275,23 @@ impl World {
             trace,
             scenario,
         }
+    }
+
+    /// Somebody can write to the store, and does.
+    #[must_use]
+    pub(crate) fn visited(self, seed: u64) -> Self {
+        let mut visitor = Rng::new(!seed);
+        let visits = swarm(&mut visitor, &Visit::ALL);
+        let visits_every =
+            visitor.pick(&[Duration::from_millis(50), Duration::from_secs(2), self.scenario.faulty / 5]);
+        // From the first to the last thousand or so.
+        let visits_every = visits_every.max(self.scenario.faulty / 2_000);
+        Self { visits, visits_every, visitor, ..self }
+    }
+
+    /// Whether there is a journal in it.
+    pub(crate) const fn has_journal(&self) -> bool {
+        self.scenario.journal
     }
 
     /// Ends a process after that effect.
@@ -304,6 +337,9 @@ impl World {
         if let (true, Some(pause)) = (self.scenario.journal, self.scenario.trouble_every) {
             self.schedule.at(Instant::ZERO + pause, Event::Trouble);
         }
+        if !self.visits.is_empty() {
+            self.schedule.at(Instant::ZERO + self.visits_every, Event::Visit);
+        }
         self.schedule.at(Instant::ZERO + self.scenario.faulty, Event::FaultsEnd);
         while self.faulty {
             self.step()?;
@@ -321,6 +357,7 @@ impl World {
         let effects = self.effects;
         self.close()?;
         self.check_loss()?;
+        self.check_told()?;
         Ok(Outcome {
             digest: self.trace.digest(),
             lines: self.trace.lines(),
@@ -426,6 +463,17 @@ impl World {
         require(clean, Invariant::CleanShutdown, || self.store.to_string())
     }
 
+    /// However often somebody makes them happen, people are told of few things.
+    fn check_told(&self) -> Checked {
+        // Kinds of messages, about; most are told once a minute, those of endpoints every ten seconds.
+        const KINDS: u64 = 30;
+        let minutes = 1 + self.now.since(Instant::ZERO).as_secs() / 60;
+        let most = KINDS * u64::from(self.runs) + KINDS * minutes * self.workers.len() as u64;
+        require(self.told <= most, Invariant::Message, || {
+            format!("{} messages in {minutes} minutes of {} runs", self.told, self.runs)
+        })
+    }
+
     /// What the platform never took, the agent has counted, but for the memory of processes that died.
     fn check_loss(&self) -> Checked {
         let missing = |record: &Fate| record.taken_at.is_none() && !record.died;
@@ -439,7 +487,9 @@ impl World {
         require(!innocent || self.dead_letters <= poison, Invariant::DeadLetters, || {
             format!("{} records were set aside, {poison} were bad", self.dead_letters)
         })?;
-        let counted = self.dropped + self.abandoned;
+        // Whoever says that he adopted a journal may be believed.
+        let counted =
+            self.dropped + self.abandoned + if self.visits.is_empty() { 0 } else { self.handed_over };
         require(missing as u64 <= counted, Invariant::Loss, || {
             format!("{missing} records never arrived, {counted} were counted; the first is {first:?}")
         })
@@ -500,6 +550,12 @@ impl World {
                 }
                 self.trouble();
             }
+            Event::Visit if self.faulty => {
+                let gap = self.visitor.exponential(self.visits_every);
+                self.schedule.at(self.now + gap, Event::Visit);
+                let visit = self.visitor.weighted(&self.visits);
+                self.visit(visit);
+            }
             Event::StoreHeals => self.store_weather = StoreWeather::Fair,
             Event::FaultsEnd => self.end_faults(),
             Event::Resume { worker } => self.resume(worker),
@@ -518,7 +574,7 @@ impl World {
                 let act = self.nemesis.weighted(&self.scenario.nemesis);
                 return self.act(worker, act);
             }
-            Event::Weather | Event::Trouble | Event::Nemesis { .. } => {}
+            Event::Weather | Event::Trouble | Event::Visit | Event::Nemesis { .. } => {}
             Event::Answer { worker: w, run, id, answer } => {
                 if run == self.workers[w].run && self.workers[w].subject.is_some() {
                     self.workers[w].model.answer(self.now, id, &answer, &mut self.history.records);

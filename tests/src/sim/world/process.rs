@@ -354,6 +354,7 @@ impl World {
                 Ok(())
             }
             AgentEvent::Error { message, .. } | AgentEvent::Notice(message) => {
+                self.told += 1;
                 require(!message.contains(API_KEY) && !message.contains('\n'), Invariant::Message, || {
                     message.clone()
                 })
