@@ -297,9 +297,10 @@ impl Member for Value {
                     writer.out.push(if index == 0 { b'{' } else { b',' });
                     writer.plain(name);
                     writer.out.push(b':');
-                    match operand {
-                        Self::Number(number) => json::display(writer.out, number),
-                        operand => operand.write_of_person(writer, depth - 1),
+                    if let Self::Number(number) = operand {
+                        json::display(writer.out, number);
+                    } else {
+                        operand.write_of_person(writer, depth - 1);
                     }
                 }
                 writer.out.push(b'}');

@@ -138,7 +138,7 @@ pub(super) enum Class {
 
 /// What the strings in a value are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(in super::super) enum Shape {
     Any,
     /// Tokens, or something else: see [`is_like_token`].
     Token,
