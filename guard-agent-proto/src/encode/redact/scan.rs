@@ -86,11 +86,7 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
     let looked_at = looked_at(search.credentials);
     let mut at = 0;
     while let Some(found) = scan.bytes[at..].iter().position(|byte| looked_at[usize::from(*byte)]) {
-        at += found;
-        at = match scan.part.take_if(|part| *part <= at) {
-            Some(part) => scan.part(part).max(at),
-            None => scan.step(at),
-        };
+        at = scan.step(at + found);
     }
     if let Some(part) = scan.part {
         scan.part(part);
@@ -136,7 +132,7 @@ impl Hints {
         holds(Self::SEPARATOR)
             // A pair is quoted, and a backslash only begins a character.
             || holds(Self::COMMA | Self::QUOTE)
-            || (holds(Self::BACKSLASH) && ["\\u", "\\x"].iter().any(|escape| text.contains(escape)))
+            || (holds(Self::BACKSLASH) && text.as_bytes().windows(2).any(|pair| matches!(pair, b"\\u" | b"\\x")))
             || holds(Self::OPTION)
             || (self.0 > Self::SINGLE || credentials.include(CredentialRule::CardNumber))
                 && credentials.are_in(text.as_bytes())
@@ -263,6 +259,9 @@ struct NameBefore {
 impl Scan<'_> {
     /// Looks at the byte at `at`; where to go on.
     fn step(&mut self, at: usize) -> usize {
+        if let Some(part) = self.part.take_if(|part| *part <= at) {
+            return self.part(part).max(at);
+        }
         let byte = self.bytes[at];
         let found = match byte {
             b'=' | b':' | b',' => self.separator(at),
@@ -276,7 +275,7 @@ impl Scan<'_> {
             }
             b'<' => self.tag(at),
             b'>' => self.end_of_tag(at),
-            b'-' => self.option(at),
+            b'-' if self.bytes[at..].starts_with(b"--") => self.option(at),
             b'\n' => {
                 self.begin_line(at + 1);
                 None
@@ -436,6 +435,7 @@ impl Scan<'_> {
     }
 
     /// The value behind the option of a command: `--password S3CR3T`, `"--password", "S3CR3T"`.
+    #[cold]
     fn option(&mut self, at: usize) -> Option<usize> {
         let name = self.bytes[at..].strip_prefix(b"--")?;
         let before = at.checked_sub(1).map(|before| self.bytes[before]);
@@ -866,7 +866,8 @@ impl Scan<'_> {
         let mut behind = at;
         loop {
             let end = self.skip_back(behind);
-            match self.comment_before(end, behind) {
+            let is_comment = self.bytes[..end].ends_with(b"/") || self.bytes[end..behind].contains(&b'\n');
+            match if is_comment { self.comment_before(end, behind) } else { None } {
                 Some(start) if start >= farthest => behind = start,
                 Some(_) | None => return end,
             }

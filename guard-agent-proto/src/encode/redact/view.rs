@@ -40,8 +40,12 @@ impl<'a> View<'a> {
         // A fold without early exit is vectorised, and most text has none of these.
         let may_be =
             source.iter().fold(false, |found, byte| found | matches!(byte, b'%' | b'\\' | b'&' | 0xef));
-        let is_encoded = |pair: &[u8]| {
-            matches!(pair, [b'%', _] | b"\\u" | b"\\x" | [b'&', b'#' | b'a'..=b'z'] | [0xef, 0xbc | 0xbd])
+        let is_encoded = |pair: &[u8]| match pair {
+            [b'%', _] => true,
+            [b'\\', next] => matches!(next, b'u' | b'x'),
+            [b'&', next] => matches!(next, b'#' | b'a'..=b'z'),
+            [0xef, next] => matches!(next, 0xbc | 0xbd),
+            _ => false,
         };
         if !may_be || !source.windows(2).any(is_encoded) {
             return None;
