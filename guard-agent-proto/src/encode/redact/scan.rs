@@ -85,13 +85,19 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
     };
     let looked_at = looked_at(search.credentials);
     let mut at = 0;
-    while let Some(found) = scan.bytes[at..].iter().position(|byte| looked_at[usize::from(*byte)]) {
-        at = scan.step(at + found);
+    while let Some(found) = next(scan.bytes, at, looked_at) {
+        at = scan.step(found);
     }
     if let Some(part) = scan.part {
         scan.part(part);
     }
     scan.edits
+}
+
+/// The next byte that is looked at. A loop of its own is unrolled.
+#[inline(never)]
+fn next(bytes: &[u8], at: usize, looked_at: &[bool; 256]) -> Option<usize> {
+    bytes[at..].iter().position(|byte| looked_at[usize::from(*byte)]).map(|found| at + found)
 }
 
 /// Kinds of bytes that a text holds, found in one quick pass.
