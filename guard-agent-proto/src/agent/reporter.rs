@@ -156,7 +156,7 @@ impl Reporter {
         None
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "std"))]
     pub(super) fn topics(&self) -> usize {
         self.0.len()
     }
