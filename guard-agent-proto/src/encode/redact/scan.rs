@@ -389,7 +389,7 @@ impl Scan<'_> {
             Class::Address => self.addresses(separator.end),
             Class::Tokens => self.tokens(separator),
             Class::Header | Class::Passphrase | Class::Token | Class::Ambiguous => {
-                if self.is_report(separator) {
+                if self.is_report(separator) || self.is_of_directory(separator, &name.range) {
                     return None;
                 }
                 if class != Class::Header
@@ -400,14 +400,20 @@ impl Scan<'_> {
                 let value = self.value(separator, class)?;
                 let bytes = &self.bytes[value.clone()];
                 let is_bare = value.start.checked_sub(1).is_none_or(|at| !is_quote(self.bytes[at]));
-                if class != Class::Header && is_bare && is_word(bytes)
-                    || is_directory(&self.bytes[name.range], bytes)
-                {
+                if class != Class::Header && is_bare && is_word(bytes) {
                     return None;
                 }
                 (!value.is_empty()).then(|| self.redact(value))
             }
         }
+    }
+
+    /// Whether what begins behind the separator is a directory. That is said before its end is searched, since it is not
+    /// passed then.
+    fn is_of_directory(&self, separator: Separator, name: &Range<usize>) -> bool {
+        let start = self.view.skip_blanks(separator.end);
+        let start = self.quote(start).map_or(start, |quote| quote + 1);
+        is_directory(&self.bytes[name.clone()], self.bytes.get(start..).unwrap_or_default())
     }
 
     /// Whether the bracket around a name ends in front of `=>`: PHP shows behind the name who may see the property.

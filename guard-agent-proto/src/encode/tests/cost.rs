@@ -6,8 +6,11 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 112] = [
+const SHAPES: [&str; 115] = [
     ".sk-",
+    "pwd=/",
+    "'pwd':'/",
+    "password[$ne]=1.",
     "password:{\"$ne\":1,",
     "token:{\"$ne\":x,\"$gt\":",
     "password[$ne]=1",
