@@ -366,7 +366,8 @@ impl Scan<'_> {
         if name_bytes.is_empty() || (byte == b',' && !self.is_pair(&name, separator)) {
             return None;
         }
-        let Some(class) = self.search.names.class(name_bytes) else {
+        let class = self.search.names.class(name_bytes);
+        let Some(class) = class.or_else(|| self.class_of_indexed(byte, &name.range)) else {
             let of_operator = if byte == b'=' { self.class_of_operator(&name.range) } else { None };
             if let Some(class) = of_operator {
                 let value = self.value(separator, class)?;
@@ -592,12 +593,39 @@ impl Scan<'_> {
             })
     }
 
-    /// What a form says of the value of an operator: `password[$ne]=1`.
-    fn class_of_operator(&self, name: &Range<usize>) -> Option<Class> {
-        let in_front = self.bytes[..name.start].strip_suffix(b"[$")?;
-        let len = in_front.iter().rev().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
-        let class = self.search.names.class(&in_front[in_front.len() - len..])?;
+    /// What a form says of an element of an array: `password[0]=v`, `user[password][first]=v`.
+    fn class_of_indexed(&self, separator: u8, index: &Range<usize>) -> Option<Class> {
+        let name = self.indexed(index).filter(|_| separator != b',')?;
+        if is_under_operator(name) {
+            return None;
+        }
+        // A word of its own begins behind a bracket.
+        let brackets = (0..name.len()).filter(|at| name[*at] == b'[').map(|at| at + 1);
+        [0].into_iter().chain(brackets.take(4)).find_map(|start| self.search.names.class(&name[start..]))
+    }
+
+    /// What a form says of the value of an operator: `password[$ne]=1`, `password[$in][0]=v`.
+    fn class_of_operator(&self, index: &Range<usize>) -> Option<Class> {
+        let name = self.indexed(index).filter(|name| is_under_operator(name))?;
+        let class = self.search.names.class(name)?;
         matches!(class, Class::Passphrase | Class::Token).then_some(class)
+    }
+
+    /// The name with brackets of which that is the last index; the numbers of elements say nothing.
+    fn indexed(&self, index: &Range<usize>) -> Option<&[u8]> {
+        let front = &self.bytes[..index.start];
+        let _ = front.strip_suffix(b"$").unwrap_or(front).strip_suffix(b"[")?;
+        let is_part = |byte: &&u8| is_of_name(**byte) || matches!(byte, b'[' | b']' | b'$');
+        let len = front.iter().rev().take(4 * LOOKAHEAD).take_while(is_part).count();
+        let mut name = &self.bytes[index.start - len..index.end];
+        while let Some(bracket) = name.iter().rposition(|byte| *byte == b'[')
+            && name[bracket + 1..].iter().all(u8::is_ascii_digit)
+        {
+            name = &name[..bracket];
+            name = name.strip_suffix(b"]").unwrap_or(name);
+        }
+        // Logs begin with what is in brackets.
+        name.first().is_some_and(|byte| *byte != b'[').then_some(name)
     }
 
     /// Redacts the strings behind the operators of a query, and goes on behind them; `None` where there are none.
@@ -979,6 +1007,11 @@ fn sets_a_value(in_front: &[u8]) -> bool {
 
 const fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'' | b'`')
+}
+
+/// Whether one of the indices behind a name is an operator of a query.
+fn is_under_operator(name: &[u8]) -> bool {
+    name.windows(2).any(|pair| pair == b"[$")
 }
 
 /// Whether the operand of an operator is no text: numbers and words.

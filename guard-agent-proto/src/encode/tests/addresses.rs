@@ -34,6 +34,7 @@ fn texts(address: &str) -> Vec<String> {
             format!("{name}: unknown, _hidden, {address}\r\nhost: h"),
             format!("{name}: {address}-x"),
             format!("/?{name}={address}&x=1"),
+            format!("/?{name}[0]={address}&{name}[last]={address}&x=1"),
             format!("{{\"/x?{name}={address}\":1}}"),
             format!("<{name}>{address}</{name}>"),
             format!("<a><{name} version=\"1\">{address}"),

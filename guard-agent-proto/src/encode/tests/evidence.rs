@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::*;
 
 /// Attacks and prose without a secret: each arrives as it is.
-const EVIDENCE: [&str; 68] = [
+const EVIDENCE: [&str; 69] = [
     "1' OR '1'='1",
     "admin'--",
     "1; DROP TABLE users; --",
@@ -63,6 +63,7 @@ const EVIDENCE: [&str; 68] = [
     "1/**/UNION/**/SELECT/**/password/**/FROM/**/users",
     "checks:\n- password is missing\n- token is missing\n",
     "password\n- one\n- two\n",
+    "[token][error]: expired user[name]=b items[0][id]=7 token[type]=x",
     // Elements, parts and serialized objects.
     "<name>user</name><value>b</value>",
     "<key>user</key><string>b</string>",
