@@ -250,7 +250,8 @@ impl Scan<'_> {
                 None => {}
             }
         }
-        if bytes.get(at) != Some(&b';') && !self.begins_credential(at) {
+        let goes_on = separator.byte == b'=' && matches!(bytes.get(at), Some(b'&' | b'#'));
+        if goes_on || (bytes.get(at) != Some(&b';') && !self.begins_credential(at)) {
             return None;
         }
         let mut is_first = true;
@@ -318,7 +319,12 @@ impl Scan<'_> {
         match self.bytes.get(at) {
             None => false,
             Some(b'\'' | b'`') => self.closed(at).is_some(),
-            Some(b'-' | b'.' | b'$') => is_of_word(at + 1),
+            Some(b'-' | b'.' | b'$' | b'~' | b'!' | b'*' | b'^' | b'#' | b'&' | b'@') => is_of_word(at + 1),
+            // Base64 may begin with any of its marks.
+            Some(b'/') => {
+                let near = self.bytes[at..].iter().take(LOOKAHEAD);
+                is_of_word(at + near.take_while(|byte| matches!(byte, b'/' | b'+')).count())
+            }
             Some(byte) => {
                 byte.is_ascii_alphanumeric()
                     || matches!(byte, b'"' | b'\\' | b'_' | b'%' | b'+' | b'=')

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 115] = [
+const SHAPES: [&str; 117] = [
     ".sk-",
     "pwd=/",
     "'pwd':'/",
@@ -35,6 +35,8 @@ const SHAPES: [&str; 115] = [
     "cookie:a;'x ",
     "authorization: 'x ",
     "cookie:[",
+    "cookie:/",
+    "cookie:a;/",
     "a*/:",
     "\"name\":",
     "'name':'",

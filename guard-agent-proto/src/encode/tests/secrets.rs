@@ -558,6 +558,28 @@ fn what_the_engine_says_about_a_parameter_is_evidence() {
 }
 
 #[test]
+fn a_value_of_a_header_may_begin_with_a_mark() {
+    let encoder = default_encoder();
+    for mark in ["/", "//", "/+/", "+", "~", "!", "*", "^", "#", "&", "@", "-", ".", "$", "_", "%", "="] {
+        for given in [
+            format!("X-Api-Key: {mark}S3CR3T0123456789abcdef=="),
+            format!("Authorization: Basic {mark}S3CR3TABC=="),
+            format!("Cookie: {mark}sid=S3CR3T"),
+            format!("Cookie: {mark}a=1; {mark}sid=S3CR3T"),
+            format!("Cookie: a=1; {mark}sid=S3CR3T"),
+            format!("curl -H 'x-api-key: {mark}S3CR3T' https://h/"),
+            format!("x-api-key={mark}S3CR3T"),
+        ] {
+            let begins_another = matches!(mark, "#" | "&") && given.starts_with("x-api-key=");
+            assert!(begins_another || !leaks(&clean(&encoder, &given)), "{given}");
+        }
+    }
+    for kept in ["/?cookie=&x=KEPT", "/?cookie=#KEPT", "cookie: /* KEPT", "cookie: &"] {
+        assert_eq!(clean(&encoder, kept), kept);
+    }
+}
+
+#[test]
 fn words_and_names_about_secrets_stay() {
     for kept in [
         "{\"password\":null,\"token\":false,\"secret\":\"\",\"has_password\":\"KEPT\"}",
