@@ -36,8 +36,8 @@ use crate::CredentialRule;
 /// How far is looked ahead for what ends a value, or goes before it, in bytes.
 pub(super) const LOOKAHEAD: usize = 64;
 
-/// What says that a part of multipart is named.
-const PART: &[u8] = b"form-data";
+/// What says that a part of multipart is named, in any case; the first may be cut off, the second another disposition.
+const PART: [&[u8]; 2] = [b"content-disposition", b"form-data"];
 
 /// What the engine of the family (guard-core) says about a parameter behind its name: `Query param 'password': Threat detected`.
 const REPORTS: [&[u8]; 5] = [
@@ -539,8 +539,11 @@ impl Scan<'_> {
     /// Whether a part of multipart is named there.
     fn is_in_part(&self, separator: Separator) -> bool {
         let near = &self.bytes[separator.name_start.saturating_sub(4 * LOOKAHEAD)..separator.name_start];
-        let line = near.rsplit(|byte| *byte == b'\n').next().unwrap_or(near);
-        line.windows(PART.len()).any(|window| window == PART)
+        // A head goes on in the next line where that is indented.
+        let is_end = |pair: &[u8]| matches!(pair, [b'\n', next] if !matches!(next, b' ' | b'\t'));
+        let line = near.windows(2).rposition(is_end).map_or(near, |end| &near[end + 1..]);
+        let says = |part: &&[u8]| line.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
+        PART.iter().any(says)
     }
 
     /// What stands behind the next empty line.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 117] = [
+const SHAPES: [&str; 118] = [
     ".sk-",
     "pwd=/",
     "'pwd':'/",
@@ -118,6 +118,7 @@ const SHAPES: [&str; 117] = [
     "<key>password</key><",
     "form-data; name=password",
     "form-data; name=password\\r\\n",
+    "form-data;\n name=password;",
     "\\r\\n\\\\r\\\\n",
     "password\":a:b]=>",
     "A_PASSWORD=a&",

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::*;
 
 /// Attacks and prose without a secret: each arrives as it is.
-const EVIDENCE: [&str; 69] = [
+const EVIDENCE: [&str; 70] = [
     "1' OR '1'='1",
     "admin'--",
     "1; DROP TABLE users; --",
@@ -70,6 +70,7 @@ const EVIDENCE: [&str; 69] = [
     "<name>forgot your password</name><value>b</value>",
     "<value>a</value><b/><name>x</name>",
     "Content-Disposition: form-data; name=\"file\"; filename=\"a.php\"\r\n\r\n<?php system('id');",
+    "Content-Disposition: attachment; filename=\"password.txt\"\r\n\r\n<?php system('id');",
     "O:4:\"User\":2:{s:4:\"name\";s:1:\"b\";s:2:\"id\";i:1;}",
     "a:1:{s:3:\"cmd\";s:13:\"cat /tmp/x|sh\";}",
     "array(1) {\n  [\"user\"]=>\n  string(1) \"b\"\n}",

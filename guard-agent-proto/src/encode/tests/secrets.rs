@@ -195,6 +195,12 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         multipart(&format!("name=\"user[{name}]\"; filename=\"a(1.txt\"\r\nX: [ {{"), value),
         multipart(&format!("filename=\"{}(.txt\"; name=\"{name}\"", "a".repeat(99)), value),
         multipart(&format!("name*=utf-8''{name}"), value),
+        multipart(&format!("name=\"{name}\""), value).replace("form-data", "Form-Data"),
+        multipart(&format!("name=\"{name}\""), value)
+            .replace("Content-Disposition: form-data", "CONTENT-DISPOSITION: FORM-DATA"),
+        multipart(&format!("name=\"{name}\""), value).replace("form-data", "attachment"),
+        multipart(&format!("\r\n\tfilename=\"a\";\r\n name=\"{name}\""), value),
+        multipart(&format!("name=\"{name}\""), value).replace(": form-data; ", ":\n form-data;\n "),
         format!("b'{}'", multipart(&format!("name=\"{name}\""), &single).replace("\r\n", "\\r\\n")),
         json!({ "body": multipart(&format!("name=\"{name}\""), value) }).to_string().replace("\"}", ""),
         json!({ "log": json!([multipart(&format!("name=\"{name}\""), value)]).to_string() })
