@@ -50,6 +50,9 @@ pub(super) const fn neighbours(byte: u8) -> (u32, u32) {
 /// Most bytes in which it has to show that something is a key.
 const LONGEST: usize = 256;
 
+/// Most backslashes in front of what they escape: text in JSON in JSON has three.
+const MOST_ESCAPES: usize = 16;
+
 /// Fewest bytes of text with one of them.
 const SHORTEST: usize = 12;
 
@@ -134,15 +137,20 @@ const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
 /// The password in `scheme://user:password@host`, or the token in `scheme://token@host`. What stands behind a host and a
-/// port is a path or a query, which may hold an `@`, too; else the password goes on behind a `/`.
+/// port is a path or a query, which may hold an `@`, too; else the password goes on behind a `/`. JSON may escape each `/`.
 fn userinfo(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
-    let start = at + bytes[at..].strip_prefix(b"://").map(|_| 3)?;
+    let start = skip_slash(bytes, skip_slash(bytes, at + 1)?)?;
+    let is_escaped = start > at + 3;
     let rest = &bytes[start..];
     let len = rest.iter().take_while(|byte| !ends_url(**byte) && !matches!(byte, b'/' | b'?' | b'#')).count();
     let authority = &rest[..len];
     let colon = authority.iter().position(|byte| *byte == b':');
     if let Some(end) = authority.iter().rposition(|byte| *byte == b'@') {
         let user = &authority[..colon.unwrap_or(end).min(end)];
+        // Regular expressions escape it, too: `:\/\/[^:]+:[^@]+@`.
+        if is_escaped && user.contains(&b'[') {
+            return None;
+        }
         return match colon.filter(|colon| *colon < end) {
             // What hosts of repositories demand behind a token.
             Some(colon)
@@ -167,15 +175,23 @@ fn userinfo(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
     if is_port {
         return None;
     }
-    if len == rest.len() {
+    let goes_on =
+        |(at, byte): &(usize, &u8)| !ends_url(**byte) || (is_escaped && skip_slash(password, *at).is_some());
+    let near = &password[..password.len().min(LONGEST)];
+    let near = &near[..near.iter().enumerate().take_while(goes_on).count()];
+    let at_end = || {
+        if near.len().max(len - colon - 1) < password.len() {
+            return None;
+        }
         let is_user = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%+".contains(byte);
         let is_template = |byte: &u8| matches!(byte, b'$' | b'{' | b'}' | b'(' | b')');
         let is_one = authority[..colon].iter().all(is_user) && !password.iter().any(is_template);
-        return (is_cut || is_one).then_some(start + colon + 1..bytes.len());
+        (is_cut || is_one).then_some(start + colon + 1..bytes.len())
+    };
+    if len == rest.len() {
+        return at_end();
     }
     // The `@` behind which a host stands, and not more of the password.
-    let near = &password[..password.len().min(LONGEST)];
-    let near = &near[..near.iter().take_while(|byte| !ends_url(**byte)).count()];
     let is_of_host =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'[' | b']');
     let mut from = 0;
@@ -187,7 +203,14 @@ fn userinfo(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
         }
         from = end + 1;
     }
-    None
+    at_end()
+}
+
+/// Where the `/` ends that begins at `at`, with the backslashes that escape it.
+fn skip_slash(bytes: &[u8], at: usize) -> Option<usize> {
+    let rest = bytes.get(at..)?;
+    let escapes = rest.iter().take(MOST_ESCAPES).take_while(|byte| **byte == b'\\').count();
+    (rest.get(escapes) == Some(&b'/')).then_some(at + escapes + 1)
 }
 
 /// Whether no URL goes on with that byte.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 118] = [
+const SHAPES: [&str; 123] = [
     ".sk-",
     "pwd=/",
     "'pwd':'/",
@@ -19,6 +19,8 @@ const SHAPES: [&str; 118] = [
     "password[0][a]",
     "password=true;",
     "://a:b/@",
+    ":\\/\\/a:b\\/@",
+    "://a:b\\\\",
     "tokens=a",
     "tokens:[a,",
     "[\"password\",\"a",

@@ -367,6 +367,10 @@ fn a_password_in_a_url_ends_at_the_host_whatever_it_holds() {
         ("https://ab12S3CR3Tab12S3CR3T:x-oauth-basic@github.com", "https://[REDACTED]@github.com"),
         ("https://ghp_S3CR3TS3CR3TS3CR3TS3CR3T@github.com", "https://[REDACTED]@github.com"),
         ("https://oauth2:S3CR3T@gitlab.com", "https://oauth2:[REDACTED]@gitlab.com"),
+        ("redis://default:S3/CR3T", "redis://default:[REDACTED]"),
+        (r#"{"url":"https:\/\/u:S3CR3T@h"#, r#"{"url":"https:\/\/u:[REDACTED]@h"#),
+        (r#"[info] {"url":"https:\/\/u:S3CR3T@h\/x"}"#, r#"[info] {"url":"https:\/\/u:[REDACTED]@h\/x"}"#),
+        (r#"x "https:\\\/\\\/u:S3C\\\/R3T@h\\\/x""#, r#"x "https:\\\/\\\/u:[REDACTED]@h\\\/x""#),
     ] {
         assert_eq!(clean(&encoder, given), expected);
         assert_eq!(clean(&encoder, expected), expected);
@@ -390,6 +394,10 @@ fn a_password_in_a_url_ends_at_the_host_whatever_it_holds() {
         "file:///C:/x@y",
         "file://C:/x@y",
         "http://{host}:{port}",
+        "http://{host}:{port}/x",
+        r"https?:\/\/[^:]+:[^@]+@h",
+        r#"x "https:\/\/h:8080\/a@b" y"#,
+        r"https:\/\/h\/a:b@c",
     ] {
         assert_eq!(clean(&encoder, kept), kept);
     }
