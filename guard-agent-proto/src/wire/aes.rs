@@ -22,8 +22,8 @@ mod with {
         }
 
         /// The same under another key.
-        pub(in crate::wire) fn under(&self, key: [u8; 32]) -> Self {
-            Self(Aes256Gcm::new(&key.into()))
+        pub(in crate::wire) fn under(&self, key: &[u8; 32]) -> Self {
+            Self(Aes256Gcm::new(key.into()))
         }
 
         /// Encrypts in place; the tag, which covers `context` as well.
@@ -65,7 +65,7 @@ mod without {
             None
         }
 
-        pub(in crate::wire) const fn under(&self, _key: [u8; 32]) -> Self {
+        pub(in crate::wire) const fn under(&self, _key: &[u8; 32]) -> Self {
             match *self {}
         }
 

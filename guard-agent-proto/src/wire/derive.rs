@@ -1,6 +1,7 @@
 use hmac::digest::KeyInit as _;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Derives keys from one key: HKDF-SHA-256 (RFC 5869) without a salt, of which the first block is all that a key takes.
 #[derive(Clone)]
@@ -8,13 +9,15 @@ pub(super) struct Derivation(Hmac<Sha256>);
 
 impl Derivation {
     pub(super) fn new(key: &[u8]) -> Self {
-        let extracted = keyed(&[]).chain_update(key).finalize().into_bytes();
-        Self(keyed(&extracted))
+        let mut extracted = keyed(&[]).chain_update(key).finalize().into_bytes();
+        let derivation = Self(keyed(&extracted));
+        extracted.as_mut_slice().zeroize();
+        derivation
     }
 
     /// The key of that name.
-    pub(super) fn key(&self, name: &[u8]) -> [u8; 32] {
-        self.0.clone().chain_update(name).chain_update([1]).finalize().into_bytes().into()
+    pub(super) fn key(&self, name: &[u8]) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.clone().chain_update(name).chain_update([1]).finalize().into_bytes().into())
     }
 }
 
@@ -22,7 +25,9 @@ impl Derivation {
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
     block.iter_mut().zip(key).for_each(|(byte, key)| *byte = *key);
-    Hmac::new(&block)
+    let hmac = Hmac::new(&block);
+    block.as_mut_slice().zeroize();
+    hmac
 }
 
 #[cfg(test)]
