@@ -60,7 +60,44 @@ impl Scan<'_> {
             }
             from = end;
         }
+        if let Some(initial) = self.initial_value(separator, start) {
+            if let Some(quote) = self.quote(initial) {
+                return Some(start..self.quoted(separator, quote).end);
+            }
+            from = initial;
+            if initial < bytes.len()
+                && let Some(bracket) = self.bracket(initial)
+            {
+                from = self.balanced(bracket, bytes.len()).unwrap_or(bytes.len());
+            }
+        }
         Some(start..self.bare(separator, class, start, from))
+    }
+
+    /// What a declaration gives to the name whose type begins at `start`: `$token: String! = "v"`. The type is a part of
+    /// the value, since a password may look like one.
+    fn initial_value(&self, separator: Separator, start: usize) -> Option<usize> {
+        if separator.byte != b':' {
+            return None;
+        }
+        let near = &self.bytes[start..self.bytes.len().min(start + LOOKAHEAD)];
+        let sign = near.iter().position(|byte| matches!(byte, b'=' | b'\n'))?;
+        if near[sign] != b'=' || matches!(near.get(sign + 1), None | Some(b'=' | b'>' | b'~')) {
+            return None;
+        }
+        let is_part = |byte: &u8| is_of_name(*byte) || b"!?[]<>&*':|, \t".contains(byte);
+        // Words behind each other are the value and another name.
+        let is_joint = |byte: u8| matches!(byte, b'|' | b'&' | b',');
+        let mut words =
+            near[..sign].split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+        let mut last = words.next()?;
+        let is_type = near[..sign].iter().all(is_part)
+            && words.all(|word| {
+                let goes_on = is_joint(last[last.len() - 1]) || last[0] == b'&' || word == b"|";
+                last = word;
+                goes_on
+            });
+        is_type.then(|| self.skip_filler(start + sign + 1, false))
     }
 
     /// The inside of the quotes that open at `quote`, and of those that go on behind them.
@@ -297,7 +334,7 @@ impl Scan<'_> {
         let start = skip_blanks(self.bytes, at);
         let end = match self.bytes.get(start) {
             Some(b'[' | b'{') => self.balanced(start, start + 8 * LOOKAHEAD),
-            Some(_) => self.quote(start).and_then(|quote| self.closed(quote)),
+            Some(_) => self.quote(start).and_then(|quote| self.closed(quote).or_else(|| self.cut_off(quote))),
             None => None,
         };
         end.unwrap_or(at)
@@ -311,6 +348,16 @@ impl Scan<'_> {
             .filter(|(_, byte)| **byte == self.bytes[quote])
             .map(|(at, _)| quote + 1 + at + 1);
         ends.find(|end| self.may_end_before(*end))
+    }
+
+    /// The end of the text, where what is quoted from `quote` on is cut off there, and holds nothing that no cookie does.
+    fn cut_off(&self, quote: usize) -> Option<usize> {
+        let inside = &self.bytes[quote + 1..];
+        let is_foreign = |byte: &u8| {
+            matches!(byte, b'"' | b'\'' | b'`' | b'\n' | b'<' | b'>' | b'(' | b')' | b'{' | b'}' | b'$')
+        };
+        let is_cut = self.bytes[quote] == b'"' && !inside.iter().any(is_foreign);
+        is_cut.then_some(self.bytes.len())
     }
 
     /// Whether credentials of a header may begin at `at`.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 123] = [
+const SHAPES: [&str; 126] = [
     ".sk-",
     "pwd=/",
     "'pwd':'/",
@@ -115,6 +115,9 @@ const SHAPES: [&str; 123] = [
     "password: Array\n",
     "cookie:a={",
     "cookie:a=\"",
+    "cookie:a=\" ",
+    "token:a=",
+    "token: A = [",
     "<name>password</name>",
     "<value>a</value>",
     "<key>password</key><",

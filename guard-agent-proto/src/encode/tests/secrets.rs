@@ -118,6 +118,10 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         format!("array('{name}' => '{single}')"),
         format!("{{user: 'b', {name}: '{single}', x: 1}}"),
         format!("mutation {{ login(user: \"b\", {name}: {json_value}) {{ id }} }}"),
+        format!("query(${name}: String = {json_value}) {{ id }}"),
+        format!("query($a: Int, ${name}: String! = {json_value}, $b: Int = 1) {{ id }}"),
+        format!("const {name}: string = '{single}';"),
+        format!("{name}: Optional[str] = {json_value}\nx: int = 1"),
         format!("['mysql', '--{name}', '{single}', '-v']"),
         format!("map[string]string{{\"{name}\":{json_value}, \"x\":\"y\"}}"),
         format!("map[string][]string{{\"{name}\":[]string{{\"a\", {json_value}}}, \"x\":nil}}"),
@@ -207,6 +211,15 @@ fn containers(name: &str, value: &str) -> Vec<String> {
             .to_string()
             .replace("\"]\"}", ""),
     ];
+    // What a header holds ends sooner.
+    if !name.to_lowercase().contains("authorization") {
+        texts.extend([
+            format!("let {name}: string | undefined = {json_value};"),
+            format!("static {name}: &'static str = {json_value};"),
+            format!("let {name}: Option<String> = Some({json_value});"),
+            format!("let {name}: [String] = [{json_value}, {json_value}]"),
+        ]);
+    }
     // What is bare holds no blank there.
     if !value.contains(' ') {
         texts.push(format!("login failed {name}={value} from 192.0.2.7"));
@@ -590,6 +603,32 @@ fn a_value_of_a_header_may_begin_with_a_mark() {
     }
     for kept in ["/?cookie=&x=KEPT", "/?cookie=#KEPT", "cookie: /* KEPT", "cookie: &"] {
         assert_eq!(clean(&encoder, kept), kept);
+    }
+}
+
+#[test]
+fn what_is_cut_off_in_a_quoted_cookie_is_a_part_of_it() {
+    let encoder = default_encoder();
+    for secret in [
+        "Cookie: a=\"b c S3CR3T",
+        "Cookie: x=1; a=\"b, c; d S3CR3T",
+        "{\"log\":\"Cookie: a=\\\"b c S3CR3T",
+        "query($password: String = \"ab:S3CR3T\")",
+        "query($password: String = \"ab: S3CR3T",
+        "token: String = S3CR3T",
+    ] {
+        let sent = clean(&encoder, secret);
+        assert!(!leaks(&sent), "{sent}");
+        assert_eq!(clean(&encoder, &sent), sent);
+    }
+    for evidence in [
+        "Cookie: a=\" <script>KEPT",
+        "Cookie: a=\" b\nx: KEPT",
+        "token: a user = \"KEPT\"",
+        "token: a x=KEPT",
+        "token: a == KEPT",
+    ] {
+        assert!(clean(&encoder, evidence).contains("KEPT"), "{}", clean(&encoder, evidence));
     }
 }
 
