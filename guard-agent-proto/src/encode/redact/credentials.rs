@@ -132,8 +132,8 @@ impl Credentials {
     }
 }
 
-const BEGIN: &[u8] = b"-----BEGIN ";
-const END: &[u8] = b"-----END ";
+const BEGIN: &[u8] = b"-----BEGIN";
+const END: &[u8] = b"-----END";
 const DASHES: &[u8] = b"-----";
 
 /// The password in `scheme://user:password@host`, or the token in `scheme://token@host`. What stands behind a host and a
@@ -272,17 +272,19 @@ fn jwt(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
     Some(start..end)
 }
 
-/// A block of PEM; of one that is cut off, what may be a part of it.
+/// A block of PEM, in whose lines text may be quoted and comments may stand; of one that is cut off, what may be a part of
+/// it. Forms, literals and XML write its blanks and the ends of its lines in their way.
 fn pem(bytes: &[u8], at: usize, _is_cut: bool) -> Option<Range<usize>> {
     let label = at + BEGIN.len();
-    let is_label = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' ';
+    let is_label =
+        |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b' ' | b'+');
     let body = label + run(bytes, label, is_label).len();
-    if !bytes[body..].starts_with(DASHES) {
+    if !bytes[body..].starts_with(DASHES) || !matches!(bytes[label], b' ' | b'+') {
         return None;
     }
     let is_part =
-        |byte: u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/=:,.\\".contains(&byte);
-    let mut end = body + DASHES.len();
+        |byte: u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/=:,.\\%".contains(&byte);
+    let mut end = skip_headers(bytes, body + DASHES.len());
     loop {
         end += run(bytes, end, is_part).len();
         let rest = &bytes[end..];
@@ -291,12 +293,72 @@ fn pem(bytes: &[u8], at: usize, _is_cut: bool) -> Option<Range<usize>> {
             let dashes = run(bytes, end + END.len() + label, |byte| byte == b'-').len();
             return Some(at..end + END.len() + label + dashes.min(DASHES.len()));
         }
-        // `Proc-Type` and `DEK-Info`, in front of an encrypted key.
-        match rest {
-            [b'-', next, ..] if next.is_ascii_alphanumeric() => end += 1,
+        end += match rest {
+            // `Proc-Type` and `DEK-Info`, in front of an encrypted key.
+            [b'-', next, ..] if next.is_ascii_alphanumeric() => 1,
+            [b'&', ..] => match end_of_line(rest) {
+                0 => return Some(at..end),
+                len => len,
+            },
+            [byte, ..] if is_mark(*byte) && ends_line(&bytes[..end]) => 1,
             _ => return Some(at..end),
+        };
+    }
+}
+
+/// Where the headers of a block end that begin behind the line that ends at `at`: `Version: GnuPG v2 (GNU/Linux)`.
+fn skip_headers(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        let line = at + end_of_line(&bytes[at..]);
+        let line = line + end_of_line(&bytes[line..]);
+        let start = line + run(bytes, line, |byte| is_mark(byte) || byte == b' ').len();
+        let name = run(bytes, start, |byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if line == at || name.is_empty() || bytes.get(start + name.len()) != Some(&b':') {
+            return at;
+        }
+        let rest = &bytes[start..];
+        let is_end = |len: &usize| end_of_line(&rest[*len..]) > 0;
+        let near = rest.len().min(LONGEST);
+        match (0..near).find(is_end) {
+            Some(len) => at = start + len,
+            None if near == rest.len() => return bytes.len(),
+            None => return at,
         }
     }
+}
+
+/// How long the end of a line is with which that begins, as it is, or as literals, forms and XML write it.
+fn end_of_line(bytes: &[u8]) -> usize {
+    let written = |spellings: &[&[u8]]| {
+        let is_there = |spelling: &&&[u8]| {
+            bytes.get(..spelling.len()).is_some_and(|start| start.eq_ignore_ascii_case(spelling))
+        };
+        spellings.iter().find(is_there).map_or(0, |spelling| spelling.len())
+    };
+    match bytes.first() {
+        Some(b'\r') => written(&[b"\r\n", b"\r"]),
+        Some(b'\n') => 1,
+        Some(b'%') => written(&[b"%0D%0A", b"%0A", b"%0D"]),
+        Some(b'&') => written(&[b"&#10;", b"&#13;", b"&#xA;", b"&#xD;"]),
+        Some(b'\\') => {
+            let escapes = bytes.iter().take(MOST_ESCAPES).take_while(|byte| **byte == b'\\').count();
+            if matches!(bytes.get(escapes), Some(b'r' | b'n')) { escapes + 1 } else { 0 }
+        }
+        Some(_) | None => 0,
+    }
+}
+
+/// Whether that may stand in front of each line of a text that is quoted or commented out.
+const fn is_mark(byte: u8) -> bool {
+    matches!(byte, b'>' | b'#' | b'|' | b'*' | b';')
+}
+
+/// Whether only blanks and marks stand in the line that ends there.
+fn ends_line(in_front: &[u8]) -> bool {
+    let near = &in_front[in_front.len().saturating_sub(MOST_ESCAPES)..];
+    let around = near.iter().rev().take_while(|byte| is_mark(**byte) || matches!(byte, b' ' | b'\t')).count();
+    let near = &near[..near.len() - around];
+    [&b"\n"[..], b"\r", b"\\n", b"\\r"].into_iter().any(|end| near.ends_with(end))
 }
 
 /// A key with a prefix that ends at `at`.

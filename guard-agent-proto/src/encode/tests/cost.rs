@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 126] = [
+const SHAPES: [&str; 129] = [
     ".sk-",
     "pwd=/",
     "'pwd':'/",
@@ -93,6 +93,9 @@ const SHAPES: [&str; 126] = [
     "&quot;",
     "-----BEGIN ",
     "-----BEGIN A-----",
+    "-----BEGIN A-----\nA: (",
+    "-----BEGIN A-----&#10;&",
+    "\n>>",
     "eyJaaaaaaaaaa.",
     "sk_",
     "Bearer ",

@@ -416,6 +416,34 @@ fn a_password_in_a_url_ends_at_the_host_whatever_it_holds() {
     }
 }
 
+#[test]
+fn a_block_of_pem_ends_with_its_end_however_its_lines_are_written() {
+    let encoder = default_encoder();
+    for (given, expected) in [
+        (
+            "x=-----BEGIN+RSA+PRIVATE+KEY-----%0D%0AMIIS3CR3T%2B%0D%0A-----END+RSA+PRIVATE+KEY-----&y=1",
+            "x=[REDACTED]&y=1",
+        ),
+        ("-----BEGIN A-----&#10;MIIS3CR3T&#xd;&#xA;T0PS3C&#10;-----END A----- x", "[REDACTED] x"),
+        ("<k>-----BEGIN A-----&#13;&#10;MIIS3CR3T&#10;T0PS3C</k>", "<k>[REDACTED]</k>"),
+        (
+            "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2 (GNU/Linux)\nComment: <a@b>\n\nMIIS3CR3T\n=T0PS\n-----END PGP PRIVATE KEY BLOCK-----",
+            "[REDACTED]",
+        ),
+        ("-----BEGIN PGP MESSAGE-----\\r\\nVersion: A (B)\\r\\n\\r\\nS3CR3T", "[REDACTED]"),
+        ("-----BEGIN PGP MESSAGE-----\nVersion: A (S3CR3T", "[REDACTED]"),
+        ("> -----BEGIN A-----\n> MIIS3CR3T\n>T0PS3C\n> -----END A-----\n> x", "> [REDACTED]\n> x"),
+        ("# -----BEGIN A-----\n# A: (b)\n#\n# MIIS3CR3T\n# -----END A-----", "# [REDACTED]"),
+        ("\" * -----BEGIN A-----\\n * MIIS3CR3T\\n * T0PS3C\"", "\" * [REDACTED]\""),
+    ] {
+        assert_eq!(clean(&encoder, given), expected);
+        assert_eq!(clean(&encoder, expected), expected);
+    }
+    for kept in ["-----BEGINNING-----\nA: (b)", "-----BEGIN a-----&#10;"] {
+        assert_eq!(clean(&encoder, kept), kept);
+    }
+}
+
 /// Whether that is left of a text, and of the value that it is as JSON.
 fn is_sent(given: &str, part: &str) -> [bool; 2] {
     let json: Value = serde_json::from_str(given).unwrap_or(Value::Null);
