@@ -1,7 +1,7 @@
 //! Secrets in text of any kind, whole, broken or cut off: one pass over names, separators and values.
 //!
 //! What is a secret is said by this table. A *name* is what [`Names`] knows; it may begin anywhere, and quotes,
-//! brackets, blanks of any script and comments may stand between it and its separator.
+//! brackets, indices, blanks of any script and comments may stand between it and its separator.
 //!
 //! | separator | written by | name |
 //! | --- | --- | --- |

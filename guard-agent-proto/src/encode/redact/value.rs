@@ -6,7 +6,8 @@
 //! | quoted with its length | `string(6) "`, `s:6:"` | there, if a quote is there; else as quoted |
 //! | bracketed | `{` `[` `(`, or a type in front of one | with its bracket; else with the text |
 //! | of a block of YAML | the end of the line, or `|` `>` in front of it | with the last line that is indented more than the name, or is an item of a list at its column |
-//! | of a header with a bare name | a letter, a digit, a quote, a bracket, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;`; what is quoted or bracketed behind `=` is passed over |
+//! | of a header with a bare name | a letter, a digit, a quote, a bracket, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;`; what is quoted or bracketed behind `=` is passed over, to the end of the text where that cut it off |
+//! | of a declaration | a type and `=` | with what stands behind `=` |
 //! | of an option | | at a blank |
 //! | of an element | `>` | at its end tag; else with the text |
 //! | of a part of multipart | an empty line | at the next boundary; else with the text |
