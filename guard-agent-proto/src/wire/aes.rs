@@ -5,6 +5,8 @@ pub(super) use without::Aes;
 
 #[cfg(feature = "encryption")]
 mod with {
+    use alloc::sync::Arc;
+
     use aes_gcm::aead::AeadInOut;
     use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 
@@ -17,13 +19,13 @@ mod with {
         pub(in crate::wire) const WANTED: &str = "the URL-safe base64 of 32 bytes";
 
         /// `None` if the key is not 32 bytes.
-        pub(in crate::wire) fn new(key: &[u8]) -> Option<Self> {
-            Aes256Gcm::new_from_slice(key).ok().map(Self)
+        pub(in crate::wire) fn new(key: &[u8]) -> Option<Arc<Self>> {
+            Aes256Gcm::new_from_slice(key).ok().map(|aes| Arc::new(Self(aes)))
         }
 
         /// The same under another key.
-        pub(in crate::wire) fn under(&self, key: &[u8; 32]) -> Self {
-            Self(Aes256Gcm::new(key.into()))
+        pub(in crate::wire) fn under(&self, key: &[u8; 32]) -> Arc<Self> {
+            Arc::new(Self(Aes256Gcm::new(key.into())))
         }
 
         /// Encrypts in place; the tag, which covers `context` as well.
@@ -53,6 +55,8 @@ mod with {
 
 #[cfg(not(feature = "encryption"))]
 mod without {
+    use alloc::sync::Arc;
+
     /// There is none.
     #[derive(Clone)]
     pub(in crate::wire) enum Aes {}
@@ -61,11 +65,11 @@ mod without {
         pub(in crate::wire) const WANTED: &str =
             "absent: this program was built without the feature `encryption`";
 
-        pub(in crate::wire) const fn new(_key: &[u8]) -> Option<Self> {
+        pub(in crate::wire) const fn new(_key: &[u8]) -> Option<Arc<Self>> {
             None
         }
 
-        pub(in crate::wire) const fn under(&self, _key: &[u8; 32]) -> Self {
+        pub(in crate::wire) const fn under(&self, _key: &[u8; 32]) -> Arc<Self> {
             match *self {}
         }
 

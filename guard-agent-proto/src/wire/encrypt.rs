@@ -54,7 +54,7 @@ impl ProjectKey {
         // The reference takes the standard alphabet as well.
         let url_safe: Zeroizing<String> = Zeroizing::new(text.chars().map(to_url_safe).collect());
         let key = Zeroizing::new(BASE64.decode(url_safe.as_bytes()).map_err(|_| problem())?);
-        let wire = Aes::new(&key).map(|aes| Cipher(Arc::new(aes))).ok_or_else(problem)?;
+        let wire = Aes::new(&key).map(Cipher).ok_or_else(problem)?;
         let journal = Derivation::new(&key);
         let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(key.as_slice()).into();
         // Zero is for none.
@@ -74,7 +74,7 @@ impl ProjectKey {
     /// For the stream of a journal of that name.
     pub(crate) fn journal(&self, stream: &str) -> Cipher {
         let name = ["guard-agent journal ", stream].concat();
-        Cipher(Arc::new(self.wire.0.under(&self.journal.key(name.as_bytes()))))
+        Cipher(self.wire.0.under(&self.journal.key(name.as_bytes())))
     }
 
     /// Tells keys apart without telling them.
