@@ -409,9 +409,7 @@ impl Journal {
         let id = StoreOpId::from_u64(self.next_op);
         self.next_op += 1;
         self.outstanding = Some((id, self.awake_at, outstanding));
-        for stream in self.streams.values_mut() {
-            stream.asked_since.get_or_insert(self.awake_at);
-        }
+        self.unanswered_since.get_or_insert(self.awake_at);
         StoreRequest { id, owner: self.owner, op, timeout: self.timeout }
     }
 }
