@@ -167,7 +167,7 @@ impl Agent {
         self.rng.reseed(entropy);
     }
 
-    /// What it would draw next.
+    /// The next number that its generator draws.
     #[cfg(all(test, feature = "std"))]
     pub(crate) fn next_random(&self) -> u64 {
         self.rng.clone().next_u64()

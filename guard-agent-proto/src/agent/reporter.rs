@@ -9,7 +9,7 @@ use crate::soonest::Soonest;
 use crate::store::StoreErrorKind;
 use crate::{AgentEvent, DropReason, Endpoint, ErrorStage, Instant, Reason};
 
-/// What a message is about. Of each, people are told at once, and what follows is summed up.
+/// Subject of a message. People are told of each at once, and what follows is summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic {
     /// An endpoint does not do what it is asked for.
@@ -49,44 +49,20 @@ struct Told {
     at: Option<Instant>,
     /// How much there is to tell since then.
     untold: u64,
-    /// What it was last.
+    /// The last message about it.
     message: String,
 }
 
 impl Topic {
     /// It is told at most that often.
     const fn interval(self) -> Duration {
-        match self {
-            // Another failure is news.
-            Self::Failure(..) => Duration::from_secs(10),
-            Self::Dropped(_)
-            | Self::Invalid
-            | Self::Skipped
-            | Self::Store(_)
-            | Self::LostLog
-            | Self::Left(_)
-            | Self::Foreign
-            | Self::Orphaned
-            | Self::Leased
-            | Self::Adopted
-            | Self::Unclosed => Duration::from_secs(60),
-        }
+        // Another failure is news.
+        Duration::from_secs(if matches!(self, Self::Failure(..)) { 10 } else { 60 })
     }
 
     /// Whether what is told is how many there were.
     const fn is_sum(self) -> bool {
-        match self {
-            Self::Dropped(_) | Self::Invalid | Self::Skipped => true,
-            Self::Failure(..)
-            | Self::Store(_)
-            | Self::LostLog
-            | Self::Left(_)
-            | Self::Foreign
-            | Self::Orphaned
-            | Self::Leased
-            | Self::Adopted
-            | Self::Unclosed => false,
-        }
+        matches!(self, Self::Dropped(_) | Self::Invalid | Self::Skipped)
     }
 
     /// Says that of `untold`, of which `message` was the last.

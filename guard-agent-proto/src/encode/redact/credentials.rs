@@ -152,7 +152,7 @@ fn userinfo(bytes: &[u8], at: usize, is_cut: bool) -> Option<Range<usize>> {
             return None;
         }
         return match colon.filter(|colon| *colon < end) {
-            // What hosts of repositories demand behind a token.
+            // Hosts of repositories demand this behind a token.
             Some(colon)
                 if !matches!(&authority[colon + 1..end], b"" | b"x-oauth-basic") || !is_token(user) =>
             {

@@ -267,7 +267,7 @@ impl Document<'_> {
         }
     }
 
-    /// What a value says of others as a name, if it is a string.
+    /// The class that a value gives to others as their name, if it is a string.
     fn said_by(&self, value: Range<usize>) -> Option<Class> {
         let class = self.redactor.names().class_of_member(&self.name_in(value)?);
         class.filter(|class| class.says_of_others())
@@ -324,7 +324,7 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// What the names in front say about the next element.
+    /// The class that the names in front give to the next element.
     pub(super) fn next(&self) -> Option<Class> {
         self.named.or(self.all)
     }

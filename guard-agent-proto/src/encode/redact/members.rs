@@ -132,7 +132,7 @@ impl Writer<'_> {
         }
     }
 
-    /// What a member says of others that it names, and whether it does so as the first of a pair: `{"0":"cookie","1":"v"}`.
+    /// The class that a member gives to others that it names, and whether it does so as the first of a pair: `{"0":"cookie","1":"v"}`.
     fn said_by<'a, V, I>(&self, members: I) -> (Option<Class>, bool)
     where
         V: Member + 'a,

@@ -136,7 +136,7 @@ pub(super) enum Class {
     Address,
 }
 
-/// What the strings in a value are.
+/// Kind of the strings in a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Shape {
     Any,
