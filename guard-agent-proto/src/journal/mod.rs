@@ -61,8 +61,6 @@ pub(crate) struct Journal {
     leapt_at: Option<Instant>,
     /// When it woke up too late for what was due.
     woke_at: Option<Instant>,
-    /// When the store was asked first since it last did what it was asked for.
-    unanswered_since: Option<Instant>,
     /// How an operation before this one ended says nothing about the store now: we slept meanwhile.
     fresh_from: u64,
     /// An append that may have been made.
@@ -332,7 +330,6 @@ impl Journal {
             awake_wall: now.wall,
             leapt_at: None,
             woke_at: None,
-            unanswered_since: None,
             fresh_from: 0,
             unsure: None,
             troubles: Troubles::new(longest_wait),

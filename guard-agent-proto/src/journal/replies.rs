@@ -37,7 +37,6 @@ impl Journal {
         match result {
             Ok(answer) => {
                 self.troubles.on_done(done.part());
-                self.unanswered_since = None;
                 // No lease can be kept in a store that takes longer than it lasts; giving one up takes its time.
                 let awake = id.as_u64() >= self.fresh_from && !self.closing;
                 if awake && now.since(asked_at) >= self.lease.ttl {
@@ -48,7 +47,6 @@ impl Journal {
             Err(error) if error.kind == StoreErrorKind::Fenced => {
                 self.troubles.on_done(done.part());
                 self.on_fenced(&done, now, rng, &mut news);
-                self.unanswered_since = None;
             }
             Err(error) => {
                 let is_news = id.as_u64() >= self.fresh_from && self.blame(&done, error.kind, now, rng);
@@ -273,11 +271,11 @@ impl Journal {
         })
     }
 
-    /// Whether the store was asked in time to keep that stream, and did not answer. Nobody who can write there can bring about
-    /// that we sleep instead.
+    /// Whether the store was asked in time, and has not kept that stream for us: it did not answer, or refused what it would
+    /// have been renewed by, whatever else it did. Nobody who can write there can bring about that we sleep instead.
     pub(super) fn was_kept_waiting(&self, origin: u16) -> bool {
-        let held_at = self.streams.get(&origin).and_then(|stream| stream.held_at);
-        held_at.zip(self.unanswered_since).is_some_and(|(held_at, asked_at)| {
+        let asked = self.streams.get(&origin).and_then(|stream| stream.held_at.zip(stream.asked_since));
+        asked.is_some_and(|(held_at, asked_at)| {
             let slept = self.leapt_at.max(self.woke_at).is_some_and(|at| at >= held_at);
             !slept && asked_at < held_at + self.lease.grace
         })

@@ -409,7 +409,9 @@ impl Journal {
         let id = StoreOpId::from_u64(self.next_op);
         self.next_op += 1;
         self.outstanding = Some((id, self.awake_at, outstanding));
-        self.unanswered_since.get_or_insert(self.awake_at);
+        for stream in self.streams.values_mut() {
+            stream.asked_since.get_or_insert(self.awake_at);
+        }
         StoreRequest { id, owner: self.owner, op, timeout: self.timeout }
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Stream {
     pub(super) ended: ByKind<bool>,
     /// When the store was asked for what it did last.
     pub(super) held_at: Option<Instant>,
+    /// When it was asked for anything since then, by whatever operation.
+    pub(super) asked_since: Option<Instant>,
     pub(super) renew_at: Instant,
     pub(super) lapses_at: Instant,
     /// Batches that may have been sent.
@@ -86,6 +88,7 @@ impl Stream {
             overwritten: false,
             ended: ByKind::default(),
             held_at: None,
+            asked_since: None,
             renew_at: Instant::FAR_FUTURE,
             lapses_at: Instant::FAR_FUTURE,
             seals: Vec::new(),
@@ -95,6 +98,7 @@ impl Stream {
 
     pub(super) fn renew(&mut self, asked_at: Instant, lease: Lease) {
         self.held_at = Some(asked_at);
+        self.asked_since = None;
         self.renew_at = asked_at + lease.renewal;
         self.lapses_at = asked_at + lease.ttl;
     }

@@ -601,7 +601,7 @@ fn an_adoption_is_believed_once_the_lease_may_have_been_forgotten_and_left_alone
             let done = Outstanding::Read { origin, kind: EVENT, from: seq(0), limit: 1 };
             let mut news = JournalNews::default();
             journal.woke_at = Some(at(if slept { 5 } else { 4 }));
-            journal.unanswered_since = Some(at(6));
+            journal.streams.values_mut().for_each(|stream| stream.asked_since = Some(at(6)));
             journal.on_fenced(&done, at(5) + since, &mut rng(), &mut news);
             let left = news.left.unwrap();
             assert_eq!((left.origin, left.why), (origin, why), "{since:?}");
@@ -619,7 +619,7 @@ fn an_adoption_is_believed_once_the_lease_may_have_been_forgotten_and_left_alone
     }
     let mut journal = journal_held_at(at(5));
     for (asked_at, kept_waiting) in [(at(5) + grace, false), (at(6), true)] {
-        journal.unanswered_since = Some(asked_at);
+        own(&mut journal).asked_since = Some(asked_at);
         assert_eq!(journal.was_kept_waiting(0), kept_waiting, "who asks too late has to believe it");
     }
     assert!(!journal.may_be_adopted(0, at(6)));
@@ -634,6 +634,35 @@ fn an_adoption_is_believed_once_the_lease_may_have_been_forgotten_and_left_alone
     let lease = journal.lease;
     own(&mut journal).renew(at(7), lease);
     assert!(!journal.may_be_adopted(0, at(7)), "the store was asked since");
+}
+
+#[test]
+fn a_store_that_does_everything_except_to_keep_a_stream_keeps_it_waiting() {
+    let mut journal = journal();
+    let lease = journal.lease;
+    own(&mut journal).renew(at(5), lease);
+    append(&mut journal, 3);
+    let room = JournalRoom { read: ByKind { events: true, metrics: true }, others: true };
+    let mut searched = false;
+    // Whoever can write into the store makes a key of the stream another type, and waits.
+    for second in 6..40 {
+        journal.on_time(now(at(second)));
+        let Some(request) = journal.poll(at(second), room, &mut rng(), |_, _, _| vec![]) else { continue };
+        let list = StoreAnswer::Orphans { orphans: vec![], streams: 1, foreign: 0, complete: true };
+        let result = match request.op {
+            StoreOp::List { .. } => Ok(list),
+            StoreOp::Write(_) | StoreOp::Read { .. } | StoreOp::Adopt { .. } | StoreOp::Close { .. } => {
+                Err(StoreError::new(StoreErrorKind::WrongType, "another type"))
+            }
+        };
+        searched |= result.is_ok();
+        journal.on_reply(request.id, result, at(second), &mut rng()).unwrap();
+    }
+    assert!(searched);
+    let done = Outstanding::Read { origin: 0, kind: EVENT, from: seq(0), limit: 1 };
+    let mut news = JournalNews::default();
+    journal.on_fenced(&done, at(40), &mut rng(), &mut news);
+    assert_eq!(news.left.unwrap().why, LeftBecause::Claimed);
 }
 
 #[test]

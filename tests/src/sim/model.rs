@@ -60,6 +60,8 @@ pub(crate) struct Fate {
     pub(crate) resurrected: bool,
     /// Where it was written to.
     pub(crate) streams: Vec<StreamId>,
+    /// How often a stream that has it was adopted while its owner lived, who may keep it too.
+    pub(crate) copies: u64,
     /// It was in the memory of a process that died, or nobody can know that the store lost it.
     pub(crate) died: bool,
     /// Refusals in a row that are about the content, or can be although their status blames the caller or the server.
@@ -83,6 +85,7 @@ impl Fate {
             lost: false,
             resurrected: false,
             streams: Vec::new(),
+            copies: 0,
             died: false,
             unclear: 0,
             was_refused: false,

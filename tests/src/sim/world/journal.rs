@@ -115,6 +115,8 @@ impl World {
         let excused = self.store_trouble_at.is_some_and(recently) || self.store.losses > 0;
         for other in self.workers.iter_mut().filter(|other| other.run == from && other.subject.is_some()) {
             other.model.dispossessed = true;
+            let stored = self.history.records.iter_mut().filter(|record| record.streams.contains(&stream));
+            stored.for_each(|record| record.copies += 1);
             require(excused || recently(other.paused), Invariant::AdoptedAlive, || {
                 format!("run {run} adopted {stream} of run {from}, which is alive and reaches the store")
             })?;

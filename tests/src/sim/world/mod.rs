@@ -400,11 +400,14 @@ impl World {
         let Some(front) = self.platform.front else { return true };
         let waiting: u64 = self.workers.iter().map(Worker::pending).sum();
         let is_refused = |(number, record): &(u64, &Fate)| {
-            front.dislikes(*number) && record.made.kind == Kind::Event && !record.is_confirmed()
+            let is_settled = record.is_confirmed() && record.copies == 0;
+            front.dislikes(*number) && record.made.kind == Kind::Event && !is_settled
         };
-        // A record that is in several streams waits several times, and one that a late write brought back once more.
-        let times =
-            |(_, record): (u64, &Fate)| record.streams.len().max(1) as u64 + u64::from(record.resurrected);
+        // A record that is in several streams waits several times, and so does one that two agents have, or that a late write
+        // brought back.
+        let times = |(_, record): (u64, &Fate)| {
+            record.streams.len().max(1) as u64 + record.copies + u64::from(record.resurrected)
+        };
         let refused: u64 = (0..).zip(&self.history.records).filter(is_refused).map(times).sum();
         let has_agent =
             |run: u32| self.workers.iter().any(|worker| worker.run == run && worker.subject.is_some());
