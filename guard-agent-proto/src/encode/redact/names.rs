@@ -104,6 +104,9 @@ const DESCRIPTIONS: [&str; 40] = [
 /// Words with which a name asks something about a secret: `has_password`.
 const QUESTIONS: [&str; 6] = ["has", "is", "needs", "requires", "should", "was"];
 
+/// What names a secret once more at the end of a word that runs together: `mysecretkey`.
+const TAILS: [&str; 5] = ["key", "keys", "value", "values", "string"];
+
 /// Words of programs that are no secret, whatever they are called.
 const WORDS: [&str; 6] = ["true", "false", "null", "None", "nil", "undefined"];
 
@@ -280,7 +283,18 @@ impl Names {
         let mut found = None;
         let mut end = name.len();
         while end > 0 {
-            found = found.or_else(|| self.ending(end, &folded));
+            // A word in front may say more: `secret.key`.
+            if found.is_none_or(|(class, _)| class == Class::Ambiguous) {
+                found = self
+                    .ending(end, &folded)
+                    .filter(|(class, _)| found.is_none() || class.is_secret())
+                    .or(found);
+            }
+            end = folded.word_before(end);
+        }
+        let mut end = if found.is_none() { name.len() } else { 0 };
+        while end > 0 {
+            found = found.or_else(|| self.ending_with_tail(end, &folded));
             end = folded.word_before(end);
         }
         if found.is_none() && name.first().is_some_and(|first| self.begins & bit(*first) != 0) {
@@ -332,6 +346,15 @@ impl Names {
         });
         let found = found.min_by_key(|(class, exact)| (*class, !exact));
         found.or_else(|| if last == b's' { self.plural(end, folded) } else { None })
+    }
+
+    /// The same where a tail stands behind the sensitive name in that word.
+    fn ending_with_tail(&self, end: usize, folded: &Folded) -> Option<(Class, bool)> {
+        let word = &folded.bytes()[..end];
+        let tail = TAILS.iter().find(|tail| word.ends_with(tail.as_bytes()))?;
+        let end = end - tail.len();
+        let found = if end > 0 { self.ending(end, folded) } else { None };
+        found.filter(|(class, _)| class.is_secret())
     }
 
     /// The same for several of them: `cookies`, `ip_addresses`. Tokens are counted, too, where no secrets are meant.

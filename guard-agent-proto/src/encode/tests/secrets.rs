@@ -14,7 +14,7 @@ fn default_encoder() -> Encoder {
 
 /// Names of secrets in the spellings of languages, with what stands in front of them and behind.
 fn names() -> Vec<String> {
-    let words: [&[&str]; 14] = [
+    let words: [&[&str]; 18] = [
         &["password"],
         &["passwd"],
         &["secret"],
@@ -29,6 +29,10 @@ fn names() -> Vec<String> {
         &["refresh", "token"],
         &["secret", "access", "key"],
         &["api", "key"],
+        &["secret", "key"],
+        &["my", "secret", "key"],
+        &["token", "value"],
+        &["client", "secret", "values"],
     ];
     let capital = |word: &str| format!("{}{}", word[..1].to_uppercase(), &word[1..]);
     let spell = |words: &&[&str]| {
@@ -42,11 +46,10 @@ fn names() -> Vec<String> {
             format!("{}{}", &camel[..1].to_lowercase(), &camel[1..]),
             camel,
             words.concat(),
+            words.concat().to_uppercase(),
         ]
     };
-    // A machine's names run together say less than a person's: these are known by their end or beginning alone.
-    let mut names: Vec<_> =
-        words.iter().flat_map(spell).filter(|name| !matches!(&**name, "secretaccesskey")).collect();
+    let mut names: Vec<_> = words.iter().flat_map(spell).collect();
     names.sort();
     names.dedup();
     names
