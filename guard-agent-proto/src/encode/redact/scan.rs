@@ -1,7 +1,8 @@
 //! Secrets in text of any kind, whole, broken or cut off: one pass over names, separators and values.
 //!
 //! What is a secret is said by this table. A *name* is what [`Names`] knows; it may begin anywhere, and quotes,
-//! brackets, indices, blanks of any script and comments may stand between it and its separator.
+//! brackets, indices, blanks of any script, comments and the marks of a label (`password?:`) may stand between it and its
+//! separator.
 //!
 //! | separator | written by | name |
 //! | --- | --- | --- |
@@ -927,6 +928,15 @@ impl Scan<'_> {
             let front = &self.bytes[..end];
             end -= match front.last() {
                 Some(byte) if is_around(byte) => 1,
+                // Marks of a label, or of a type that may be missing: `"password?":`.
+                Some(b'?' | b'!')
+                    if matches!(
+                        self.bytes.get(end),
+                        Some(b'"' | b'\'' | b'`' | b'\\' | b'*' | b'?' | b'!' | b':')
+                    ) =>
+                {
+                    1
+                }
                 Some(byte) if !byte.is_ascii() => {
                     let is_blank = |len: &usize| end >= *len && wide_blank(&front[end - len..]) == *len;
                     match [2, 3].into_iter().find(is_blank) {

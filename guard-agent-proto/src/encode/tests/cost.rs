@@ -6,7 +6,18 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 129] = [
+const SHAPES: [&str; 140] = [
+    "\"password?\":",
+    "password?!:",
+    "cookie:'a=",
+    "cookie:!!a ",
+    "password: &a ",
+    "x: password: #",
+    "x: password:\n",
+    "cookie: A<B> = Some(\"",
+    "cookie:a=Some(\"",
+    "cookie:a=\"b ",
+    "mysecretkey=",
     ".sk-",
     "pwd=/",
     "'pwd':'/",
