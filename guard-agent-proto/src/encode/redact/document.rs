@@ -61,7 +61,7 @@ impl Document<'_> {
                 self.string(at + 1..end - 1, place, shape)?;
                 Some(end)
             }
-            _ => json::skip_scalar(self.bytes, at),
+            _ => self.scalar(at),
         }
     }
 
@@ -110,7 +110,7 @@ impl Document<'_> {
             let value = json::skip_space(self.bytes, colon + 1);
             let end = match self.bytes.get(value)? {
                 b'"' | b'{' | b'[' => self.of_person(value, depth - 1)?,
-                _ => json::skip_scalar(self.bytes, value)?,
+                _ => self.scalar(value)?,
             };
             at = json::skip_space(self.bytes, end);
             match self.bytes.get(at)? {
@@ -119,6 +119,15 @@ impl Document<'_> {
                 _ => return None,
             }
         }
+    }
+
+    /// Redacts the number at `at` if it is a credential.
+    fn scalar(&mut self, at: usize) -> Option<usize> {
+        let end = json::skip_scalar(self.bytes, at)?;
+        if self.redactor.credentials().include_number(&self.bytes[at..end]) {
+            self.edits.push(Edit::new(at..end, QUOTED));
+        }
+        Some(end)
     }
 
     fn deep(&mut self, at: usize, place: Place) -> Option<usize> {

@@ -378,6 +378,30 @@ fn credentials_are_known_by_their_shape_and_each_rule_can_be_turned_off() {
 }
 
 #[test]
+fn a_number_of_json_is_a_card_number_as_text_is() {
+    let rules = vec![crate::CredentialRule::CardNumber];
+    let config = AgentConfig::builder("key-of-the-platform").credential_rules(rules).build().unwrap();
+    let given = json!({
+        "card": 4_111_111_111_111_111_u64,
+        "list": [378_282_246_310_005_u64, 4_111_111_111_111_111.0],
+        "pan": { "$eq": 4_111_111_111_111_111_u64 },
+        "password": { "$eq": 4_111_111_111_111_111_u64 },
+        "other": [4_111_111_111_111_112_u64, -4_111_111_111_111_111_i64, 1.5, 17],
+    });
+    let expected = json!({
+        "card": "[REDACTED]",
+        "list": ["[REDACTED]", "[REDACTED]"],
+        "pan": { "$eq": "[REDACTED]" },
+        "password": { "$eq": "[REDACTED]" },
+        "other": [4_111_111_111_111_112_u64, -4_111_111_111_111_111_i64, 1.5, 17],
+    });
+    let sent = metadata(&mut encoder(&config), json!({ "json": given, "text": given.to_string() }));
+    assert_eq!(sent["json"], expected);
+    assert_eq!(sent["text"], expected.to_string());
+    assert_eq!(metadata(&mut default_encoder(), given.clone()), given);
+}
+
+#[test]
 fn a_password_in_a_url_ends_at_the_host_whatever_it_holds() {
     let encoder = default_encoder();
     for (given, expected) in [
