@@ -9,7 +9,8 @@ use super::super::json;
 use super::Place;
 use super::edits::Edit;
 use super::names::{
-    Class, Names, Shape, is_directory, is_named, is_naming, is_operator, is_spelled_as_header, is_word,
+    Class, Names, Shape, is_directory, is_named, is_naming, is_operator, is_part_of_addresses,
+    is_spelled_as_header, is_word,
 };
 use super::text::TextRedactor;
 
@@ -195,6 +196,9 @@ impl Document<'_> {
             if class.is_some() && is_directory(name.as_bytes(), self.bytes.get(at + 1..).unwrap_or_default())
             {
                 class = None;
+            }
+            if class.is_none() && shape == Shape::Address && is_part_of_addresses(name.as_bytes()) {
+                class = Some(Class::Address);
             }
             if !class.is_some_and(Class::says_of_others) {
                 self.string(literal, place, shape)?;

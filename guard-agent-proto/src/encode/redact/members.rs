@@ -9,7 +9,7 @@ use super::super::ip::Addresses;
 use super::super::json;
 use super::Place;
 use super::document::{OPERATORS, Pairs};
-use super::names::{Class, Shape, is_directory, is_named, is_naming, is_operator};
+use super::names::{Class, Shape, is_directory, is_named, is_naming, is_operator, is_part_of_addresses};
 use super::text::{MAX_NAME, MOST_DIGITS, TextRedactor, placeholder};
 use crate::AgentConfig;
 
@@ -114,6 +114,9 @@ impl Writer<'_> {
                 && value.text().is_some_and(|text| is_directory(name.as_bytes(), text.as_bytes()))
             {
                 class = None;
+            }
+            if class.is_none() && shape == Shape::Address && is_part_of_addresses(name.as_bytes()) {
+                class = Some(Class::Address);
             }
             if said.is_some() && (is_named(name.as_bytes()) || (is_pair && name == "1")) {
                 class = class.into_iter().chain(said).min();

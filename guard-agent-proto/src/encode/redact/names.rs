@@ -46,6 +46,9 @@ const NAMING: [&str; 4] = ["name", "key", "header", "field"];
 /// The members that they name.
 const NAMED: [&str; 3] = ["value", "values", "content"];
 
+/// Members of what such a name stands for that hold the addresses: `{"ip":{"v4":"192.0.2.1"}}`.
+const PARTS_OF_ADDRESSES: [&str; 6] = ["v4", "v6", "value", "values", "addr", "address"];
+
 /// Names that say too little by themselves: they count behind `=` alone, and only as they are (see
 /// [`counts_with_prefix`]).
 const AMBIGUOUS: [&str; 7] = ["auth", "code", "key", "pass", "session", "sig", "signature"];
@@ -400,6 +403,17 @@ pub(super) fn is_naming(name: &[u8]) -> bool {
 /// Whether a member of that name is named by another one.
 pub(super) fn is_named(name: &[u8]) -> bool {
     is_one_of(&NAMED, name)
+}
+
+/// Whether a member of that name holds addresses in what another name calls addresses.
+pub(super) fn is_part_of_addresses(name: &[u8]) -> bool {
+    is_one_of(&PARTS_OF_ADDRESSES, name)
+}
+
+/// Whether proxies append to a header of that name, so that a client may write what stands in front.
+pub(super) fn is_appended_to(name: &[u8]) -> bool {
+    const WORD: &[u8] = b"forwarded";
+    name.windows(WORD.len()).any(|window| window.eq_ignore_ascii_case(WORD))
 }
 
 /// Whether a value that is not quoted is a word of programs: `null` is the secret of nobody.

@@ -165,7 +165,7 @@ impl Scan<'_> {
     }
 
     /// The inside of the quotes that open at `quote`, and of those that go on behind them.
-    fn quoted(&self, separator: Separator, quote: usize) -> Range<usize> {
+    pub(super) fn quoted(&self, separator: Separator, quote: usize) -> Range<usize> {
         let (mut inside, mut behind) = self.literal(separator, quote);
         while let Some(next) = behind.and_then(|behind| self.next_literal(separator, behind)) {
             let (more, end) = self.literal(separator, next);
@@ -603,7 +603,7 @@ impl Scan<'_> {
     }
 
     /// Whether a line ends at `at`, and does not go on in the next one.
-    fn is_line_end(&self, separator: Separator, at: usize) -> bool {
+    pub(super) fn is_line_end(&self, separator: Separator, at: usize) -> bool {
         match self.bytes[at] {
             b'\r' if self.bytes.get(at + 1) == Some(&b'\n') => self.is_line_end(separator, at + 1),
             b'\r' => true,

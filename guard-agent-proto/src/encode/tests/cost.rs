@@ -6,7 +6,15 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 140] = [
+const SHAPES: [&str; 148] = [
+    "x-forwarded-for: a",
+    "\"x-forwarded-for\":[",
+    "\"x-forwarded-for\":\"a b",
+    "\"ip\":\"a",
+    "\"ip\":{\"v4\":",
+    "<ip value=",
+    "ip=a:b<c>",
+    "x-forwarded-for:1.2.3.4,",
     "\"password?\":",
     "password?!:",
     "cookie:'a=",
