@@ -104,6 +104,13 @@ impl Credentials {
         self.0 >> rule as u8 & 1 == 1
     }
 
+    /// Whether that, which JSON writes as a number, is the number of a card.
+    pub(super) fn include_number(self, number: &[u8]) -> bool {
+        self.include(CredentialRule::CardNumber)
+            && number.first().is_some_and(u8::is_ascii_digit)
+            && self.at(number, 0, false).is_some()
+    }
+
     /// Whether the text holds any.
     pub(super) fn are_in(self, bytes: &[u8]) -> bool {
         if bytes.len() < SHORTEST {

@@ -9,7 +9,8 @@ use super::super::json;
 use super::Place;
 use super::edits::Edit;
 use super::names::{
-    Class, Names, Shape, is_directory, is_named, is_naming, is_operator, is_spelled_as_header, is_word,
+    Class, Names, Shape, is_directory, is_named, is_naming, is_operator, is_part_of_addresses,
+    is_spelled_as_header, is_word,
 };
 use super::text::TextRedactor;
 
@@ -61,7 +62,7 @@ impl Document<'_> {
                 self.string(at + 1..end - 1, place, shape)?;
                 Some(end)
             }
-            _ => json::skip_scalar(self.bytes, at),
+            _ => self.scalar(at),
         }
     }
 
@@ -110,7 +111,7 @@ impl Document<'_> {
             let value = json::skip_space(self.bytes, colon + 1);
             let end = match self.bytes.get(value)? {
                 b'"' | b'{' | b'[' => self.of_person(value, depth - 1)?,
-                _ => json::skip_scalar(self.bytes, value)?,
+                _ => self.scalar(value)?,
             };
             at = json::skip_space(self.bytes, end);
             match self.bytes.get(at)? {
@@ -119,6 +120,15 @@ impl Document<'_> {
                 _ => return None,
             }
         }
+    }
+
+    /// Redacts the number at `at` if it is a credential.
+    fn scalar(&mut self, at: usize) -> Option<usize> {
+        let end = json::skip_scalar(self.bytes, at)?;
+        if self.redactor.credentials().include_number(&self.bytes[at..end]) {
+            self.edits.push(Edit::new(at..end, QUOTED));
+        }
+        Some(end)
     }
 
     fn deep(&mut self, at: usize, place: Place) -> Option<usize> {
@@ -186,6 +196,9 @@ impl Document<'_> {
             if class.is_some() && is_directory(name.as_bytes(), self.bytes.get(at + 1..).unwrap_or_default())
             {
                 class = None;
+            }
+            if class.is_none() && shape == Shape::Address && is_part_of_addresses(name.as_bytes()) {
+                class = Some(Class::Address);
             }
             if !class.is_some_and(Class::says_of_others) {
                 self.string(literal, place, shape)?;

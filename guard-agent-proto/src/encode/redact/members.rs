@@ -3,13 +3,13 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::super::ip::Addresses;
 use super::super::json;
 use super::Place;
 use super::document::{OPERATORS, Pairs};
-use super::names::{Class, Shape, is_directory, is_named, is_naming, is_operator};
+use super::names::{Class, Shape, is_directory, is_named, is_naming, is_operator, is_part_of_addresses};
 use super::text::{MAX_NAME, MOST_DIGITS, TextRedactor, placeholder};
 use crate::AgentConfig;
 
@@ -115,6 +115,9 @@ impl Writer<'_> {
             {
                 class = None;
             }
+            if class.is_none() && shape == Shape::Address && is_part_of_addresses(name.as_bytes()) {
+                class = Some(Class::Address);
+            }
             if said.is_some() && (is_named(name.as_bytes()) || (is_pair && name == "1")) {
                 class = class.into_iter().chain(said).min();
             }
@@ -216,6 +219,15 @@ impl Writer<'_> {
         self.out.push(b'"');
     }
 
+    fn number(&mut self, number: &Number) {
+        let start = self.out.len();
+        json::display(self.out, number);
+        if self.redactor.credentials().include_number(&self.out[start..]) {
+            self.out.truncate(start);
+            self.placeholder();
+        }
+    }
+
     fn placeholder(&mut self) {
         json::string(self.out, &placeholder(self.limits.text));
     }
@@ -270,7 +282,7 @@ impl Member for Value {
             Self::Null => writer.out.extend_from_slice(b"null"),
             Self::Bool(true) => writer.out.extend_from_slice(b"true"),
             Self::Bool(false) => writer.out.extend_from_slice(b"false"),
-            Self::Number(number) => json::display(writer.out, number),
+            Self::Number(number) => writer.number(number),
             Self::String(text) => writer.shaped(text, place, shape),
             Self::Array(items) => writer.array(items, place.deeper(), end.saturating_sub(TO_CLOSE), shape),
             Self::Object(members) => {
@@ -298,7 +310,7 @@ impl Member for Value {
                     writer.plain(name);
                     writer.out.push(b':');
                     if let Self::Number(number) = operand {
-                        json::display(writer.out, number);
+                        writer.number(number);
                     } else {
                         operand.write_of_person(writer, depth - 1);
                     }

@@ -46,6 +46,9 @@ const NAMING: [&str; 4] = ["name", "key", "header", "field"];
 /// The members that they name.
 const NAMED: [&str; 3] = ["value", "values", "content"];
 
+/// Members of what such a name stands for that hold the addresses: `{"ip":{"v4":"192.0.2.1"}}`.
+const PARTS_OF_ADDRESSES: [&str; 6] = ["v4", "v6", "value", "values", "addr", "address"];
+
 /// Names that say too little by themselves: they count behind `=` alone, and only as they are (see
 /// [`counts_with_prefix`]).
 const AMBIGUOUS: [&str; 7] = ["auth", "code", "key", "pass", "session", "sig", "signature"];
@@ -103,6 +106,9 @@ const DESCRIPTIONS: [&str; 40] = [
 
 /// Words with which a name asks something about a secret: `has_password`.
 const QUESTIONS: [&str; 6] = ["has", "is", "needs", "requires", "should", "was"];
+
+/// What names a secret once more at the end of a word that runs together: `mysecretkey`.
+const TAILS: [&str; 5] = ["key", "keys", "value", "values", "string"];
 
 /// Words of programs that are no secret, whatever they are called.
 const WORDS: [&str; 6] = ["true", "false", "null", "None", "nil", "undefined"];
@@ -280,7 +286,18 @@ impl Names {
         let mut found = None;
         let mut end = name.len();
         while end > 0 {
-            found = found.or_else(|| self.ending(end, &folded));
+            // A word in front may say more: `secret.key`.
+            if found.is_none_or(|(class, _)| class == Class::Ambiguous) {
+                found = self
+                    .ending(end, &folded)
+                    .filter(|(class, _)| found.is_none() || class.is_secret())
+                    .or(found);
+            }
+            end = folded.word_before(end);
+        }
+        let mut end = if found.is_none() { name.len() } else { 0 };
+        while end > 0 {
+            found = found.or_else(|| self.ending_with_tail(end, &folded));
             end = folded.word_before(end);
         }
         if found.is_none() && name.first().is_some_and(|first| self.begins & bit(*first) != 0) {
@@ -334,6 +351,15 @@ impl Names {
         found.or_else(|| if last == b's' { self.plural(end, folded) } else { None })
     }
 
+    /// The same where a tail stands behind the sensitive name in that word.
+    fn ending_with_tail(&self, end: usize, folded: &Folded) -> Option<(Class, bool)> {
+        let word = &folded.bytes()[..end];
+        let tail = TAILS.iter().find(|tail| word.ends_with(tail.as_bytes()))?;
+        let end = end - tail.len();
+        let found = if end > 0 { self.ending(end, folded) } else { None };
+        found.filter(|(class, _)| class.is_secret())
+    }
+
     /// The same for several of them: `cookies`, `ip_addresses`. Tokens are counted, too, where no secrets are meant.
     fn plural(&self, end: usize, folded: &Folded) -> Option<(Class, bool)> {
         let one = |end| if end > 0 { self.ending(end, folded) } else { None };
@@ -377,6 +403,17 @@ pub(super) fn is_naming(name: &[u8]) -> bool {
 /// Whether a member of that name is named by another one.
 pub(super) fn is_named(name: &[u8]) -> bool {
     is_one_of(&NAMED, name)
+}
+
+/// Whether a member of that name holds addresses in what another name calls addresses.
+pub(super) fn is_part_of_addresses(name: &[u8]) -> bool {
+    is_one_of(&PARTS_OF_ADDRESSES, name)
+}
+
+/// Whether proxies append to a header of that name, so that a client may write what stands in front.
+pub(super) fn is_appended_to(name: &[u8]) -> bool {
+    const WORD: &[u8] = b"forwarded";
+    name.windows(WORD.len()).any(|window| window.eq_ignore_ascii_case(WORD))
 }
 
 /// Whether a value that is not quoted is a word of programs: `null` is the secret of nobody.

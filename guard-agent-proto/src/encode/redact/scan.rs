@@ -1,7 +1,8 @@
 //! Secrets in text of any kind, whole, broken or cut off: one pass over names, separators and values.
 //!
 //! What is a secret is said by this table. A *name* is what [`Names`] knows; it may begin anywhere, and quotes,
-//! brackets, indices, blanks of any script and comments may stand between it and its separator.
+//! brackets, indices, blanks of any script, comments and the marks of a label (`password?:`) may stand between it and its
+//! separator.
 //!
 //! | separator | written by | name |
 //! | --- | --- | --- |
@@ -26,8 +27,8 @@ use super::PLACEHOLDER;
 use super::credentials::{Credentials, is_trigger, neighbours};
 use super::edits::{Edit, push};
 use super::names::{
-    Class, Names, is_directory, is_like_token, is_named, is_naming, is_of_name, is_operator,
-    is_spelled_as_header, is_word,
+    Class, Names, is_appended_to, is_directory, is_like_token, is_named, is_naming, is_of_name, is_operator,
+    is_part_of_addresses, is_spelled_as_header, is_word,
 };
 use super::value::skip_blanks;
 use super::view::{View, wide_blank};
@@ -72,6 +73,9 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
         view,
         bytes: &view.bytes,
         edits: Vec::new(),
+        masked: Vec::new(),
+        masked_until: 0,
+        opens_addresses: None,
         groups: heapless::Vec::new(),
         deeper: 0,
         root: Group::default(),
@@ -91,7 +95,26 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
     if let Some(part) = scan.part {
         scan.part(part);
     }
-    scan.edits
+    merge(scan.edits, scan.masked)
+}
+
+/// Both edits in order, except of addresses in what is replaced anyway.
+fn merge(secrets: Vec<Edit>, addresses: Vec<Edit>) -> Vec<Edit> {
+    if addresses.is_empty() {
+        return secrets;
+    }
+    let mut merged: Vec<Edit> = Vec::with_capacity(secrets.len() + addresses.len());
+    let mut secrets = secrets.into_iter().peekable();
+    for address in addresses {
+        while let Some(secret) = secrets.next_if(|secret| secret.range.start < address.range.end) {
+            merged.push(secret);
+        }
+        if merged.last().is_none_or(|last| last.range.end <= address.range.start) {
+            merged.push(address);
+        }
+    }
+    merged.extend(secrets);
+    merged
 }
 
 /// The next byte that is looked at. A loop of its own is unrolled.
@@ -209,6 +232,11 @@ pub(super) struct Scan<'a> {
     pub(super) view: &'a View<'a>,
     pub(super) bytes: &'a [u8],
     edits: Vec<Edit>,
+    /// What to replace of addresses, in order, and how far they were looked for.
+    masked: Vec<Edit>,
+    masked_until: usize,
+    /// The bracket behind a name of addresses.
+    opens_addresses: Option<usize>,
     /// The open brackets and tags, innermost last, and how many more are open.
     groups: heapless::Vec<Group, MOST_GROUPS>,
     deeper: usize,
@@ -273,6 +301,9 @@ impl Scan<'_> {
             b'=' | b':' | b',' => self.separator(at),
             b'{' | b'[' | b'(' => {
                 self.open(byte);
+                if self.opens_addresses == Some(at) && self.deeper == 0 {
+                    self.group().holds_addresses = true;
+                }
                 None
             }
             b'}' | b']' | b')' => {
@@ -374,6 +405,9 @@ impl Scan<'_> {
                 let is_secret = !value.is_empty() && !is_operand(&self.bytes[value.clone()]);
                 return is_secret.then(|| self.redact(value));
             }
+            if self.group().holds_addresses && is_part_of_addresses(&self.bytes[name.range.clone()]) {
+                self.addresses(separator);
+            }
             return match byte {
                 b',' => None,
                 b':' if name_bytes.iter().all(u8::is_ascii_digit) => self.serialized(separator),
@@ -387,7 +421,10 @@ impl Scan<'_> {
             Class::Ambiguous if byte != b'=' || self.names_a_secret(separator, &name.range) => {
                 self.member(separator, name.range)
             }
-            Class::Address => self.addresses(separator.end),
+            Class::Address => {
+                self.addresses(separator);
+                None
+            }
             Class::Tokens => self.tokens(separator),
             Class::Header | Class::Passphrase | Class::Token | Class::Ambiguous => {
                 if self.is_report(separator) || self.is_of_directory(separator, &name.range) {
@@ -462,7 +499,8 @@ impl Scan<'_> {
         let separator =
             Separator { start: end, end: start, byte: b' ', name_start: at + 2, name_is_quoted: false };
         if class == Class::Address {
-            return self.addresses(separator.end);
+            self.addresses(separator);
+            return None;
         }
         if self.bytes.get(start).is_none_or(|byte| *byte == b'-') {
             return None;
@@ -753,9 +791,54 @@ impl Scan<'_> {
         redacted
     }
 
-    /// Replaces the addresses of a list: all that is written with their characters, and identifiers that stand for one
-    /// in front of others (`unknown, 203.0.113.7`).
-    fn addresses(&mut self, start: usize) -> Option<usize> {
+    /// Masks the addresses in the value behind the separator, which is searched for secrets all the same.
+    fn addresses(&mut self, separator: Separator) {
+        // A value in one that is masked already.
+        if separator.end < self.masked_until {
+            return;
+        }
+        let start = self.skip_filler(separator.end, separator.name_is_quoted);
+        let opener = self.bytes.get(start);
+        if opener == Some(&b'{') {
+            self.opens_addresses = Some(start);
+        }
+        let quoted = self.quote(start).map(|quote| self.quoted(separator, quote).end);
+        let name = &self.bytes[separator.name_start..separator.start];
+        let end = if !is_appended_to(name) {
+            quoted
+        } else if separator.name_is_quoted && opener == Some(&b'[') {
+            self.balanced(start, self.bytes.len()).or(Some(self.bytes.len()))
+        } else if separator.byte == b':' && !(separator.name_is_quoted && quoted.is_some()) {
+            Some(self.end_of_line(separator, start))
+        } else {
+            quoted
+        };
+        let list = self.end_of_list(separator.end);
+        self.mask(separator.end..end.map_or(list, |end| end.max(list)));
+    }
+
+    fn end_of_line(&self, separator: Separator, start: usize) -> usize {
+        let is_end = |at: &usize| self.is_line_end(separator, *at);
+        (start..self.bytes.len()).find(is_end).unwrap_or(self.bytes.len())
+    }
+
+    /// Masks the addresses in that part, which begins no sooner than the one before.
+    fn mask(&mut self, part: Range<usize>) {
+        let mut start = part.start.max(self.masked_until);
+        let Some(bytes) = self.bytes.get(start..part.end) else { return };
+        self.masked_until = part.end;
+        for chunk in bytes.utf8_chunks() {
+            self.search.addresses.each_in(chunk.valid(), |address, sent| {
+                let place = self.view.source(start + address.start..start + address.end);
+                self.masked.push(Edit::new(place, sent));
+            });
+            start += chunk.valid().len() + chunk.invalid().len();
+        }
+    }
+
+    /// Where a list of addresses ends: of all that is written with their characters, and of what stands in front of a
+    /// `,` in their place (`unknown, 203.0.113.7`).
+    fn end_of_list(&self, start: usize) -> usize {
         let bytes = self.bytes;
         let mut end = start;
         let mut open = 0_usize;
@@ -765,16 +848,10 @@ impl Scan<'_> {
             match byte {
                 b' ' => {}
                 b'\t' | b'\r' | b'\n' if goes_on => {}
-                b'[' | b'{' => {
-                    self.open(*byte);
-                    open += 1;
-                }
-                b']' | b'}' if open > 0 => {
-                    self.close(*byte);
-                    open -= 1;
-                }
+                b'[' | b'{' => open += 1,
+                b']' | b'}' if open > 0 => open -= 1,
                 b'"' | b'\'' | b'\\' | b',' => {}
-                _ => match self.address_or_identifier(end) {
+                _ => match self.address_or_element(end) {
                     0 => break,
                     element => len = element,
                 },
@@ -782,27 +859,22 @@ impl Scan<'_> {
             goes_on = matches!(byte, b'[' | b'{' | b',') || (goes_on && byte.is_ascii_whitespace());
             end += len;
         }
-        let list = start..end;
-        let text = core::str::from_utf8(&bytes[list.clone()]).ok()?;
-        let addresses = self.search.addresses;
-        addresses.each_in(text, |address, sent| {
-            self.replace(start + address.start..start + address.end, sent);
-        });
-        self.pass(list.clone());
-        (!list.is_empty()).then_some(list.end)
+        end
     }
 
-    /// How long the address is that may stand at `at`, or the identifier in front of a `,`; 0 where neither does.
-    fn address_or_identifier(&self, at: usize) -> usize {
+    /// How long the address is that may stand at `at`, or what stands in front of a `,`; 0 where neither does.
+    fn address_or_element(&self, at: usize) -> usize {
         let near = &self.bytes[at..self.bytes.len().min(at + LOOKAHEAD)];
         let is_of_address = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'%');
         let address = run(near, is_of_address);
         if address > 0 && !near.get(address).is_some_and(u8::is_ascii_alphanumeric) {
             return address;
         }
-        let identifier = run(near, is_of_name);
-        let is_listed = self.bytes.get(skip_blanks(self.bytes, at + identifier)) == Some(&b',');
-        if is_listed { identifier } else { 0 }
+        let is_of_element =
+            |byte: u8| !byte.is_ascii_whitespace() && !is_quote(byte) && !b",;=&\\{}[]".contains(&byte);
+        let element = run(near, is_of_element);
+        let is_listed = self.bytes.get(skip_blanks(self.bytes, at + element)) == Some(&b',');
+        if is_listed { element } else { 0 }
     }
 
     fn tag(&mut self, at: usize) -> Option<usize> {
@@ -900,7 +972,12 @@ impl Scan<'_> {
         if holds_a_secret {
             return Some(self.element(at + 1, b""));
         }
-        if holds_addresses { self.addresses(at + 1) } else { None }
+        if holds_addresses && self.bytes[at - 1] != b'/' {
+            let rest = &self.bytes[at + 1..];
+            let len = rest.iter().position(|byte| *byte == b'<').unwrap_or(rest.len());
+            self.mask(at + 1..at + 1 + len);
+        }
+        None
     }
 
     /// Where a name ends in front of `at`.
@@ -927,6 +1004,15 @@ impl Scan<'_> {
             let front = &self.bytes[..end];
             end -= match front.last() {
                 Some(byte) if is_around(byte) => 1,
+                // Marks of a label, or of a type that may be missing: `"password?":`.
+                Some(b'?' | b'!')
+                    if matches!(
+                        self.bytes.get(end),
+                        Some(b'"' | b'\'' | b'`' | b'\\' | b'*' | b'?' | b'!' | b':')
+                    ) =>
+                {
+                    1
+                }
                 Some(byte) if !byte.is_ascii() => {
                     let is_blank = |len: &usize| end >= *len && wide_blank(&front[end - len..]) == *len;
                     match [2, 3].into_iter().find(is_blank) {

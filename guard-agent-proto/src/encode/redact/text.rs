@@ -45,6 +45,10 @@ impl TextRedactor {
         &self.names
     }
 
+    pub(super) const fn credentials(&self) -> Credentials {
+        self.credentials
+    }
+
     /// What is sent of a text of that shape, which is searched for secrets yet; `None` if that is the text.
     pub(super) fn shaped(&self, text: &str, shape: Shape) -> Option<String> {
         match shape {

@@ -17,7 +17,8 @@
 //!
 //! A line goes on in the next one where that is indented more than the name. What is percent-encoded more
 //! deeply than the separator belongs to the value, and so does an `&` behind a name in upper case that is no
-//! parameter, unless another name follows. Comments and blanks of any script may stand in front of a value.
+//! parameter, unless another name follows. Comments and blanks of any script may stand in front of a value, and so may the
+//! tag and the anchor of YAML behind `:`.
 
 use core::ops::Range;
 
@@ -31,10 +32,24 @@ impl Scan<'_> {
     pub(super) fn value(&mut self, separator: Separator, class: Class) -> Option<Range<usize>> {
         let bytes = self.bytes;
         let start = self.skip_filler(separator.end, separator.name_is_quoted);
-        let byte = *bytes.get(start)?;
+        bytes.get(start)?;
         if let Some(end) = self.block(separator) {
             return Some(start.min(end)..end);
         }
+        let node = self.skip_properties(separator, start);
+        if node > start
+            && self.initial_value(separator, start).is_none()
+            && let Some(value) = self.value_at(separator, class, node)
+        {
+            return Some(start..value.end);
+        }
+        self.value_at(separator, class, start)
+    }
+
+    /// The same of a value that begins at `start`, behind what may stand in front.
+    fn value_at(&mut self, separator: Separator, class: Class, start: usize) -> Option<Range<usize>> {
+        let bytes = self.bytes;
+        let byte = *bytes.get(start)?;
         let is_header =
             class == Class::Header && !separator.name_is_quoted && !self.is_block(separator, start);
         if is_header && (separator.byte == b':' || matches!(byte, b'[' | b'{')) {
@@ -89,20 +104,68 @@ impl Scan<'_> {
         let is_part = |byte: &u8| is_of_name(*byte) || b"!?[]<>&*':|, \t".contains(byte);
         // Words behind each other are the value and another name.
         let is_joint = |byte: u8| matches!(byte, b'|' | b'&' | b',');
+        let opened = |word: &[u8]| {
+            word.iter().fold(0, |open, byte| match byte {
+                b'<' | b'[' => open + 1,
+                b'>' | b']' => open - 1,
+                _ => open,
+            })
+        };
         let mut words =
             near[..sign].split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
         let mut last = words.next()?;
+        let mut open: i32 = opened(last);
         let is_type = near[..sign].iter().all(is_part)
             && words.all(|word| {
-                let goes_on = is_joint(last[last.len() - 1]) || last[0] == b'&' || word == b"|";
+                let goes_on = open > 0 || is_joint(last[last.len() - 1]) || last[0] == b'&' || word == b"|";
                 last = word;
+                open += opened(word);
                 goes_on
-            });
+            })
+            && open == 0;
         is_type.then(|| self.skip_filler(start + sign + 1, false))
     }
 
+    /// The literal that a declaration gives to a header whose type begins at `start` and has parts, which no header has.
+    fn literal_of_type(&self, separator: Separator, start: usize) -> Option<usize> {
+        let initial = self.initial_value(separator, start)?;
+        let has_parts =
+            self.bytes[start..initial].iter().any(|byte| matches!(byte, b'<' | b'[' | b'|' | b'&'));
+        (has_parts && (self.quote(initial).is_some() || self.wrapper(initial).is_some())).then_some(initial)
+    }
+
+    /// The bracket around a literal, with what is in front of it from `start` on: `Some("`, `["`.
+    fn wrapper(&self, start: usize) -> Option<usize> {
+        self.bytes.get(start)?;
+        self.bracket(start).filter(|bracket| self.quote(bracket + 1).is_some())
+    }
+
+    /// Where the node begins of which YAML says the tag or the anchor in front: `!!str v`, `&a v`.
+    fn skip_properties(&self, separator: Separator, start: usize) -> usize {
+        let mut at = start;
+        while separator.byte == b':' && at < start + LOOKAHEAD {
+            let near = &self.bytes[at..self.bytes.len().min(at + LOOKAHEAD)];
+            let run = |rest: &[u8], marks: &[u8]| {
+                rest.iter().take_while(|byte| is_of_name(**byte) || marks.contains(byte)).count()
+            };
+            let len = match near {
+                [b'!', b'<', ..] => run(&near[1..], b"<>:,/"),
+                [b'!', rest @ ..] => run(rest, b"!:/"),
+                [b'&', rest @ ..] => run(rest, b""),
+                _ => 0,
+            };
+            let node = skip_blanks(self.bytes, at + 1 + len);
+            if len == 0 || node == at + 1 + len || matches!(self.bytes.get(node), None | Some(b'\r' | b'\n'))
+            {
+                break;
+            }
+            at = node;
+        }
+        at
+    }
+
     /// The inside of the quotes that open at `quote`, and of those that go on behind them.
-    fn quoted(&self, separator: Separator, quote: usize) -> Range<usize> {
+    pub(super) fn quoted(&self, separator: Separator, quote: usize) -> Range<usize> {
         let (mut inside, mut behind) = self.literal(separator, quote);
         while let Some(next) = behind.and_then(|behind| self.next_literal(separator, behind)) {
             let (more, end) = self.literal(separator, next);
@@ -274,22 +337,27 @@ impl Scan<'_> {
     fn header(&self, separator: Separator, start: usize) -> Option<Range<usize>> {
         let bytes = self.bytes;
         let width = self.view.width(separator.start);
-        let mut at = start;
-        if let Some(bracket) = self.bracket(start).filter(|bracket| *bracket > start || bytes[start] != b'(')
-        {
+        let from = self.literal_of_type(separator, start).unwrap_or(start);
+        let mut at = from;
+        if let Some(bracket) = self.bracket(from).filter(|bracket| *bracket > from || bytes[from] != b'(') {
             let inside = self.view.skip_space(bracket + 1);
-            match self.balanced(bracket, start + 8 * LOOKAHEAD) {
+            match self.balanced(bracket, from + 8 * LOOKAHEAD) {
                 Some(end) if bytes.get(end) == Some(&b';') => at = end,
                 Some(end) => return Some(start..end),
-                None if bracket == start => at = start + 1,
+                None if bracket == from => at = from + 1,
                 None if self.quote(inside).is_some() || self.is_name_at(inside) => {
                     return Some(start..bytes.len());
                 }
                 None => {}
             }
         }
-        let goes_on = separator.byte == b'=' && matches!(bytes.get(at), Some(b'&' | b'#'));
-        if goes_on || (bytes.get(at) != Some(&b';') && !self.begins_credential(at)) {
+        let is_empty = separator.byte == b'='
+            && match bytes.get(at) {
+                Some(b'&') => true,
+                Some(b'#') => self.is_param(separator),
+                Some(_) | None => false,
+            };
+        if is_empty || (bytes.get(at) != Some(&b';') && !self.begins_credential(at)) {
             return None;
         }
         let mut is_first = true;
@@ -332,10 +400,16 @@ impl Scan<'_> {
 
     /// Where a quoted or bracketed value of a parameter ends that begins at `at`, which is where it is no such value.
     fn skip_param(&self, at: usize) -> usize {
-        let start = skip_blanks(self.bytes, at);
-        let end = match self.bytes.get(start) {
+        let bytes = self.bytes;
+        let start = skip_blanks(bytes, at);
+        let end = match bytes.get(start) {
             Some(b'[' | b'{') => self.balanced(start, start + 8 * LOOKAHEAD),
-            Some(_) => self.quote(start).and_then(|quote| self.closed(quote).or_else(|| self.cut_off(quote))),
+            Some(_) => match self.quote(start) {
+                Some(quote) => {
+                    self.closed(quote).or_else(|| self.cut_off(quote).filter(|_| bytes[quote] == b'"'))
+                }
+                None => self.wrapper(start).and_then(|bracket| self.balanced(bracket, start + 8 * LOOKAHEAD)),
+            },
             None => None,
         };
         end.unwrap_or(at)
@@ -351,14 +425,23 @@ impl Scan<'_> {
         ends.find(|end| self.may_end_before(*end))
     }
 
-    /// The end of the text, where what is quoted from `quote` on is cut off there, and holds nothing that no cookie does.
+    /// The end of the line, where what is quoted from `quote` on is cut off there, and holds nothing that no cookie does.
     fn cut_off(&self, quote: usize) -> Option<usize> {
         let inside = &self.bytes[quote + 1..];
         let is_foreign = |byte: &u8| {
             matches!(byte, b'"' | b'\'' | b'`' | b'\n' | b'<' | b'>' | b'(' | b')' | b'{' | b'}' | b'$')
         };
-        let is_cut = self.bytes[quote] == b'"' && !inside.iter().any(is_foreign);
-        is_cut.then_some(self.bytes.len())
+        let len = inside.iter().position(is_foreign).unwrap_or(inside.len());
+        let line = &inside[..len];
+        let is_cut = matches!(inside.get(len), None | Some(b'\n'));
+        is_cut.then_some(quote + 1 + line.strip_suffix(b"\r").unwrap_or(line).len())
+    }
+
+    /// Whether a cookie begins behind the quote at `quote` and is cut off with its line.
+    fn begins_cut_off(&self, quote: usize) -> bool {
+        let inside = &self.bytes[quote + 1..];
+        let name = inside.iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte)).count();
+        name > 0 && inside.get(name) == Some(&b'=') && self.cut_off(quote).is_some()
     }
 
     /// Whether credentials of a header may begin at `at`.
@@ -366,7 +449,7 @@ impl Scan<'_> {
         let is_of_word = |at: usize| self.bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
         match self.bytes.get(at) {
             None => false,
-            Some(b'\'' | b'`') => self.closed(at).is_some(),
+            Some(b'\'' | b'`') => self.closed(at).is_some() || self.begins_cut_off(at),
             Some(b'-' | b'.' | b'$' | b'~' | b'!' | b'*' | b'^' | b'#' | b'&' | b'@') => is_of_word(at + 1),
             // Base64 may begin with any of its marks.
             Some(b'/') => {
@@ -440,8 +523,13 @@ impl Scan<'_> {
     /// Whether the name is one of the environment: in upper case, and no parameter behind another.
     fn is_variable(&self, separator: Separator) -> bool {
         let name = &self.bytes[separator.name_start..separator.start];
+        !self.is_param(separator) && !name.iter().any(u8::is_ascii_lowercase)
+    }
+
+    /// Whether the name is that of a parameter of a query or of a form, and not the first of that.
+    fn is_param(&self, separator: Separator) -> bool {
         let in_front = separator.name_start.checked_sub(1).map(|at| self.bytes[at]);
-        !matches!(in_front, Some(b'?' | b'&' | b'#' | b'[')) && !name.iter().any(u8::is_ascii_lowercase)
+        matches!(in_front, Some(b'?' | b'&' | b'#' | b'['))
     }
 
     /// Where a block of YAML ends: the lines behind the name's that are indented more, or are items of a list that is
@@ -466,27 +554,37 @@ impl Scan<'_> {
         let mut line = first + 1;
         while line < bytes.len() {
             let depth = indent(bytes, line);
-            let len = bytes[line..].iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len() - line);
             let is_part = depth > column || (depth == column && !is_marked && is_list(line + depth));
+            // What is no part is not searched for its end: names in front may share this line.
+            let blank = skip_blanks(bytes, line);
+            let is_empty = matches!(bytes.get(blank), None | Some(b'\r' | b'\n'));
+            if !is_part && !is_empty {
+                break;
+            }
+            let len = bytes[line..].iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len() - line);
             if is_part {
                 end = Some(line + len);
-            } else if !bytes[line..line + len].trim_ascii().is_empty() {
-                break;
             }
             line += len + 1;
         }
         end
     }
 
-    /// The column of a name with nothing in front of it in its line except quotes and the marks of lists.
+    /// The column of a name with nothing in front of it in its line except quotes and the marks of lists, or that of
+    /// the line where something else ends there, as a log writes it in front of what it shows: `[info] body: password:`.
     fn column(&self, separator: Separator) -> Option<usize> {
-        if separator.byte != b':' || separator.name_start > self.line + LOOKAHEAD {
+        if separator.byte != b':' {
             return None;
         }
         let front = self.bytes.get(self.line..separator.name_start)?;
         let is_part = |byte: &u8| matches!(byte, b' ' | b'\t' | b'-' | b'"' | b'\'');
         let quotes = front.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'')).count();
-        front.iter().all(is_part).then_some(front.len() - quotes)
+        let front = &front[..front.len() - quotes];
+        if front.len() <= LOOKAHEAD && front.iter().all(is_part) {
+            return Some(front.len());
+        }
+        let ends = matches!(front.trim_ascii_end().last(), Some(b':' | b'=' | b']' | b'>' | b'|'));
+        ends.then(|| indent(self.bytes, self.line))
     }
 
     /// Whether a block or a list of YAML begins at `at`.
@@ -505,7 +603,7 @@ impl Scan<'_> {
     }
 
     /// Whether a line ends at `at`, and does not go on in the next one.
-    fn is_line_end(&self, separator: Separator, at: usize) -> bool {
+    pub(super) fn is_line_end(&self, separator: Separator, at: usize) -> bool {
         match self.bytes[at] {
             b'\r' if self.bytes.get(at + 1) == Some(&b'\n') => self.is_line_end(separator, at + 1),
             b'\r' => true,

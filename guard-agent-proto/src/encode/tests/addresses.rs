@@ -33,6 +33,13 @@ fn texts(address: &str) -> Vec<String> {
             format!("{{\"{name}\":\"unknown, {address}"),
             format!("{name}: unknown, _hidden, {address}\r\nhost: h"),
             format!("{name}: {address}-x"),
+            format!("{name}=unknown:80, <x>, fe80::1%eth0, {address}"),
+            format!("{{\"{name}\":\"a b: c, {address}"),
+            format!("<{name}>a b: c, {address}</{name}>"),
+            format!("<{name} value=\"{address}\"/>"),
+            format!("<a><{name} a='b' value = '{address}'/></a>"),
+            format!("{{\"{name}\":{{\"v4\":\"{address}\",\"address\":[\"{address}\"]}}}}"),
+            format!("{{\"{name}\": {{\"x\":{{}},\"V6\":\"{address}\""),
             format!("/?{name}={address}&x=1"),
             format!("/?{name}[0]={address}&{name}[last]={address}&x=1"),
             format!("{{\"/x?{name}={address}\":1}}"),
@@ -40,6 +47,33 @@ fn texts(address: &str) -> Vec<String> {
             format!("<a><{name} version=\"1\">{address}"),
             format!("<client {name}='{address}'/>"),
         ]);
+    }
+    // To these proxies append, so that a client writes what stands in front.
+    for name in ["x-forwarded-for", "X-Forwarded-For", "Forwarded", "HTTP_X_FORWARDED_FOR"] {
+        for front in [
+            "<x>",
+            "unknown:80",
+            "fe80::1%eth0",
+            "a b",
+            "\"",
+            "'x",
+            "[",
+            "}",
+            "x]",
+            "a: b",
+            "\\",
+            "%ff",
+            "é",
+            "a=b;c d",
+        ] {
+            texts.extend([
+                format!("{name}: {front}, {address}"),
+                format!("GET / HTTP/1.1\r\n{name}: {front}, {address}, {address}\r\nhost: h"),
+                format!("{name}: a,\r\n {front}, {address}"),
+                format!("x {{\"{name}\": {}", json!(format!("{front}, {address}"))),
+                format!("x {{\"{name}\": [{}", json!(format!("{front}, {address}"))),
+            ]);
+        }
     }
     for names in ["ips", "client_ips", "ip_addresses", "remoteAddrs", "blocked-ips"] {
         texts.extend([
@@ -101,6 +135,14 @@ fn what_is_no_address_of_a_client_stays() {
         ("Forwarded: for=203.0.113.7:_port", "Forwarded: for=203.0.113.0:_port"),
         ("ips=[203.0.113.7, 203.0.113.8]", "ips=[203.0.113.0, 203.0.113.0]"),
         ("chips: 203.0.113.9", "chips: 203.0.113.9"),
+        ("x-forwarded-for: a b\nv: 203.0.113.9", "x-forwarded-for: a b\nv: 203.0.113.9"),
+        ("client: 203.0.113.7, server: 203.0.113.9", "client: 203.0.113.0, server: 203.0.113.9"),
+        ("<ip/> 203.0.113.9", "<ip/> 203.0.113.9"),
+        ("<v value='203.0.113.9'/>", "<v value='203.0.113.9'/>"),
+        (
+            "x {\"ip\":{\"version\":\"203.0.113.9\"}, \"v4\":\"203.0.113.9",
+            "x {\"ip\":{\"version\":\"203.0.113.9\"}, \"v4\":\"203.0.113.9",
+        ),
     ] {
         let record = encoder.event(&event().reason(given)).unwrap();
         assert_eq!(&*read_back(&record).reason, sent);
@@ -121,6 +163,8 @@ fn an_address_hides_no_secret() {
         "{\"forwarded\":[\"for=203.0.113.7;token=S3CR3T\"]}",
         "[{\"ip\":\"ip=203.0.113.7]\",\"name\":\"cookie\",\"value\":\"S3CR3T\"",
         "ip: a, cookie:S3CR3T, 203.0.113.7",
+        "x-forwarded-for: a, cookie:S3CR3T, 203.0.113.7",
+        "x-forwarded-for: a token=S3CR3T203.0.113.7, 203.0.113.7 password=203.0.113.7S3CR3T",
         "ip: [203.0.113.7,\n 203.0.113.8], password: S3CR3T",
         "{\"name\":\"ip\",\"key\":\"cookie\",\"value\":\"S3CR3T\"}",
     ] {

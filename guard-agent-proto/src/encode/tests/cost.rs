@@ -6,7 +6,26 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 129] = [
+const SHAPES: [&str; 148] = [
+    "x-forwarded-for: a",
+    "\"x-forwarded-for\":[",
+    "\"x-forwarded-for\":\"a b",
+    "\"ip\":\"a",
+    "\"ip\":{\"v4\":",
+    "<ip value=",
+    "ip=a:b<c>",
+    "x-forwarded-for:1.2.3.4,",
+    "\"password?\":",
+    "password?!:",
+    "cookie:'a=",
+    "cookie:!!a ",
+    "password: &a ",
+    "x: password: #",
+    "x: password:\n",
+    "cookie: A<B> = Some(\"",
+    "cookie:a=Some(\"",
+    "cookie:a=\"b ",
+    "mysecretkey=",
     ".sk-",
     "pwd=/",
     "'pwd':'/",
