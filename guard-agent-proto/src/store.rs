@@ -74,7 +74,7 @@ pub enum StoreOp {
     Close {
         /// Our own stream or an adopted one.
         stream: StreamId,
-        /// Whether its content stays: then it is an orphan at once, and marked as released. Otherwise it is
+        /// Whether its content stays: then it is an orphan at once, marked as released, and made known. Otherwise it is
         /// deleted with all that belongs to it, but for the mark of an adoption.
         keep: bool,
     },

@@ -175,3 +175,15 @@ async fn of_very_many_names_each_has_its_turn() {
     agent.list().await.unwrap();
     assert!(matches!(agent.list().await, Ok(StoreAnswer::Orphans { streams: 1, complete: true, .. })));
 }
+
+#[tokio::test]
+async fn a_stream_that_is_left_is_found_although_the_names_of_all_were_deleted() {
+    let server = RedisServer::start(&[]);
+    let agent = Agent::new(&server.url(), 1);
+    assert_eq!(agent.append(0, &[1]).await, DONE);
+    server.cli(&["DEL", STREAMS]);
+    assert_eq!(agent.close(true).await, DONE);
+    let list = Agent::new(&server.url(), 2).list().await;
+    let Ok(StoreAnswer::Orphans { orphans, .. }) = list else { panic!("{list:?}") };
+    assert_eq!(orphans.iter().map(|orphan| orphan.stream).collect::<Vec<_>>(), [STREAM]);
+}

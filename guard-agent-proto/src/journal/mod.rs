@@ -557,10 +557,9 @@ impl Journal {
 
     /// Known records that are in the store, in memory or not.
     pub(crate) fn persisted(&self, kind: Kind) -> u64 {
-        let sound = self.streams.values().filter(|stream| !stream.overwritten);
-        let persisted = |log: &Log| log.here() + if self.doubt[kind] { 0 } else { log.stored() };
-        let given_up = self.given_up.values().map(|logs| logs[kind].here() + logs[kind].stored());
-        given_up.chain(sound.map(|stream| persisted(&stream.logs[kind]))).sum()
+        let sound = self.streams.values().filter(|stream| !stream.overwritten).map(|stream| &stream.logs);
+        let logs = sound.chain(self.given_up.values()).map(|logs| &logs[kind]);
+        logs.map(|log| log.here() + if self.doubt[kind] { 0 } else { log.stored() }).sum()
     }
 
     /// Our own records of that kind before this place were acknowledged.

@@ -52,7 +52,7 @@ impl Journal {
                 let is_news = id.as_u64() >= self.fresh_from && self.blame(&done, error.kind, now, rng);
                 self.on_failed(done, error.kind, now);
                 if !error.kind.is_refusal() {
-                    self.streams.values_mut().for_each(|stream| stream.register = true);
+                    self.streams.values_mut().for_each(|stream| stream.register_at = asked_at);
                 }
                 if !self.takes_seals() {
                     // Whoever waits for a seal would wait for the store.
@@ -168,9 +168,11 @@ impl Journal {
     }
 
     pub(super) fn on_written(&mut self, writing: Writing, asked_at: Instant, news: &mut JournalNews) {
-        let Writing { origin, appended, settled, told, .. } = writing;
+        let Writing { origin, write, appended, settled, told, .. } = writing;
         let Some(stream) = self.streams.get_mut(&origin) else { return };
-        stream.register = false;
+        if write.register {
+            stream.register_at = asked_at + self.lease.renewal;
+        }
         stream.renew(asked_at, self.lease);
         if Kind::ALL.iter().any(|kind| !appended[*kind].is_empty()) {
             for spoilt in self.spoilt.iter_mut().filter(|spoilt| spoilt.copy == CopyOf::Appended) {
@@ -215,7 +217,7 @@ impl Journal {
             }
             return self.leave_stream(writing.origin, LeftBecause::Intruded, asked_at, rng, news);
         }
-        stream.register = true;
+        stream.register_at = asked_at;
         stream.renew(asked_at, self.lease);
         stream.tell_again(&writing.write, &writing.told);
         for kind in Kind::ALL {

@@ -359,8 +359,8 @@ impl Journal {
         let logs =
             ByKind { events: log(Kind::Event, events.blocks), metrics: log(Kind::Metric, metrics.blocks) };
         let notes = core::mem::take(&mut told.notes);
-        let write =
-            Write { stream: stream.id, register: stream.register, lease: self.lease.ttl, logs, notes };
+        let register = stream.register_at <= self.awake_at;
+        let write = Write { stream: stream.id, register, lease: self.lease.ttl, logs, notes };
         let appended = ByKind { events: events.contents, metrics: metrics.contents };
         let settled = ByKind::default();
         Some(Box::new(Writing { origin, write, appended, settled, told, repeated: false }))

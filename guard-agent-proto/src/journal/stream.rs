@@ -18,8 +18,8 @@ pub(super) struct Stream {
     pub(super) logs: ByKind<Log>,
     /// Highest ids that the store has acknowledged; in an adopted stream all there can be.
     pub(super) last: ByKind<Seq>,
-    /// The store may not know of it, or may have forgotten.
-    pub(super) register: bool,
+    /// When the store is to be told of it: it may not know of it, or forget it.
+    pub(super) register_at: Instant,
     /// A key of it holds another program's data: nobody can tell what is left.
     pub(super) overwritten: bool,
     /// Of an adopted stream: nothing new is to be read any more.
@@ -67,7 +67,7 @@ impl SealState {
 impl Stream {
     pub(super) fn own(id: StreamId, key: Option<&ProjectKey>) -> Self {
         let logs = ByKind { events: Log::own(), metrics: Log::own() };
-        Self { register: true, ended: ByKind { events: true, metrics: true }, ..Self::new(id, key, logs) }
+        Self { ended: ByKind { events: true, metrics: true }, ..Self::new(id, key, logs) }
     }
 
     pub(super) fn adopted(id: StreamId, key: Option<&ProjectKey>) -> Self {
@@ -84,7 +84,7 @@ impl Stream {
             envelope: Envelope::new(key, id),
             logs,
             last: ByKind { events: Seq::from_u64(0), metrics: Seq::from_u64(0) },
-            register: false,
+            register_at: Instant::ZERO,
             overwritten: false,
             ended: ByKind::default(),
             held_at: None,

@@ -60,7 +60,7 @@ fn journal() -> Journal {
     let lease = journal.lease;
     let own = own(&mut journal);
     own.renew(Instant::ZERO, lease);
-    own.register = false;
+    own.register_at = Instant::FAR_FUTURE;
     let mut adopted = Stream::adopted(stream(77), None);
     adopted.renew(Instant::ZERO, lease);
     journal.streams.insert(1, adopted);
@@ -394,7 +394,7 @@ fn a_store_that_did_not_answer_may_have_forgotten_us_and_one_that_refused_has_no
         journal.outstanding = Some((id, Instant::ZERO, Outstanding::List));
         let error = StoreError::new(kind, "as told");
         journal.on_reply(id, Err(error), Instant::ZERO, &mut rng()).unwrap();
-        assert_eq!(own(&mut journal).register, register, "{kind:?}");
+        assert_eq!(own(&mut journal).register_at == Instant::ZERO, register, "{kind:?}");
     }
 }
 
@@ -935,13 +935,46 @@ fn damaged_notes_are_counted() {
 }
 
 #[test]
-fn the_first_append_makes_a_stream_known() {
-    let mut journal = journal_with(|_| {});
-    let writing = |journal: &mut Journal| journal.write(0, ByKind::default(), &mut rng()).unwrap();
-    let first = writing(&mut journal);
-    assert!(first.write.register);
-    journal.on_written(*first, Instant::ZERO, &mut JournalNews::default());
-    assert!(!writing(&mut journal).write.register);
+fn a_stream_is_made_known_as_often_as_its_lease_is_to_be_renewed() {
+    for origin in [0, 1] {
+        let mut journal = journal();
+        journal.streams.get_mut(&origin).unwrap().register_at = Instant::ZERO;
+        let renewal = journal.lease.renewal;
+        let write = |journal: &mut Journal, at: Instant| {
+            journal.on_time(now(at));
+            let writing = journal.write(origin, ByKind::default(), &mut rng()).unwrap();
+            let register = writing.write.register;
+            journal.on_written(*writing, at, &mut JournalNews::default());
+            register
+        };
+        let lease = journal.lease;
+        let start = at(1);
+        assert!(write(&mut journal, start), "{origin}");
+        let just_before = start + (renewal - Duration::from_micros(1));
+        assert!(!write(&mut journal, just_before), "{origin}");
+        journal.streams.get_mut(&origin).unwrap().renew(just_before, lease);
+        assert!(
+            write(&mut journal, start + renewal),
+            "{origin}: somebody may have emptied the list of streams"
+        );
+    }
+}
+
+#[test]
+fn what_the_store_lost_is_not_persisted_after_the_end_either() {
+    let mut journal = journal();
+    append(&mut journal, 8);
+    journal.release(EVENT, seq(2), 10);
+    assert_eq!(journal.persisted(EVENT), 8);
+    let writing = journal.write(0, ByKind::default(), &mut rng()).unwrap();
+    let last = ByKind { events: seq(4), metrics: seq(0) };
+    journal.on_diverged(&writing, last, Instant::ZERO, &mut rng(), &mut JournalNews::default());
+    let persisted = journal.persisted(EVENT);
+    assert!(persisted < 8);
+    let id = StoreOpId::from_u64(3);
+    journal.outstanding = Some((id, Instant::ZERO, Outstanding::Close { origin: 0, keep: true }));
+    journal.on_reply(id, Ok(StoreAnswer::Done), Instant::ZERO, &mut rng()).unwrap();
+    assert_eq!(journal.persisted(EVENT), persisted);
 }
 
 #[test]

@@ -110,8 +110,10 @@ enum Waiting {
     Names(Search),
     /// The states of some streams are being read.
     States(Search),
-    /// The stream's name is being forgotten.
-    Forgotten,
+    /// The name of a stream that is given up is being forgotten, or made known again.
+    Named {
+        keep: bool,
+    },
 }
 
 /// A script that runs.
@@ -131,9 +133,9 @@ enum Then {
     Read {
         skipped: u64,
     },
-    /// The stream of this name is gone.
     Closed {
-        forget: Option<StreamId>,
+        stream: StreamId,
+        keep: bool,
     },
 }
 
@@ -167,7 +169,7 @@ impl Conversation {
             }
             StoreOp::Close { stream, keep } => {
                 let call = Call::close(&keys, owner, stream, keep);
-                keys.run(call, Then::Closed { forget: (!keep).then_some(stream) })
+                keys.run(call, Then::Closed { stream, keep })
             }
         }
     }
@@ -207,10 +209,11 @@ impl Conversation {
                 search.hear(reply)?;
                 Ok(keys.search(search))
             }
-            Waiting::Forgotten => {
-                reply().map_err(|error| keys.error_of_streams(&error))?;
-                Ok(Turn::End(Ok(StoreAnswer::Done)))
-            }
+            Waiting::Named { keep } => match reply().map_err(|error| keys.error_of_streams(&error)) {
+                // A server without memory refuses what it knows already, too.
+                Err(error) if !keep || error.kind != StoreErrorKind::Full => Err(error),
+                Ok(_) | Err(_) => Ok(Turn::End(Ok(StoreAnswer::Done))),
+            },
         }
     }
 }
@@ -261,10 +264,10 @@ impl Script {
             }
         };
         let answer = match self.then {
-            Then::Written | Then::Closed { forget: None } => StoreAnswer::Done,
-            Then::Closed { forget: Some(stream) } => {
-                let command = keys.forget(stream);
-                return Ok(keys.send(vec![command], Waiting::Forgotten));
+            Then::Written => StoreAnswer::Done,
+            Then::Closed { stream, keep } => {
+                let command = if keep { keys.register(stream) } else { keys.forget(stream) };
+                return Ok(keys.send(vec![command], Waiting::Named { keep }));
             }
             Then::Adopted => reply::adopted(done)?,
             Then::Read { skipped } => {
