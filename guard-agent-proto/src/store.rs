@@ -75,7 +75,7 @@ pub enum StoreOp {
         /// Our own stream or an adopted one.
         stream: StreamId,
         /// Whether its content stays: then it is an orphan at once, marked as released, and made known. Otherwise it is
-        /// deleted with all that belongs to it, but for the mark of an adoption.
+        /// deleted with all that belongs to it, except for the mark of an adoption.
         keep: bool,
     },
 }

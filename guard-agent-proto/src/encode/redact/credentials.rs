@@ -104,7 +104,7 @@ impl Credentials {
         self.0 >> rule as u8 & 1 == 1
     }
 
-    /// Whether that, which JSON writes as a number, is the number of a card.
+    /// Whether what JSON writes as a number is that of a card.
     pub(super) fn include_number(self, number: &[u8]) -> bool {
         self.include(CredentialRule::CardNumber)
             && number.first().is_some_and(u8::is_ascii_digit)
