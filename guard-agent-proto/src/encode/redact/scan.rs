@@ -37,8 +37,9 @@ use crate::CredentialRule;
 /// How far is looked ahead for what ends a value, or goes before it, in bytes.
 pub(super) const LOOKAHEAD: usize = 64;
 
-/// What says that a part of multipart is named, in any case; the first may be cut off, the second another disposition.
-const PART: [&[u8]; 2] = [b"content-disposition", b"form-data"];
+/// What says that a part of multipart is named, in any case, in front of a dash and behind it; the first may be cut off,
+/// the second another disposition.
+const PART: [(&[u8], &[u8]); 2] = [(b"content", b"disposition"), (b"form", b"data")];
 
 /// What the engine of the family (guard-core) says about a parameter behind its name: `Query param 'password': Threat detected`.
 const REPORTS: [&[u8]; 5] = [
@@ -83,6 +84,8 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
         empty_line: None,
         element_is_secret: false,
         element: None,
+        content: None,
+        literal_end: 0,
         line: 0,
         bare_until: 0,
         is_bare: true,
@@ -250,6 +253,10 @@ pub(super) struct Scan<'a> {
     element_is_secret: bool,
     /// What is in the last element `value`, which may be called a secret later.
     element: Option<usize>,
+    /// Where the secret content of the element begins whose tag this is, and the name in that.
+    content: Option<(usize, Range<usize>)>,
+    /// How far a quoted member goes of an object that says what is secret: a bracket in it is none of that object.
+    literal_end: usize,
     /// Where the line begins.
     pub(super) line: usize,
     /// How far it was searched for blanks and quotes, and whether there are none.
@@ -263,6 +270,8 @@ struct Group {
     opener: u8,
     names_a_secret: bool,
     holds_addresses: bool,
+    /// The tag of an element without content, or with one that is seen to already.
+    has_no_content: bool,
     /// The separator behind `value`, which may be called a secret later.
     value: Option<Separator>,
 }
@@ -299,14 +308,12 @@ impl Scan<'_> {
         let byte = self.bytes[at];
         let found = match byte {
             b'=' | b':' | b',' => self.separator(at),
-            b'{' | b'[' | b'(' => {
-                self.open(byte);
-                if self.opens_addresses == Some(at) && self.deeper == 0 {
-                    self.group().holds_addresses = true;
-                }
+            b'{' | b'[' | b'(' if at >= self.literal_end => {
+                let holds_addresses = self.opens_addresses == Some(at);
+                self.open(Group { opener: byte, holds_addresses, ..Group::default() });
                 None
             }
-            b'}' | b']' | b')' => {
+            b'}' | b']' | b')' if at >= self.literal_end => {
                 self.close(byte);
                 None
             }
@@ -357,8 +364,8 @@ impl Scan<'_> {
         self.is_bare = true;
     }
 
-    fn open(&mut self, opener: u8) {
-        if self.groups.push(Group { opener, ..Group::default() }).is_err() {
+    fn open(&mut self, group: Group) {
+        if self.groups.push(group).is_err() {
             self.deeper += 1;
         }
     }
@@ -394,7 +401,10 @@ impl Scan<'_> {
         let separator =
             Separator { start: at, end, byte, name_start: name.range.start, name_is_quoted: name.quoted };
         let name_bytes = &self.bytes[name.range.clone()];
-        if name_bytes.is_empty() || (byte == b',' && !self.is_pair(&name, separator)) {
+        if name_bytes.is_empty()
+            || (byte == b',' && !self.is_pair(&name, separator))
+            || self.is_behind_encoded_line(&name.range)
+        {
             return None;
         }
         let class = self.search.names.class(name_bytes);
@@ -418,7 +428,7 @@ impl Scan<'_> {
             return None;
         }
         match class {
-            Class::Ambiguous if byte != b'=' || self.names_a_secret(separator, &name.range) => {
+            Class::Ambiguous if byte != b'=' || self.class_of_named(separator, &name.range).is_some() => {
                 self.member(separator, name.range)
             }
             Class::Address => {
@@ -446,10 +456,22 @@ impl Scan<'_> {
         }
     }
 
+    /// Whether the name is behind the end of a line that is encoded in this view: the end of the value is only seen where
+    /// that is decoded.
+    fn is_behind_encoded_line(&self, name: &Range<usize>) -> bool {
+        self.bytes[..name.start].ends_with(b"%") && {
+            let mut digits = &self.bytes[name.clone()];
+            while let Some(deeper) = digits.strip_prefix(b"25") {
+                digits = deeper;
+            }
+            matches!(digits, [b'0', b'a' | b'd' | b'A' | b'D', ..])
+        }
+    }
+
     /// Whether what begins behind the separator is a directory. That is said before its end is searched, since it is not
     /// passed then.
     fn is_of_directory(&self, separator: Separator, name: &Range<usize>) -> bool {
-        let start = self.view.skip_blanks(separator.end);
+        let start = self.skip_filler(separator.end, separator.name_is_quoted);
         let start = self.quote(start).map_or(start, |quote| quote + 1);
         is_directory(&self.bytes[name.clone()], self.bytes.get(start..).unwrap_or_default())
     }
@@ -532,12 +554,14 @@ impl Scan<'_> {
     fn member(&mut self, separator: Separator, name_range: Range<usize>) -> Option<usize> {
         let name = &self.bytes[name_range.clone()];
         if is_naming(name) {
-            let names_a_secret = self.names_a_secret(separator, &name_range);
+            let class = self.class_of_named(separator, &name_range);
+            let names_a_secret = class.is_some_and(Class::is_secret);
             if names_a_secret && self.is_in_part(separator) {
                 self.part = self.empty_line(separator.end);
             }
             let group = self.group();
             group.names_a_secret = names_a_secret;
+            group.holds_addresses |= class == Some(Class::Address);
             if names_a_secret
                 && let Some(before) = group.value.take()
                 && let Some(value) = self.value(before, Class::Passphrase)
@@ -548,26 +572,33 @@ impl Scan<'_> {
             }
             return None;
         }
-        if !is_named(name) {
-            return None;
-        }
+        let is_named = is_named(name);
         let group = self.group();
-        if !group.names_a_secret {
-            group.value = Some(separator);
+        if !is_named || !group.names_a_secret {
+            if is_named {
+                group.value = Some(separator);
+            }
+            if (group.names_a_secret || group.value.is_some()) && separator.start >= self.literal_end {
+                let start = self.skip_filler(separator.end, true);
+                let end = self.quote(start).and_then(|quote| self.closed(quote));
+                self.literal_end = end.unwrap_or(self.literal_end);
+            }
             return None;
         }
         let value = self.value(separator, Class::Passphrase)?;
         (!value.is_empty()).then(|| self.redact(value))
     }
 
-    /// Whether a member of that name says that the `value` beside it is secret.
-    fn names_a_secret(&self, separator: Separator, name: &Range<usize>) -> bool {
-        is_naming(&self.bytes[name.clone()]) && {
-            let name = &self.bytes[self.name_behind(separator)];
-            // A word of its own begins behind a bracket.
-            let last = name.rsplit(|byte| *byte == b'[').next().unwrap_or(name);
-            [name, last].into_iter().any(|name| self.is_secret(name))
+    /// What a member of that name says of the `value` beside it, if it is secret or an address.
+    fn class_of_named(&self, separator: Separator, name: &Range<usize>) -> Option<Class> {
+        if !is_naming(&self.bytes[name.clone()]) {
+            return None;
         }
+        let name = &self.bytes[self.name_behind(separator)];
+        // A word of its own begins behind a bracket.
+        let last = name.rsplit(|byte| *byte == b'[').next().unwrap_or(name);
+        let is_told = |class: &Class| class.is_secret() || *class == Class::Address;
+        [name, last].into_iter().find_map(|name| self.search.names.class(name).filter(is_told))
     }
 
     fn is_secret(&self, name: &[u8]) -> bool {
@@ -580,8 +611,13 @@ impl Scan<'_> {
         // A head goes on in the next line where that is indented.
         let is_end = |pair: &[u8]| matches!(pair, [b'\n', next] if !matches!(next, b' ' | b'\t'));
         let line = near.windows(2).rposition(is_end).map_or(near, |end| &near[end + 1..]);
-        let says = |part: &&[u8]| line.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part));
-        PART.iter().any(says)
+        let says = |dash: usize, (front, back): (&[u8], &[u8])| {
+            let start = dash.checked_sub(front.len());
+            start.is_some_and(|start| line[start..dash].eq_ignore_ascii_case(front))
+                && line.get(dash + 1..dash + 1 + back.len()).is_some_and(|end| end.eq_ignore_ascii_case(back))
+        };
+        let mut dashes = (0..line.len()).filter(|at| line[*at] == b'-');
+        dashes.any(|dash| PART.iter().any(|part| says(dash, *part)))
     }
 
     /// What stands behind the next empty line.
@@ -681,7 +717,7 @@ impl Scan<'_> {
         loop {
             let Some(operator) = self.operator(at) else { return end };
             if end.is_none() {
-                self.open(b'{');
+                self.open(Group { opener: b'{', ..Group::default() });
             }
             let Some(value) = self.value(operator, class) else { return Some(operator.end) };
             at = value.end;
@@ -813,8 +849,8 @@ impl Scan<'_> {
         } else {
             quoted
         };
-        let list = self.end_of_list(separator.end);
-        self.mask(separator.end..end.map_or(list, |end| end.max(list)));
+        let ends = [end, self.block(separator)].into_iter().flatten();
+        self.mask(separator.end..ends.fold(self.end_of_list(separator.end), usize::max));
     }
 
     fn end_of_line(&self, separator: Separator, start: usize) -> usize {
@@ -882,24 +918,30 @@ impl Scan<'_> {
         if !rest.first().is_some_and(u8::is_ascii_alphabetic) {
             return None;
         }
-        self.open(b'<');
         let name_len =
             rest.iter().take(LOOKAHEAD).take_while(|byte| is_of_name(**byte) || **byte == b':').count();
         let name = &rest[..name_len];
         let local = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
         let class = self.search.names.class(local);
-        if class == Some(Class::Address) {
-            self.group().holds_addresses = true;
+        let names_a_secret = class.is_some_and(Class::is_secret);
+        if at < self.literal_end && !self.bytes[at..self.literal_end].contains(&b'>') {
             return None;
         }
-        let holds_a_secret = class.is_some_and(Class::is_secret);
-        if !holds_a_secret && !is_naming(local) && !is_named(local) {
+        self.open(Group {
+            opener: b'<',
+            names_a_secret,
+            holds_addresses: class == Some(Class::Address),
+            has_no_content: names_a_secret || is_void(local),
+            value: None,
+        });
+        if !names_a_secret && !is_naming(local) && !is_named(local) {
             return None;
         }
-        let content = self.end_of_opening(at + 1 + name_len)?;
-        if holds_a_secret || (is_named(local) && self.element_is_secret) {
-            self.close(b'<');
-            return Some(self.element(content, name));
+        let name_end = at + 1 + name_len;
+        let content = self.end_of_opening(name_end)?;
+        if names_a_secret || (is_named(local) && self.element_is_secret) {
+            self.content = Some((content, at + 1..name_end));
+            return None;
         }
         if is_named(local) {
             self.element = Some(content);
@@ -965,14 +1007,22 @@ impl Scan<'_> {
     }
 
     fn end_of_tag(&mut self, at: usize) -> Option<usize> {
-        let group = self.groups.last().filter(|group| group.opener == b'<')?;
-        let holds_a_secret = group.names_a_secret && self.bytes[at - 1] != b'/';
-        let holds_addresses = group.holds_addresses;
-        self.close(b'<');
-        if holds_a_secret {
+        let content = self.content.take_if(|(content, _)| *content <= at + 1);
+        let group = self.groups.last().copied().filter(|group| group.opener == b'<');
+        if group.is_some() {
+            self.close(b'<');
+        }
+        // What is redacted in a tag may go beyond it.
+        if let Some((content, name)) = content
+            && !self.bytes.get(content..at).is_some_and(|passed| passed.contains(&b'<'))
+        {
+            return Some(self.element(at + 1, &self.bytes[name]));
+        }
+        let group = group.filter(|group| !group.has_no_content && self.bytes[at - 1] != b'/')?;
+        if group.names_a_secret {
             return Some(self.element(at + 1, b""));
         }
-        if holds_addresses && self.bytes[at - 1] != b'/' {
+        if group.holds_addresses {
             let rest = &self.bytes[at + 1..];
             let len = rest.iter().position(|byte| *byte == b'<').unwrap_or(rest.len());
             self.mask(at + 1..at + 1 + len);
@@ -1070,7 +1120,7 @@ impl Scan<'_> {
         }
         let quoted = bytes[end..at].iter().any(|byte| matches!(byte, b'"' | b'\'' | b'`'));
         let in_front = bytes[..start].trim_ascii_end();
-        let opens_pair = if !quoted {
+        let opens_pair = if !quoted || bytes[end..at].contains(&b']') {
             None
         } else {
             // `b'…'` is how bytes are shown.
@@ -1092,6 +1142,11 @@ fn sets_a_value(in_front: &[u8]) -> bool {
     let begins =
         |verb: &&[u8]| function.get(..verb.len()).is_some_and(|start| start.eq_ignore_ascii_case(verb));
     function.is_empty() || [&b"set"[..], b"put", b"add", b"append"].iter().any(begins)
+}
+
+/// Whether an element of HTML of that name has no content.
+fn is_void(name: &[u8]) -> bool {
+    [&b"input"[..], b"meta", b"img"].iter().any(|void| void.eq_ignore_ascii_case(name))
 }
 
 const fn is_quote(byte: u8) -> bool {

@@ -6,7 +6,7 @@
 //! | quoted with its length | `string(6) "`, `s:6:"` | there, if a quote is there; else as quoted |
 //! | bracketed | `{` `[` `(`, or a type in front of one | with its bracket; else with the text |
 //! | of a block of YAML | the end of the line, or `|` `>` in front of it | with the last line that is indented more than the name, or is an item of a list at its column |
-//! | of a header with a bare name | a letter, a digit, a quote, a bracket, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;`; what is quoted or bracketed behind `=` is passed over, to the end of the text where that cut it off |
+//! | of a header with a bare name | a letter, a digit, a quote, a bracket, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;`; at a `<`; what is quoted or bracketed behind `=` is passed over, to the end of the text where that cut it off |
 //! | of a declaration | a type and `=` | with what stands behind `=` |
 //! | of an option | | at a blank |
 //! | of an element | `>` | at its end tag; else with the text |
@@ -15,8 +15,9 @@
 //! | of a passphrase elsewhere | | there, and at `,` `;` before another member, and at a quote or bracket behind which a value can end |
 //! | of a token elsewhere | | there, and at any blank or `<` |
 //!
-//! A line goes on in the next one where that is indented more than the name. What is percent-encoded more
-//! deeply than the separator belongs to the value, and so does an `&` behind a name in upper case that is no
+//! A line goes on in the next one where that is indented more than the name. Behind `:` in a query (`q=cookie:v&x=1`) a
+//! value ends before the next parameter. What is percent-encoded more deeply than the separator belongs to the value,
+//! except the end of a line if that in front of the name is encoded so (`%0d%0aCookie: v%0d%0a`), and so does an `&` behind a name in upper case that is no
 //! parameter, unless another name follows. Comments and blanks of any script may stand in front of a value, and so may the
 //! tag and the anchor of YAML behind `:`.
 
@@ -26,6 +27,9 @@ use super::super::json;
 use super::PLACEHOLDER;
 use super::names::{Class, is_of_name};
 use super::scan::{LOOKAHEAD, Scan, Separator};
+
+/// How many quotes and brackets that nothing closes are passed over in a header, each after a search for its end.
+const MOST_UNCLOSED: usize = 16;
 
 impl Scan<'_> {
     /// Where the value is that a name of that class has there.
@@ -58,7 +62,7 @@ impl Scan<'_> {
         if let Some(counted) = self.counted(start) {
             return Some(counted);
         }
-        if let Some(quote) = self.quote(start) {
+        if let Some(quote) = self.quote(self.skip_folded(separator, start)) {
             return Some(self.quoted(separator, quote));
         }
         if is_header {
@@ -76,7 +80,8 @@ impl Scan<'_> {
             }
             from = end;
         }
-        if let Some(initial) = self.initial_value(separator, start) {
+        let is_in_query = self.is_in_query(separator);
+        if !is_in_query && let Some(initial) = self.initial_value(separator, start) {
             if let Some(quote) = self.quote(initial) {
                 return Some(start..self.quoted(separator, quote).end);
             }
@@ -334,9 +339,9 @@ impl Scan<'_> {
     }
 
     /// The value of a header in text: credentials behind a scheme, or what stands between `;` and `,`.
-    fn header(&self, separator: Separator, start: usize) -> Option<Range<usize>> {
+    fn header(&mut self, separator: Separator, start: usize) -> Option<Range<usize>> {
         let bytes = self.bytes;
-        let width = self.view.width(separator.start);
+        let widths = self.widths(separator);
         let from = self.literal_of_type(separator, start).unwrap_or(start);
         let mut at = from;
         if let Some(bracket) = self.bracket(from).filter(|bracket| *bracket > from || bytes[from] != b'(') {
@@ -357,9 +362,13 @@ impl Scan<'_> {
                 Some(b'#') => self.is_param(separator),
                 Some(_) | None => false,
             };
-        if is_empty || (bytes.get(at) != Some(&b';') && !self.begins_credential(at)) {
+        let is_deeper = at < bytes.len() && self.view.width(at) > widths.of(bytes[at]);
+        if !is_deeper && (is_empty || (bytes.get(at) != Some(&b';') && !self.begins_credential(at))) {
             return None;
         }
+        let is_param = separator.byte == b'=';
+        let is_in_query = self.is_in_query(separator);
+        let mut unclosed = 0;
         let mut is_first = true;
         loop {
             let run = at;
@@ -367,13 +376,19 @@ impl Scan<'_> {
                 at = self.quoted(separator, quote).end;
             }
             while let Some(byte) = bytes.get(at) {
-                let ends = self.view.width(at) <= width
-                    && (matches!(byte, b' ' | b'\t' | b';' | b',' | b'\r' | b'\n')
-                        || (*byte == b'&' && separator.byte == b'='));
+                let ends = self.view.width(at) <= widths.of(*byte)
+                    && (matches!(byte, b' ' | b'\t' | b';' | b',' | b'\r' | b'\n' | b'<')
+                        || (*byte == b'&' && (is_param || (is_in_query && self.is_name_at(at + 1)))));
                 if ends {
                     break;
                 }
-                at = if *byte == b'=' { self.skip_param(at + 1) } else { at + 1 };
+                let param = if *byte == b'=' && unclosed < MOST_UNCLOSED {
+                    self.skip_param(at + 1)
+                } else {
+                    Some(at + 1)
+                };
+                unclosed += usize::from(param.is_none());
+                at = param.unwrap_or(at + 1);
             }
             let next = self.skip_folded(separator, at);
             match bytes.get(at) {
@@ -398,25 +413,26 @@ impl Scan<'_> {
         }
     }
 
-    /// Where a quoted or bracketed value of a parameter ends that begins at `at`, which is where it is no such value.
-    fn skip_param(&self, at: usize) -> usize {
+    /// Where a quoted or bracketed value of a parameter ends that begins at `at`, which is where it is no such value;
+    /// `None` where it does not end.
+    fn skip_param(&self, at: usize) -> Option<usize> {
         let bytes = self.bytes;
         let start = skip_blanks(bytes, at);
-        let end = match bytes.get(start) {
+        match bytes.get(start) {
             Some(b'[' | b'{') => self.balanced(start, start + 8 * LOOKAHEAD),
-            Some(_) => match self.quote(start) {
-                Some(quote) => {
+            Some(_) => match (self.quote(start), self.wrapper(start)) {
+                (Some(quote), _) => {
                     self.closed(quote).or_else(|| self.cut_off(quote).filter(|_| bytes[quote] == b'"'))
                 }
-                None => self.wrapper(start).and_then(|bracket| self.balanced(bracket, start + 8 * LOOKAHEAD)),
+                (None, Some(bracket)) => self.balanced(bracket, start + 8 * LOOKAHEAD),
+                (None, None) => Some(at),
             },
-            None => None,
-        };
-        end.unwrap_or(at)
+            None => Some(at),
+        }
     }
 
     /// Where what is quoted from `quote` on ends, if it does so soon and in the line.
-    fn closed(&self, quote: usize) -> Option<usize> {
+    pub(super) fn closed(&self, quote: usize) -> Option<usize> {
         let near = self.bytes[quote + 1..].iter().take(4 * LOOKAHEAD).take_while(|byte| **byte != b'\n');
         let mut ends = near
             .enumerate()
@@ -476,19 +492,21 @@ impl Scan<'_> {
     /// Where a bare value ends, which is searched from `from` on.
     fn bare(&mut self, separator: Separator, class: Class, start: usize, from: usize) -> usize {
         let bytes = self.bytes;
-        let width = self.view.width(separator.start);
+        let widths = self.widths(separator);
         let is_form = separator.byte == b'=' && self.is_bare_line(separator.name_start);
         let is_block = self.is_block(separator, from);
+        let is_in_query = self.is_in_query(separator);
         let holds_blanks = is_form || is_block || class == Class::Passphrase;
         // Behind a placeholder or a bracket the value has begun.
         let mut at = if from == start { self.skip_folded(separator, from) } else { from };
         while at < bytes.len() {
             let next = at + 1;
-            if self.view.width(at) > width {
+            if self.view.width(at) > widths.of(bytes[at]) {
                 at = next;
                 continue;
             }
             let ends = match bytes[at] {
+                b'&' if is_in_query => self.is_name_at(next),
                 b'&' => separator.byte == b'=' && (self.is_name_at(next) || !self.is_variable(separator)),
                 b'\r' | b'\n' => self.is_line_end(separator, at),
                 b' ' | b'\t' if holds_blanks => {
@@ -520,6 +538,16 @@ impl Scan<'_> {
         at
     }
 
+    /// How wide is what may end the value behind that separator.
+    fn widths(&self, separator: Separator) -> Widths {
+        let of_others = self.view.width(separator.start);
+        let of_lines = match self.line.checked_sub(1) {
+            Some(end) if end < separator.name_start => self.view.width(end),
+            Some(_) | None => 0,
+        };
+        Widths { of_others, of_lines: of_lines.max(of_others) }
+    }
+
     /// Whether the name is one of the environment: in upper case, and no parameter behind another.
     fn is_variable(&self, separator: Separator) -> bool {
         let name = &self.bytes[separator.name_start..separator.start];
@@ -534,7 +562,7 @@ impl Scan<'_> {
 
     /// Where a block of YAML ends: the lines behind the name's that are indented more, or are items of a list that is
     /// indented as much.
-    fn block(&self, separator: Separator) -> Option<usize> {
+    pub(super) fn block(&self, separator: Separator) -> Option<usize> {
         let bytes = self.bytes;
         let column = self.column(separator)?;
         let near = bytes.get(separator.end..)?.iter().take(4 * LOOKAHEAD);
@@ -600,6 +628,16 @@ impl Scan<'_> {
         self.is_bare &= !unseen.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b'`'));
         self.bare_until = self.bare_until.max(end);
         self.is_bare
+    }
+
+    /// Whether the separator stands in a parameter of a query or of a form: `q=password:v`.
+    fn is_in_query(&mut self, separator: Separator) -> bool {
+        if separator.byte != b':' {
+            return false;
+        }
+        let nearest = self.line.max(separator.name_start.saturating_sub(4 * LOOKAHEAD));
+        let near = self.bytes.get(nearest..separator.name_start).unwrap_or_default();
+        near.iter().any(|byte| matches!(byte, b'=' | b'?')) && self.is_bare_line(separator.name_start)
     }
 
     /// Whether a line ends at `at`, and does not go on in the next one.
@@ -704,6 +742,20 @@ impl Scan<'_> {
         let found = rest.windows(end.len()).position(|window| window == end)?;
         let is_comment = lines || !rest[..found].contains(&b'\n');
         is_comment.then_some(at + found + end.len())
+    }
+}
+
+/// How many bytes something is written with that counts, and is not encoded more deeply.
+#[derive(Clone, Copy)]
+struct Widths {
+    of_others: usize,
+    /// That of the end of the line in front, too: `%0d%0aCookie: v%0d%0a`.
+    of_lines: usize,
+}
+
+impl Widths {
+    const fn of(self, byte: u8) -> usize {
+        if matches!(byte, b'\r' | b'\n') { self.of_lines } else { self.of_others }
     }
 }
 

@@ -6,7 +6,14 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 148] = [
+const SHAPES: [&str; 155] = [
+    "=\"a",
+    "=[",
+    "%41key=jwt ",
+    "\"value\":\"<a",
+    "<password a=",
+    "%0acookie:",
+    "q=password:&",
     "x-forwarded-for: a",
     "\"x-forwarded-for\":[",
     "\"x-forwarded-for\":\"a b",

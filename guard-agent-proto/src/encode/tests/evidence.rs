@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::*;
 
 /// Attacks and prose without a secret: each arrives as it is.
-const EVIDENCE: [&str; 70] = [
+const EVIDENCE: [&str; 76] = [
     "1' OR '1'='1",
     "admin'--",
     "1; DROP TABLE users; --",
@@ -65,6 +65,12 @@ const EVIDENCE: [&str; 70] = [
     "password\n- one\n- two\n",
     "[token][error]: expired user[name]=b items[0][id]=7 token[type]=x",
     // Elements, parts and serialized objects.
+    "<form action=//evil><input name=password><input type=submit></form>",
+    "x(row[\"token\"], \"<script>alert(1)</script>\")",
+    "[[\"token\"],[\"<script>\"]] x",
+    "<input name=password><img src=x onerror=alert(1)>\nGET /../../etc/hosts",
+    "obj[\"password\"], obj[\"cmd\"] = 1, \"id\"",
+    "<meta name=\"csrf-token\"><script>alert(1)</script>",
     "<name>user</name><value>b</value>",
     "<key>user</key><string>b</string>",
     "<name>forgot your password</name><value>b</value>",
@@ -163,5 +169,36 @@ fn naming_a_header_blanks_no_field() {
         }
         let record = encoder.event(&event().user_agent(format!("{header}a=b; sid=S3CR3T"))).unwrap();
         assert!(!text(&record).contains("S3CR3T"), "{}", text(&record));
+    }
+}
+
+#[test]
+fn a_secret_hides_nothing_of_what_follows_it() {
+    let mut encoder = encoder(&config());
+    for (given, sent) in [
+        ("/search?q=cookie:x&id=1'+OR+1=1", "/search?q=cookie:[REDACTED]&id=1'+OR+1=1"),
+        ("/?q=x-api-key:x&cmd=cat+/etc/hosts;id", "/?q=x-api-key:[REDACTED]&cmd=cat+/etc/hosts;id"),
+        ("q=password:x&id=1'+OR+1=1", "q=password:[REDACTED]&id=1'+OR+1=1"),
+        (
+            "/r?u=//evil%0d%0aSet-Cookie:%20sid=evil%0d%0aLocation:%20//evil%0d%0a%0d%0a<script>",
+            "/r?u=//evil%0d%0aSet-Cookie:%20[REDACTED]%0d%0aLocation:%20//evil%0d%0a%0d%0a<script>",
+        ),
+        ("/x%0apassword:%20a%0aX:%20<script>", "/x%0apassword:%20[REDACTED]%0aX:%20<script>"),
+        ("cookie:a<script>alert(1)</script>", "cookie:[REDACTED]<script>alert(1)</script>"),
+        (
+            "<a><password password=x>x</password><script>alert(1)</script></a>",
+            "<a><password password=[REDACTED]</password><script>alert(1)</script></a>",
+        ),
+        (
+            "<input name=\"password\" value=\"x\"><script>alert(1)</script>",
+            "<input name=\"password\" value=\"[REDACTED]\"><script>alert(1)</script>",
+        ),
+        (
+            "<meta name=\"csrf-token\" content=\"x\"><script>alert(1)</script>",
+            "<meta name=\"csrf-token\" content=\"[REDACTED]\"><script>alert(1)</script>",
+        ),
+    ] {
+        let record = encoder.event(&event().endpoint(given)).unwrap();
+        assert_eq!(read_back(&record).endpoint.as_deref(), Some(sent));
     }
 }

@@ -190,6 +190,7 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         format!("{{{name}: !secret {json_value}, x: 1}}"),
         format!("args:\n- --{name}\n- '{single}'\n- -v\n"),
         format!("env:\n- name: {name}\n  value: {value}\n"),
+        format!("user: b\n{name}:\n  {json_value}\nx: 1\n"),
         format!("user = b\n{name} = {json_value}\n"),
         format!("export {name}='{single}'"),
         format!("mysql --user b --{name} '{single}' --host h"),
@@ -201,6 +202,10 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         format!("<user><{name}>{value}</{name}><x>1</x></user>"),
         format!("<ns:{name} type=\"a\">{value}</ns:{name}>"),
         format!("<{name}>{value}"),
+        format!("<user><{name} value={json_value}/><x>1</x></user>"),
+        format!("<{name} type=\"a\" value={json_value}>{value}</{name}>"),
+        format!("<{name} token={json_value}>{value}"),
+        format!("<{name} token=\"a>b\" x>{value}</{name}>"),
         format!("<{name}><![CDATA[{value}]]></{name}>"),
         format!("<user {name}={json_value} x=\"1\"/>"),
         format!("<input name=\"{name}\" value={json_value}>"),
@@ -294,6 +299,26 @@ fn no_half_of_a_value_leaks_where_it_holds_a_quote_or_a_blank() {
         "password: S3CR3T T0PS3C",
     ] {
         assert!(!leaks(&clean(&encoder, text)), "{text}");
+    }
+}
+
+#[test]
+fn a_quoted_value_may_begin_with_and_hold_any_mark() {
+    let encoder = default_encoder();
+    for mark in "&|>#<,;}])[{(!*%@:?=".chars() {
+        for value in [format!("{mark}S3CR3T"), format!("S3CR3T{mark}T0PS3C")] {
+            for text in [
+                format!("user: b\npassword:\n  \"{value}\"\nx: 1\n"),
+                format!("cookie:\n  '{value}'"),
+                format!("api_token:\n  \"{value}"),
+                format!("x=1; {{\"value\":\"{value}\",\"name\":\"password\"}}"),
+                format!("{{\"value\":\"{value}\",\"name\":\"token\",\"bio\":\"aaaa"),
+                format!("{{\"name\":\"password\",\"label\":\"a{mark}b\",\"value\":\"S3CR3T"),
+            ] {
+                let sent = clean(&encoder, &text);
+                assert!(!leaks(&sent), "{text:?} => {sent:?}");
+            }
+        }
     }
 }
 
@@ -659,6 +684,8 @@ fn a_value_of_a_header_may_begin_with_a_mark() {
             format!("Cookie: {mark}a=1; {mark}sid=S3CR3T"),
             format!("Cookie: a=1; {mark}sid=S3CR3T"),
             format!("curl -H 'x-api-key: {mark}S3CR3T' https://h/"),
+            format!("a=1&x%2dapi%2dkey={}S3CR3T", as_form(mark)),
+            as_form(&format!("a=1&x-api-key={}S3CR3T", as_form(mark))),
             format!("x-api-key={mark}S3CR3T"),
         ] {
             let begins_another = mark == "&" && given.starts_with("x-api-key=");
@@ -725,6 +752,7 @@ fn words_and_names_about_secrets_stay() {
     for secret in [
         "{\"password\":\"S3CR3T\"}",
         "{\"PWD\":\"S3CR3T\"}",
+        "x {\"pwd\":/* mine */\"S3CR3T\"}",
         "db_pwd=/S3CR3T",
         "password='true S3CR3T'",
         "password: true S3CR3T",
