@@ -17,9 +17,9 @@
 //!
 //! A line goes on in the next one where that is indented more than the name. Behind `:` in a query (`q=cookie:v&x=1`) a
 //! value ends before the next parameter. What is percent-encoded more deeply than the separator belongs to the value,
-//! except the end of a line if that in front of the name is encoded so (`%0d%0aCookie: v%0d%0a`), and so does an `&` behind a name in upper case that is no
-//! parameter, unless another name follows. Comments and blanks of any script may stand in front of a value, and so may the
-//! tag and the anchor of YAML behind `:`.
+//! except the end of a line if that in front of the name is encoded so (`%0d%0aCookie: v%0d%0a`). So does an `&` behind a
+//! name in upper case that is no parameter, unless another name follows. Comments and blanks of any script may stand in
+//! front of a value, and so may the tag and the anchor of YAML behind `:`.
 
 use core::ops::Range;
 
