@@ -456,15 +456,18 @@ impl Scan<'_> {
         }
     }
 
-    /// Whether the name is behind the end of a line that is encoded in this view: the end of the value is only seen where
-    /// that is decoded.
+    /// Whether a sensitive name is behind the end of a line that is encoded in this view: the end of the value is only
+    /// seen where that is decoded.
     fn is_behind_encoded_line(&self, name: &Range<usize>) -> bool {
         self.bytes[..name.start].ends_with(b"%") && {
             let mut digits = &self.bytes[name.clone()];
             while let Some(deeper) = digits.strip_prefix(b"25") {
                 digits = deeper;
             }
-            matches!(digits, [b'0', b'a' | b'd' | b'A' | b'D', ..])
+            match digits {
+                [b'0', b'a' | b'd' | b'A' | b'D', name @ ..] => self.search.names.class(name).is_some(),
+                _ => false,
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 //! | quoted with its length | `string(6) "`, `s:6:"` | there, if a quote is there; else as quoted |
 //! | bracketed | `{` `[` `(`, or a type in front of one | with its bracket; else with the text |
 //! | of a block of YAML | the end of the line, or `|` `>` in front of it | with the last line that is indented more than the name, or is an item of a list at its column |
-//! | of a header with a bare name | a letter, a digit, a quote, a bracket, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;`; at a `<`; what is quoted or bracketed behind `=` is passed over, to the end of the text where that cut it off |
+//! | of a header with a bare name | a letter, a digit, a quote, a bracket, or a mark in front of one | at the first blank that is not behind `;`, `,` or the scheme, and not before another `;`; at a tag; what is quoted or bracketed behind `=` is passed over, to the end of the text where that cut it off |
 //! | of a declaration | a type and `=` | with what stands behind `=` |
 //! | of an option | | at a blank |
 //! | of an element | `>` | at its end tag; else with the text |
@@ -377,8 +377,12 @@ impl Scan<'_> {
             }
             while let Some(byte) = bytes.get(at) {
                 let ends = self.view.width(at) <= widths.of(*byte)
-                    && (matches!(byte, b' ' | b'\t' | b';' | b',' | b'\r' | b'\n' | b'<')
-                        || (*byte == b'&' && (is_param || (is_in_query && self.is_name_at(at + 1)))));
+                    && match byte {
+                        b' ' | b'\t' | b';' | b',' | b'\r' | b'\n' => true,
+                        b'&' => is_param || (is_in_query && self.is_name_at(at + 1)),
+                        b'<' => self.is_tag(at),
+                        _ => false,
+                    };
                 if ends {
                     break;
                 }
@@ -541,8 +545,9 @@ impl Scan<'_> {
     /// How wide is what may end the value behind that separator.
     fn widths(&self, separator: Separator) -> Widths {
         let of_others = self.view.width(separator.start);
+        let in_front = self.line + indent(self.bytes, self.line);
         let of_lines = match self.line.checked_sub(1) {
-            Some(end) if end < separator.name_start => self.view.width(end),
+            Some(end) if in_front == separator.name_start => self.view.width(end),
             Some(_) | None => 0,
         };
         Widths { of_others, of_lines: of_lines.max(of_others) }
@@ -637,7 +642,18 @@ impl Scan<'_> {
         }
         let nearest = self.line.max(separator.name_start.saturating_sub(4 * LOOKAHEAD));
         let near = self.bytes.get(nearest..separator.name_start).unwrap_or_default();
-        near.iter().any(|byte| matches!(byte, b'=' | b'?')) && self.is_bare_line(separator.name_start)
+        let name = near.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let is_form = name > 0 && near.get(name) == Some(&b'=');
+        (is_form || near.iter().any(|byte| matches!(byte, b'?' | b'&')))
+            && self.is_bare_line(separator.name_start)
+    }
+
+    /// Whether a tag stands at `at`.
+    fn is_tag(&self, at: usize) -> bool {
+        let near = self.bytes[at + 1..].iter().take(LOOKAHEAD);
+        let is_first = |byte: &u8| byte.is_ascii_alphabetic() || matches!(byte, b'/' | b'!' | b'?');
+        near.clone().next().is_some_and(is_first)
+            && near.copied().find(|byte| matches!(byte, b'<' | b'>')) == Some(b'>')
     }
 
     /// Whether a line ends at `at`, and does not go on in the next one.

@@ -758,6 +758,11 @@ fn words_and_names_about_secrets_stay() {
         "password: true S3CR3T",
         "aws_secret_access_key=S3CR3T",
         "sk-S3CR3TaAbBcCdDeEfFgG",
+        "Cookie: sid=ab<S3CR3T",
+        "X-Api-Key: ab<S3CR3T; x=1",
+        "x=%0api_key=S3CR3T&y=1",
+        "c=l1%0al2&%70assword=T0PS%0aS3CR3T&x=1",
+        "--header=Cookie:a=b&c=S3CR3T",
     ] {
         assert_eq!(is_sent(secret, "S3CR3T"), [false; 2], "{secret}");
     }
