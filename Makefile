@@ -101,6 +101,7 @@ sabotage:
 ## Workers that are killed, suspended and replaced, for as long as it takes: `make chaos ROUNDS=10`.
 chaos: tools redis
 	for crate in tokio smol blocking; do \
+		$(CARGO) build --locked -p guard-agent-$$crate --all-features $(PLAIN) --examples && \
 		CHAOS_ROUNDS=$(ROUNDS) $(CARGO) test --locked -p guard-agent-$$crate --all-features $(PLAIN) --test 'chaos*' -- --nocapture || exit 1; \
 	done
 

@@ -86,6 +86,7 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
         element: None,
         content: None,
         literal_end: 0,
+        literals_from: 0,
         line: 0,
         bare_until: 0,
         is_bare: true,
@@ -97,6 +98,9 @@ pub(super) fn scan(search: Search<'_>, view: &View<'_>) -> Vec<Edit> {
     }
     if let Some(part) = scan.part {
         scan.part(part);
+    }
+    if let Some(content) = scan.content.take() {
+        scan.content(content, scan.bytes.len());
     }
     merge(scan.edits, scan.masked)
 }
@@ -253,15 +257,23 @@ pub(super) struct Scan<'a> {
     element_is_secret: bool,
     /// What is in the last element `value`, which may be called a secret later.
     element: Option<usize>,
-    /// Where the secret content of the element begins whose tag this is, and the name in that.
-    content: Option<(usize, Range<usize>)>,
+    /// The secret content of the element whose tag this is.
+    content: Option<Content>,
     /// How far a quoted member goes of an object that says what is secret: a bracket in it is none of that object.
     literal_end: usize,
+    /// From where on the end of another is searched.
+    literals_from: usize,
     /// Where the line begins.
     pub(super) line: usize,
     /// How far it was searched for blanks and quotes, and whether there are none.
     pub(super) bare_until: usize,
     pub(super) is_bare: bool,
+}
+
+/// The content of an element: where it begins, and the name in the tag.
+struct Content {
+    start: usize,
+    name: Range<usize>,
 }
 
 /// Members between two brackets, as far as they are known.
@@ -270,8 +282,10 @@ struct Group {
     opener: u8,
     names_a_secret: bool,
     holds_addresses: bool,
-    /// The tag of an element without content, or with one that is seen to already.
-    has_no_content: bool,
+    /// The tag of an element that is a secret by its own name.
+    is_of_secret: bool,
+    /// That of one without content.
+    is_void: bool,
     /// The separator behind `value`, which may be called a secret later.
     value: Option<Separator>,
 }
@@ -304,6 +318,11 @@ impl Scan<'_> {
     fn step(&mut self, at: usize) -> usize {
         if let Some(part) = self.part.take_if(|part| *part <= at) {
             return self.part(part).max(at);
+        }
+        if let Some(content) = self.content.take_if(|content| content.start <= at)
+            && let Some(end) = self.content(content, at)
+        {
+            return end;
         }
         let byte = self.bytes[at];
         let found = match byte {
@@ -382,6 +401,10 @@ impl Scan<'_> {
         } else if let Some(innermost) = self.groups.iter().rposition(|group| group.opener == opener) {
             self.groups.truncate(innermost);
         }
+    }
+
+    pub(super) fn is_in_tag(&self) -> bool {
+        self.groups.last().is_some_and(|group| group.opener == b'<')
     }
 
     fn group(&mut self) -> &mut Group {
@@ -564,7 +587,13 @@ impl Scan<'_> {
             }
             let group = self.group();
             group.names_a_secret = names_a_secret;
-            group.holds_addresses |= class == Some(Class::Address);
+            if class == Some(Class::Address) {
+                group.holds_addresses = true;
+                if let Some(before) = group.value {
+                    self.addresses(before);
+                }
+                return None;
+            }
             if names_a_secret
                 && let Some(before) = group.value.take()
                 && let Some(value) = self.value(before, Class::Passphrase)
@@ -577,19 +606,32 @@ impl Scan<'_> {
         }
         let is_named = is_named(name);
         let group = self.group();
+        if group.opener == b'<' && separator.byte != b'=' {
+            return None;
+        }
         if !is_named || !group.names_a_secret {
             if is_named {
                 group.value = Some(separator);
             }
-            if (group.names_a_secret || group.value.is_some()) && separator.start >= self.literal_end {
-                let start = self.skip_filler(separator.end, true);
-                let end = self.quote(start).and_then(|quote| self.closed(quote));
-                self.literal_end = end.unwrap_or(self.literal_end);
+            if group.names_a_secret || group.value.is_some() {
+                self.remember_literal(separator);
             }
             return None;
         }
         let value = self.value(separator, Class::Passphrase)?;
         (!value.is_empty()).then(|| self.redact(value))
+    }
+
+    /// Remembers how far the quoted value goes that begins behind the separator.
+    fn remember_literal(&mut self, separator: Separator) {
+        let start = self.skip_filler(separator.end, true);
+        if separator.start >= self.literals_from
+            && let Some(quote) = self.quote(start)
+        {
+            let end = self.closed(quote);
+            self.literal_end = end.unwrap_or(self.literal_end);
+            self.literals_from = end.unwrap_or(quote + 4 * LOOKAHEAD);
+        }
     }
 
     /// What a member of that name says of the `value` beside it, if it is secret or an address.
@@ -852,7 +894,9 @@ impl Scan<'_> {
         } else {
             quoted
         };
-        let ends = [end, self.block(separator)].into_iter().flatten();
+        let is_list = self.bytes.get(self.view.skip_space(separator.end)) == Some(&b'-');
+        let list = if is_list { self.block(separator) } else { None };
+        let ends = [end, list].into_iter().flatten();
         self.mask(separator.end..ends.fold(self.end_of_list(separator.end), usize::max));
     }
 
@@ -927,6 +971,10 @@ impl Scan<'_> {
         let local = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
         let class = self.search.names.class(local);
         let names_a_secret = class.is_some_and(Class::is_secret);
+        let ends_name = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>');
+        if name_len < LOOKAHEAD && !rest.get(name_len).is_none_or(ends_name) {
+            return None;
+        }
         if at < self.literal_end && !self.bytes[at..self.literal_end].contains(&b'>') {
             return None;
         }
@@ -934,7 +982,8 @@ impl Scan<'_> {
             opener: b'<',
             names_a_secret,
             holds_addresses: class == Some(Class::Address),
-            has_no_content: names_a_secret || is_void(local),
+            is_of_secret: names_a_secret,
+            is_void: begins_void(local),
             value: None,
         });
         if !names_a_secret && !is_naming(local) && !is_named(local) {
@@ -943,7 +992,7 @@ impl Scan<'_> {
         let name_end = at + 1 + name_len;
         let content = self.end_of_opening(name_end)?;
         if names_a_secret || (is_named(local) && self.element_is_secret) {
-            self.content = Some((content, at + 1..name_end));
+            self.content = Some(Content { start: content, name: at + 1..name_end });
             return None;
         }
         if is_named(local) {
@@ -957,7 +1006,22 @@ impl Scan<'_> {
 
     /// Where the content of an element begins, of which the name in the tag ends at `at`.
     fn end_of_opening(&self, at: usize) -> Option<usize> {
-        let end = at + self.bytes[at..].iter().position(|byte| matches!(byte, b'<' | b'>'))?;
+        let is_end = |byte: &u8| matches!(byte, b'<' | b'>');
+        let near = &self.bytes[at..self.bytes.len().min(at + 4 * LOOKAHEAD)];
+        let mut open = None;
+        let len = near.iter().enumerate().position(|(at, byte)| match open {
+            Some(quote) => {
+                open = Some(quote).filter(|quote| quote != byte);
+                false
+            }
+            None if is_quote(*byte) && at > 0 && matches!(near[at - 1], b'=' | b'\\') => {
+                open = Some(*byte);
+                false
+            }
+            None => is_end(byte),
+        });
+        // A quote may be cut off.
+        let end = at + len.or_else(|| self.bytes[at..].iter().position(is_end))?;
         (self.bytes[end] == b'>' && self.bytes[end - 1] != b'/').then_some(end + 1)
     }
 
@@ -1010,27 +1074,31 @@ impl Scan<'_> {
     }
 
     fn end_of_tag(&mut self, at: usize) -> Option<usize> {
-        let content = self.content.take_if(|(content, _)| *content <= at + 1);
-        let group = self.groups.last().copied().filter(|group| group.opener == b'<');
-        if group.is_some() {
-            self.close(b'<');
+        let group = *self.groups.last().filter(|group| group.opener == b'<')?;
+        self.close(b'<');
+        let has_content = !group.is_of_secret && self.bytes[at - 1] != b'/';
+        if !has_content || !(group.names_a_secret || group.holds_addresses) {
+            return None;
         }
-        // What is redacted in a tag may go beyond it.
-        if let Some((content, name)) = content
-            && !self.bytes.get(content..at).is_some_and(|passed| passed.contains(&b'<'))
-        {
-            return Some(self.element(at + 1, &self.bytes[name]));
+        let rest = &self.bytes[at + 1..];
+        let len = rest.iter().position(|byte| *byte == b'<').unwrap_or(rest.len());
+        if group.is_void && !rest[len..].strip_prefix(b"</").is_some_and(begins_void) {
+            return None;
         }
-        let group = group.filter(|group| !group.has_no_content && self.bytes[at - 1] != b'/')?;
         if group.names_a_secret {
             return Some(self.element(at + 1, b""));
         }
-        if group.holds_addresses {
-            let rest = &self.bytes[at + 1..];
-            let len = rest.iter().position(|byte| *byte == b'<').unwrap_or(rest.len());
-            self.mask(at + 1..at + 1 + len);
-        }
+        self.mask(at + 1..at + 1 + len);
         None
+    }
+
+    /// Redacts that content, where that was not passed already together with something in the tag; where to go on.
+    fn content(&mut self, content: Content, at: usize) -> Option<usize> {
+        let name = &self.bytes[content.name];
+        let is_end =
+            |from: usize| self.bytes[from..at].strip_prefix(b"</").is_some_and(|tag| tag.starts_with(name));
+        let was_passed = (content.start..at).any(is_end);
+        (!was_passed).then(|| self.element(content.start, name).max(at))
     }
 
     /// Where a name ends in front of `at`.
@@ -1147,9 +1215,11 @@ fn sets_a_value(in_front: &[u8]) -> bool {
     function.is_empty() || [&b"set"[..], b"put", b"add", b"append"].iter().any(begins)
 }
 
-/// Whether an element of HTML of that name has no content.
-fn is_void(name: &[u8]) -> bool {
-    [&b"input"[..], b"meta", b"img"].iter().any(|void| void.eq_ignore_ascii_case(name))
+/// Whether that begins with the name of an element of HTML that has no content.
+fn begins_void(tag: &[u8]) -> bool {
+    let name = &tag[..run(tag, |byte| is_of_name(byte) || byte == b':')];
+    let local = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
+    [&b"input"[..], b"meta", b"img"].iter().any(|void| void.eq_ignore_ascii_case(local))
 }
 
 const fn is_quote(byte: u8) -> bool {

@@ -204,7 +204,7 @@ impl Scan<'_> {
             } else if bytes[at] == mark
                 && self.view.width(at) <= self.view.width(quote)
                 && own <= escapes
-                && self.may_end_before(at + 1)
+                && (self.may_end_before(at + 1) || self.ends_attribute(at + 1))
             {
                 return (start..at - own, Some(at + 1));
             } else if !separator.name_is_quoted && self.is_line_end(separator, at) {
@@ -339,7 +339,7 @@ impl Scan<'_> {
     }
 
     /// The value of a header in text: credentials behind a scheme, or what stands between `;` and `,`.
-    fn header(&mut self, separator: Separator, start: usize) -> Option<Range<usize>> {
+    fn header(&self, separator: Separator, start: usize) -> Option<Range<usize>> {
         let bytes = self.bytes;
         let widths = self.widths(separator);
         let from = self.literal_of_type(separator, start).unwrap_or(start);
@@ -379,7 +379,7 @@ impl Scan<'_> {
                 let ends = self.view.width(at) <= widths.of(*byte)
                     && match byte {
                         b' ' | b'\t' | b';' | b',' | b'\r' | b'\n' => true,
-                        b'&' => is_param || (is_in_query && self.is_name_at(at + 1)),
+                        b'&' => is_param || is_in_query,
                         b'<' => self.is_tag(at),
                         _ => false,
                     };
@@ -510,7 +510,7 @@ impl Scan<'_> {
                 continue;
             }
             let ends = match bytes[at] {
-                b'&' if is_in_query => self.is_name_at(next),
+                b'&' if is_in_query => true,
                 b'&' => separator.byte == b'=' && (self.is_name_at(next) || !self.is_variable(separator)),
                 b'\r' | b'\n' => self.is_line_end(separator, at),
                 b' ' | b'\t' if holds_blanks => {
@@ -526,7 +526,7 @@ impl Scan<'_> {
                 b',' | b';' => self.member_follows(next),
                 b'"' | b'\'' | b'`' | b'}' | b']' | b')' => self.may_end_before(next),
                 b'<' => class != Class::Passphrase || bytes.get(next) == Some(&b'/'),
-                b'>' => class != Class::Passphrase,
+                b'>' => class != Class::Passphrase || (separator.byte == b'=' && self.is_in_tag()),
                 _ => false,
             };
             if ends {
@@ -636,16 +636,14 @@ impl Scan<'_> {
     }
 
     /// Whether the separator stands in a parameter of a query or of a form: `q=password:v`.
-    fn is_in_query(&mut self, separator: Separator) -> bool {
-        if separator.byte != b':' {
-            return false;
-        }
-        let nearest = self.line.max(separator.name_start.saturating_sub(4 * LOOKAHEAD));
-        let near = self.bytes.get(nearest..separator.name_start).unwrap_or_default();
-        let name = near.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        let is_form = name > 0 && near.get(name) == Some(&b'=');
-        (is_form || near.iter().any(|byte| matches!(byte, b'?' | b'&')))
-            && self.is_bare_line(separator.name_start)
+    fn is_in_query(&self, separator: Separator) -> bool {
+        let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-_.~%+/?&=#:@!*$()".contains(byte);
+        let front = self.bytes[..separator.name_start].iter().rev().take(4 * LOOKAHEAD);
+        let query =
+            &self.bytes[separator.name_start - front.take_while(is_part).count()..separator.name_start];
+        let name = query.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let begins_form = name > 0 && query.get(name) == Some(&b'=');
+        separator.byte == b':' && (begins_form || query.iter().any(|byte| matches!(byte, b'?' | b'&')))
     }
 
     /// Whether a tag stands at `at`.
@@ -691,6 +689,15 @@ impl Scan<'_> {
             Some(b'<') => next == at,
             Some(_) => next > at && (self.bytes[at..next].contains(&b'\n') || self.is_name_at(next)),
         }
+    }
+
+    /// Whether nothing but words follow in the tag: `<input value="v" required>`.
+    fn ends_attribute(&self, at: usize) -> bool {
+        let near = self.bytes[at..].iter().take(LOOKAHEAD);
+        let is_part = |byte: &&u8| is_of_name(**byte) || byte.is_ascii_whitespace();
+        self.is_in_tag()
+            && self.bytes.get(at).is_some_and(u8::is_ascii_whitespace)
+            && matches!(self.bytes.get(at + near.take_while(is_part).count()), Some(b'>' | b'/' | b'='))
     }
 
     /// Whether what stands behind a `,` or `;` is not a part of the value in front.

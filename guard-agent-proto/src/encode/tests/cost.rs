@@ -6,7 +6,9 @@ use std::time::Instant;
 use super::*;
 
 /// What is repeated.
-const SHAPES: [&str; 155] = [
+const SHAPES: [&str; 157] = [
+    "value=1 a=\"",
+    "<password a=\"b\" c ",
     "=\"a",
     "=[",
     "%41key=jwt ",

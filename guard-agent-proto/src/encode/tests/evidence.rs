@@ -178,6 +178,7 @@ fn a_secret_hides_nothing_of_what_follows_it() {
     for (given, sent) in [
         ("/search?q=cookie:x&id=1'+OR+1=1", "/search?q=cookie:[REDACTED]&id=1'+OR+1=1"),
         ("/?q=x-api-key:x&cmd=cat+/etc/hosts;id", "/?q=x-api-key:[REDACTED]&cmd=cat+/etc/hosts;id"),
+        ("GET /s?q=cookie:x&id[]=1'+OR+1 HTTP/1.1", "GET /s?q=cookie:[REDACTED]&id[]=1'+OR+1 HTTP/1.1"),
         ("q=password:x&id=1'+OR+1=1", "q=password:[REDACTED]&id=1'+OR+1=1"),
         (
             "/r?u=//evil%0d%0aSet-Cookie:%20sid=evil%0d%0aLocation:%20//evil%0d%0a%0d%0a<script>",
@@ -187,7 +188,21 @@ fn a_secret_hides_nothing_of_what_follows_it() {
         ("cookie:a<script>alert(1)</script>", "cookie:[REDACTED]<script>alert(1)</script>"),
         (
             "<a><password password=x>x</password><script>alert(1)</script></a>",
-            "<a><password password=[REDACTED]</password><script>alert(1)</script></a>",
+            "<a><password password=[REDACTED]>[REDACTED]</password><script>alert(1)</script></a>",
+        ),
+        ("/?a=<token&b=1&value=1'+OR+1=1", "/?a=<token&b=1&value=1'+OR+1=1"),
+        ("1<token\nContent: ../../etc/hosts", "1<token\nContent: ../../etc/hosts"),
+        (
+            "<input name=\"password\" value=\"x\" required><script>alert(1)</script>",
+            "<input name=\"password\" value=\"[REDACTED]\" required><script>alert(1)</script>",
+        ),
+        (
+            "<token value='a>b' y='<a>'>x</token>'<script>alert(1)</script>",
+            "<token value='[REDACTED]' y='<a>'>[REDACTED]</token>'<script>alert(1)</script>",
+        ),
+        (
+            "<token value=\"x\" checked>x</token>a=b <script>alert(1)</script>",
+            "<token value=\"[REDACTED]\" checked>[REDACTED]</token>a=b <script>alert(1)</script>",
         ),
         (
             "<input name=\"password\" value=\"x\"><script>alert(1)</script>",

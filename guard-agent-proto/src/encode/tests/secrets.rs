@@ -206,6 +206,9 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         format!("<{name} type=\"a\" value={json_value}>{value}</{name}>"),
         format!("<{name} token={json_value}>{value}"),
         format!("<{name} token=\"a>b\" x>{value}</{name}>"),
+        format!("<{name} value={json_value} checked>\n{value}</{name}>"),
+        format!("<{name} token=x>\n{value}\n</{name}>"),
+        format!("<{name} h=\"Cookie: a\"><v>{value}</v></{name}>"),
         format!("<{name}><![CDATA[{value}]]></{name}>"),
         format!("<user {name}={json_value} x=\"1\"/>"),
         format!("<input name=\"{name}\" value={json_value}>"),
@@ -763,6 +766,10 @@ fn words_and_names_about_secrets_stay() {
         "x=%0api_key=S3CR3T&y=1",
         "c=l1%0al2&%70assword=T0PS%0aS3CR3T&x=1",
         "--header=Cookie:a=b&c=S3CR3T",
+        "<ns:input name=\"password\" type=\"a\">S3CR3T</ns:input>",
+        "level=info|password:ab&cd=S3CR3T",
+        "jdbc:mysql://h/db?user=b;password:ab&cd=S3CR3T",
+        "GET / HTTP/1.1\r\nCookie: theme=a<b; sid=S3CR3T; x=1\r\nAccept: */*\r\n",
     ] {
         assert_eq!(is_sent(secret, "S3CR3T"), [false; 2], "{secret}");
     }
