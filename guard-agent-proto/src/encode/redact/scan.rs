@@ -971,7 +971,7 @@ impl Scan<'_> {
         let local = name.rsplit(|byte| *byte == b':').next().unwrap_or(name);
         let class = self.search.names.class(local);
         let names_a_secret = class.is_some_and(Class::is_secret);
-        let ends_name = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>');
+        let ends_name = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>' | b'\\');
         if name_len < LOOKAHEAD && !rest.get(name_len).is_none_or(ends_name) {
             return None;
         }

@@ -208,6 +208,7 @@ fn containers(name: &str, value: &str) -> Vec<String> {
         format!("<{name} token=\"a>b\" x>{value}</{name}>"),
         format!("<{name} value={json_value} checked>\n{value}</{name}>"),
         format!("<{name} token=x>\n{value}\n</{name}>"),
+        json!({ "x": format!("<{name}\n type='a'>{value}</{name}>") }).to_string().replace("\"}", ""),
         format!("<{name} h=\"Cookie: a\"><v>{value}</v></{name}>"),
         format!("<{name}><![CDATA[{value}]]></{name}>"),
         format!("<user {name}={json_value} x=\"1\"/>"),
